@@ -1,0 +1,72 @@
+"""Street scenes drawn by rule: a data set that needs no download and is the same on every machine.
+
+`draw_scene(seed, index, height, width)` gives a picture, its labels and its instances. Everything is drawn from far to
+near with integer geometry and a generator seeded by (seed, index), so the same arguments give the same bytes anywhere.
+The classes are the everyday ones of Cityscapes, with its colours; the rim of each picture is void (label 255).
+"""
+
+import numpy as np
+
+from datasets import scene_drawing as drawing
+from datasets.base import SegmentationDataset
+
+NAMES = ("road", "pavement", "building", "sky", "tree", "car", "person", "sign", "pole")
+PALETTE = (  # RGB
+    (128, 64, 128),
+    (244, 35, 232),
+    (70, 70, 70),
+    (70, 130, 180),
+    (107, 142, 35),
+    (0, 0, 142),
+    (220, 20, 60),
+    (220, 220, 0),
+    (153, 153, 153),
+)
+IGNORE = 255
+
+
+class Scenes(SegmentationDataset):
+    """Drawn scenes. `train` counts from scene 0 and `val` from a million on, so that they never share one."""
+
+    names, palette, ignore_label = NAMES, PALETTE, IGNORE
+    splits = {"train": (0, 2000), "val": (1_000_000, 100)}  # first scene, number of scenes
+
+    def __init__(self, split="train", height=128, width=256, count=None, scene_seed=0, **options):
+        if split not in self.splits:
+            raise ValueError(f"unknown split {split!r} of scenes; choose from {', '.join(self.splits)}")
+        self.first, usual = self.splits[split]
+        self.drawing = (scene_seed, height, width)
+        super().__init__(count or usual, **options)
+
+    def read(self, index):
+        seed, height, width = self.drawing
+        image, label, _ = draw_scene(seed, self.first + index, height, width)
+        return image, label
+
+    def sample_name(self, index):
+        return f"scene_{self.first + index:07d}"
+
+
+def draw_scene(seed, index, height, width):
+    """-> image (H, W, 3) BGR uint8, label (H, W) uint8 with 255 for void, instance (H, W) uint16 with 0 for none."""
+    if height < 8 or width < 8:
+        raise ValueError(f"a scene of {height}x{width} pixels is too small to draw; 8x8 is the least")
+    rng = np.random.default_rng([seed, index])
+    canvas = drawing.Canvas(height, width)
+    horizon = int(height * rng.integers(34, 50) // 100)
+    vanish = int(width * rng.integers(30, 71) // 100)  # where the road meets the horizon
+
+    drawing.draw_sky(canvas, rng, horizon)
+    drawing.draw_buildings(canvas, rng, horizon)
+    road_edges = drawing.draw_ground(canvas, rng, horizon, vanish)
+    drawing.draw_things(canvas, rng, horizon, road_edges)
+    drawing.light(canvas.image, rng, horizon)
+
+    rim = 1 + int(min(height, width) * rng.integers(0, 3) // 100)  # as the rectified borders of Cityscapes
+    inner = (slice(rim, -rim), slice(rim, -rim))
+    border = np.ones((height, width), bool)
+    border[inner] = False
+    canvas.image[border] //= 4
+    canvas.label[border] = IGNORE
+    canvas.instance[border] = 0
+    return canvas.image, canvas.label, canvas.instance

@@ -1,0 +1,38 @@
+"""The attention as layers. Names are those of the released checkpoints: query_conv, key_conv, value_conv, gamma."""
+
+import jittor as jt
+from jittor import nn
+
+from .functional import criss_cross_attention
+
+
+class CrissCrossAttention(nn.Module):
+    """(B, C, H, W) -> gamma * attention + x. gamma starts at 0: a new module is the identity until it has learnt."""
+
+    def __init__(self, in_dim, backend="auto"):
+        if in_dim < 8:
+            raise ValueError(f"in_dim is {in_dim}; queries and keys have in_dim // 8 channels, so it must be 8 or more")
+        self.query_conv = nn.Conv2d(in_dim, in_dim // 8, 1)
+        self.key_conv = nn.Conv2d(in_dim, in_dim // 8, 1)
+        self.value_conv = nn.Conv2d(in_dim, in_dim, 1)
+        self.gamma = jt.zeros(1)
+        self.backend = backend
+
+    def execute(self, x):
+        out = criss_cross_attention(self.query_conv(x), self.key_conv(x), self.value_conv(x), self.backend)
+        return self.gamma * out + x
+
+
+class RCCA(CrissCrossAttention):
+    """Recurrent criss-cross attention: one module, `recurrence` times. After two, every pixel has seen every pixel."""
+
+    def __init__(self, in_dim, recurrence=2, backend="auto"):
+        if recurrence < 0:
+            raise ValueError(f"recurrence is {recurrence}; it counts passes and starts at 0 (no attention)")
+        super().__init__(in_dim, backend)
+        self.recurrence = recurrence
+
+    def execute(self, x):
+        for _ in range(self.recurrence):
+            x = super().execute(x)
+        return x

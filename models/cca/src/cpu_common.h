@@ -1,0 +1,88 @@
+// What the forward and the backward pass share: scratch memory, tiles, the softmax of one line merged with earlier
+// axes.
+#ifndef CCA_CPU_COMMON_H
+#define CCA_CPU_COMMON_H
+
+#include <cstdlib>
+
+#ifndef CCA_LINES_H
+#    include "lines.h"
+#endif
+
+namespace cca {
+
+// Memory of a thread that stays between calls; what `take` gives lies behind each other, each on a cache line of its
+// own.
+template <class T>
+class Scratch {
+  public:
+    explicit Scratch(i64 numbers) {
+        static thread_local Block block;
+        const std::size_t bytes = (numbers + 16 * 64) * sizeof(T);
+        if (block.bytes < bytes) {
+            std::free(block.memory);
+            block.memory = nullptr;
+            block.bytes = 0;
+            if (posix_memalign(&block.memory, 4096, bytes) != 0) std::abort();
+            block.bytes = bytes;
+        }
+        next_ = (T*)block.memory;
+    }
+    T* take(i64 numbers) {
+        T* here = next_;
+        next_ += (numbers + 63) / 64 * 64;
+        return here;
+    }
+
+  private:
+    struct Block {
+        void* memory = nullptr;
+        std::size_t bytes = 0;
+        ~Block() { std::free(memory); }
+    };
+    T* next_;
+};
+
+struct Problem {
+    i64 batch, cq, c;
+    Lines lines;
+    bool keep_self;  // only one axis counts the position itself
+};
+
+inline i64 positions_in_tile(i64 length, i64 lanes) {  // so many queries that their weights fill about half an L2 cache
+    const i64 most = (768 << 10) / (length * lanes * 4);
+    const i64 tiles = (length + most - 1) / (most > 0 ? most : 1);
+    return most < 8 ? (length < 8 ? length : 8) : (length + tiles - 1) / tiles;
+}
+
+const i64 kLowest = -1000000000000000000;  // an energy that never wins, far from overflow when subtracted
+
+// energy -> exp(energy - top) in place over `count` vectors `step` apart; merges with the earlier axes' top and total.
+// scale_old and scale_new are what their sum and this one's are to be multiplied with.
+template <class T>
+struct Merge {
+    typedef Simd<T> S;
+    typename S::V top, total, scale_old, scale_new;
+
+    Merge(T* energy, i64 count, i64 step, bool first, bool last, typename S::V top_before, typename S::V total_before) {
+        top = first ? S::splat(T(kLowest)) : top_before;
+        for (i64 l = 0; l < count; l++) top = S::max(top, S::load(energy + l * step));
+        typename S::V sum = {};
+        for (i64 l = 0; l < count; l++) {
+            const typename S::V e = exp_nonpositive(S::load(energy + l * step) - top);
+            S::store(energy + l * step, e);
+            sum += e;
+        }
+        scale_old = first ? typename S::V{} : exp_nonpositive(top_before - top);
+        total = first ? sum : total_before * scale_old + sum;
+        scale_new = S::splat(T(1));
+        if (last) {
+            scale_new = scale_new / total;
+            scale_old = scale_old * scale_new;
+        }
+    }
+};
+
+}  // namespace cca
+
+#endif  // CCA_CPU_COMMON_H

@@ -1,0 +1,90 @@
+// Vectors of T that fill one register, in GCC's and clang's vector extension: no intrinsics, any x86 or Arm.
+#ifndef CCA_SIMD_H
+#define CCA_SIMD_H
+
+#include <cstdint>
+#include <cstring>
+
+namespace cca {
+
+typedef std::int64_t i64;
+
+#if defined(__AVX512F__)
+const int kBytes = 64;
+const int kAccumulators = 24;
+#elif defined(__AVX__)
+const int kBytes = 32;
+const int kAccumulators = 12;
+#else
+const int kBytes = 16;
+const int kAccumulators = 12;
+#endif
+
+const int kStrip = 4;  // vectors of the right side in a block
+
+template <class T>
+struct Simd {
+    static const int N = kBytes / sizeof(T);
+    typedef T V __attribute__((vector_size(kBytes)));
+
+    static V load(const T* p) {
+        V v;
+        std::memcpy(&v, p, sizeof(V));
+        return v;
+    }
+    static void store(T* p, V v) { std::memcpy(p, &v, sizeof(V)); }
+    static V splat(T s) { return V{} + s; }
+    static V load(const T* p, int lanes) {  // the first `lanes` from memory, 0 behind them
+        if (lanes == N) return load(p);
+        V v{};
+        std::memcpy(&v, p, lanes * sizeof(T));
+        return v;
+    }
+    static V load_or_one(const T* p, int lanes) {  // the same with 1 behind them
+        V v = splat(T(1));
+        std::memcpy(&v, p, lanes * sizeof(T));
+        return v;
+    }
+    static void store(T* p, V v, int lanes) {
+        if (lanes == N)
+            store(p, v);
+        else
+            std::memcpy(p, &v, lanes * sizeof(T));
+    }
+    static V max(V a, V b) { return a > b ? a : b; }
+};
+
+// exp(x) for x <= 0, vectorised: 2^n through the exponent bits, times a polynomial on [-ln2/2, ln2/2]. Results below
+// the normal numbers are 0. Written so that -Ofast has nothing to reassociate away: the rounding goes through integers.
+// The relative error is about |x| ulp, which the weight exp(x) itself makes harmless.
+inline Simd<float>::V exp_nonpositive(Simd<float>::V x) {
+    typedef Simd<float> S;
+    typedef std::int32_t I __attribute__((vector_size(kBytes)));
+    const S::V low = S::splat(-87.f);
+    const S::V t = (x < low ? low : x) * 1.44269504088896f;
+    const I n = __builtin_convertvector(t - 0.5f, I);  // truncation towards 0, so: to the nearest
+    const S::V z = (t - __builtin_convertvector(n, S::V)) * 0.693147180559945f;
+    S::V y = S::splat(1.f / 5040);
+    const float series[] = {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 0.5f, 1.f, 1.f};
+    for (float c : series) y = y * z + c;
+    return x < low ? S::V{} : y * (S::V)((n + 127) << 23);
+}
+
+inline Simd<double>::V exp_nonpositive(Simd<double>::V x) {
+    typedef Simd<double> S;
+    typedef std::int64_t I __attribute__((vector_size(kBytes)));
+    const S::V low = S::splat(-708.0);
+    const S::V t = (x < low ? low : x) * 1.4426950408889634;
+    const I n = __builtin_convertvector(t - 0.5, I);
+    const S::V z = (t - __builtin_convertvector(n, S::V)) * 0.6931471805599453;
+    S::V y = S::splat(1.0 / 6227020800.0);
+    const double series[] = {
+        1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720,
+        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
+    for (double c : series) y = y * z + c;
+    return x < low ? S::V{} : y * (S::V)((n + 1023) << 52);
+}
+
+}  // namespace cca
+
+#endif  // CCA_SIMD_H

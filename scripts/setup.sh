@@ -1,0 +1,64 @@
+# Sourced by demo.sh and test.sh: finds a Python, makes the environment, installs, prepares Jittor. Run twice, it
+# reinstalls nothing. VENV=folder chooses the environment (Jittor's cache is keyed by its path), PYTHON=... the Python.
+# The caller sets LOG; everything that appears on the terminal is kept there.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+VENV=${VENV:-.venv}
+mkdir -p "$(dirname "$LOG")"
+: >"$LOG"
+trap 'code=$?; [ $code = 0 ] || echo "$0 stopped (exit code $code). The log: $PWD/$LOG" >&2' EXIT
+
+logged() { # run a command; its output goes to the terminal and to the log
+  "$@" 2> >(tee -a "$LOG" >&2) | tee -a "$LOG"
+}
+
+fits() { # is this a Python that Jittor can use, and that can compile extensions?
+  "$1" -c 'import os, sys, sysconfig
+ok = (3, 9) <= sys.version_info[:2] <= (3, 12)
+sys.exit(not (ok and os.path.isfile(os.path.join(sysconfig.get_paths()["include"], "Python.h"))))' 2>/dev/null
+}
+
+find_python() {
+  if [ -n "${PYTHON:-}" ]; then echo "$PYTHON"; return; fi
+  local name
+  for name in python3 python3.12 python3.11 python3.10 python3.9; do
+    if fits "$name"; then echo "$name"; return; fi
+  done
+  echo python3 # none fits: the preparation says what is wrong with this one
+}
+
+fail() {
+  echo "$*" | tee -a "$LOG" >&2
+  exit 1
+}
+
+make_environment() { # venv needs ensurepip, which Debian packs apart; the pip of the system can fill a venv as well
+  echo "Making the environment $VENV with $("$1" -V)"
+  "$1" -m venv "$VENV" >>"$LOG" 2>&1 && return
+  rm -rf "$VENV"
+  { "$1" -m venv --without-pip "$VENV" && "$1" -m pip --python "$VENV/bin/python" install -q pip; } >>"$LOG" 2>&1 ||
+    fail "No virtual environment could be made with $1. Mend: sudo apt-get install python3-venv, or set PYTHON to another Python."
+}
+
+setup() { # setup REQUIREMENTS_FILE
+  local python stamp
+  if [ ! -x "$VENV/bin/python" ]; then
+    python=$(find_python)
+    "$python" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>>"$LOG" || fail \
+      "$("$python" -V 2>&1 || true): Jittor 1.3.11 needs numpy below 2, and that exists for Python 3.9 to 3.12 only.
+Mend: install one of those and name it, for example PYTHON=python3.12 $0 (conda, uv and pyenv need no root)."
+    make_environment "$python"
+  fi
+  stamp="$VENV/installed-$1.sum"
+  if ! cat requirements*.txt | cksum | cmp -s - "$stamp"; then
+    echo "Installing $1"
+    "$VENV/bin/python" -m pip install --disable-pip-version-check -q -r "$1" >>"$LOG" 2>&1 || {
+      tail -n 12 "$LOG" >&2
+      fail "Installing $1 failed. The first time, a network that reaches the Python package index is needed."
+    }
+    cat requirements*.txt | cksum >"$stamp"
+  fi
+  logged "$VENV/bin/python" scripts/prepare_jittor.py
+  PATH="$(cd "$VENV/bin" && pwd):$PATH"
+  export PATH
+}

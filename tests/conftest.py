@@ -1,0 +1,59 @@
+"""Jittor is started once, on the CPU, before any test module imports it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils import runtime
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+MACHINE = runtime.start("cpu", quiet=False)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    import jittor as jt
+
+    jt.set_global_seed(7)
+    np.random.seed(7)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def run():
+    """Run a command in the repository; -> CompletedProcess with text. The environment starts from this process's."""
+
+    def call(*command, env=None, cwd=ROOT, timeout=900):
+        command = [sys.executable if part == "python" else str(part) for part in command]
+        full = {key: value for key, value in os.environ.items() if value is not None}
+        full.update(env or {})
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=full, timeout=timeout)
+
+    return call
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the project as git sees it: tracked files and new ones that are not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            target = tmp_path / "clone" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+    return tmp_path / "clone"

@@ -1,0 +1,68 @@
+import itertools
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from models.cca import RCCA, CrissCrossAttention, criss_cross_attention
+
+
+def by_loops(q, k, v):
+    """The paper, word for word, in numpy: every pixel looks along every axis through it, and at itself once."""
+    out = np.zeros_like(v)
+    sides = q.shape[2:]
+    for b in range(len(q)):
+        for here in itertools.product(*map(range, sides)):
+            there = {here}
+            for axis, side in enumerate(sides):
+                there |= {here[:axis] + (i,) + here[axis + 1 :] for i in range(side)}
+            there = sorted(there)
+            assert len(there) == sum(sides) - len(sides) + 1
+            energy = np.array([q[(b, slice(None), *here)] @ k[(b, slice(None), *u)] for u in there])
+            weight = np.exp(energy - energy.max())
+            weight /= weight.sum()
+            out[(b, slice(None), *here)] = sum(w * v[(b, slice(None), *u)] for w, u in zip(weight, there))
+    return out
+
+
+@pytest.mark.parametrize("sides", [(5, 7), (1, 1), (1, 6), (6, 1), (2, 3, 4)])
+def test_equals_the_definition_in_loops(rng, sides):
+    q, k, v = (rng.standard_normal((2, c, *sides)).astype(np.float32) for c in (3, 3, 5))
+    out = criss_cross_attention(jt.array(q), jt.array(k), jt.array(v), backend="reference").numpy()
+    np.testing.assert_allclose(out, by_loops(q.astype(float), k.astype(float), v.astype(float)), atol=2e-5)
+
+
+def test_a_new_module_is_the_identity():
+    x = jt.randn(1, 16, 4, 5)
+    np.testing.assert_array_equal(CrissCrossAttention(16)(x).numpy(), x.numpy())
+
+
+def test_recurrence_repeats_one_module():
+    module = RCCA(16, recurrence=3)
+    module.gamma.assign(jt.array([0.5]))
+    x = jt.randn(1, 16, 4, 5)
+    once = RCCA(16, recurrence=1)
+    once.load_parameters(module.state_dict())
+    np.testing.assert_allclose(module(x).numpy(), once(once(once(x))).numpy(), atol=1e-5)
+    module.recurrence = 0
+    np.testing.assert_array_equal(module(x).numpy(), x.numpy())
+    assert sorted(module.state_dict()) == sorted(CrissCrossAttention(16).state_dict())
+
+
+def test_wrong_shapes_are_named():
+    q, v = jt.zeros((1, 2, 4, 5)), jt.zeros((1, 8, 4, 5))
+    for args, words in (
+        ((q, jt.zeros((1, 3, 4, 5)), v), r"\(1, 3, 4, 5\).*same shape"),
+        ((q, q, jt.zeros((1, 8, 5, 4))), r"\(1, 8, 5, 4\).*picture size"),
+        ((q[0], q[0], v[0]), r"\(2, 4, 5\).*expected \(B, C, H, W\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            criss_cross_attention(*args)
+    with pytest.raises(TypeError, match="value float16: cast"):
+        criss_cross_attention(q, q, v.float16())
+    with pytest.raises(ValueError, match="'cuda'; choose from auto, reference, fused"):
+        criss_cross_attention(q, q, v, backend="cuda")
+    with pytest.raises(ValueError, match="in_dim is 7"):
+        CrissCrossAttention(7)
+    with pytest.raises(ValueError, match="recurrence is -1"):
+        RCCA(16, -1)

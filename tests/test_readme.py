@@ -1,0 +1,53 @@
+"""The README's two commands, as they are printed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def quick_start():
+    """The commands of the first code block after "Quick start"."""
+    text = (ROOT / "README.md").read_text().split("## Quick start", 1)[1]
+    block = re.search(r"```bash\n(.*?)```", text, re.S).group(1)
+    return [line.split("#")[0].strip() for line in block.splitlines() if line.split("#")[0].strip()]
+
+
+def shell(command, folder, **env):
+    """As a user types it, in a fresh copy; only the environment is lent, so that Jittor is compiled already."""
+    env = {**os.environ, "VENV": sys.prefix, **env}
+    return subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=1200)
+
+
+def test_there_are_two_commands_and_ci_runs_the_second():
+    demo, test = quick_start()
+    assert (demo, test) == ("scripts/demo.sh", "scripts/test.sh")
+    assert f"bash {test}" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_test_command(checkout):
+    """With one more argument, or it would run itself without end."""
+    done = shell(quick_start()[1] + " --collect-only -q tests/test_metrics.py", checkout)
+    assert done.returncode == 0 and "test_three_classes_by_hand" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_command(checkout):
+    done = shell(quick_start()[0], checkout, OMP_NUM_THREADS=str(len(os.sched_getaffinity(0))))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    out = checkout / "runs" / "demo"
+    result = json.loads((out / "result.json").read_text())
+    assert result["images"] == 100 and result["miou"] >= 0.70, result
+    assert "mean IoU" in done.stdout and "Traceback" not in done.stderr and "Compiling" not in done.stderr
+    for name in ("args.json", "log.csv", "loss.png", "sheet.png"):
+        assert (out / name).is_file()
+    assert len(list(out.glob("CS_scenes_*.npz"))) == 1
+    width, height = Image.open(out / "sheet.png").size
+    assert width > 700 and height > 600

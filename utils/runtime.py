@@ -1,0 +1,213 @@
+"""Decides, before Jittor is imported, where a run happens; Jittor reads its environment only on import.
+
+    from utils import runtime
+    run = runtime.start(device="auto")      # imports jittor
+    print(runtime.describe(run, "reference"))
+
+Standard library only, so that `--help` stays instant and scripts/prepare_jittor.py can use it before
+anything is installed. What the preparation found out (which mpicc, which home) is read from RECORD.
+"""
+
+import atexit
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+RECORD = Path(sys.prefix) / "ccnet_machine.json"  # written by scripts/prepare_jittor.py
+PREPARE = "python scripts/prepare_jittor.py"
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class MachineError(RuntimeError):
+    """This machine cannot do what was asked; the message says why and what to do."""
+
+
+def read_record():
+    try:
+        return json.loads(RECORD.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def is_writable(folder):
+    """Can files be made in `folder`, or in the nearest parent that exists? Tried, not asked: root passes os.access."""
+    folder = Path(folder)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    probe = folder / f".ccnet_probe_{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def jittor_home():
+    """The folder in which Jittor keeps .cache/jittor: JITTOR_HOME, else the one it remembered, else the home folder.
+
+    Where that cannot be written, a folder inside the Python environment stands in for it.
+    """
+    home = Path(os.path.expanduser("~"))
+    chosen = os.environ.get("JITTOR_HOME")
+    if not chosen:
+        try:  # Jittor remembers the last JITTOR_HOME here, also for processes that do not set it
+            chosen = json.loads((home / ".cache/jittor/config.json").read_text()).get("JITTOR_HOME")
+        except (OSError, ValueError):
+            chosen = None
+    cache = home / ".cache" / "jittor"  # Jittor writes here even when JITTOR_HOME points elsewhere
+    if is_writable(cache) and is_writable(Path(chosen or home) / ".cache" / "jittor"):
+        return Path(chosen or home)
+    return Path(sys.prefix) / "jittor_home"
+
+
+def find_nvcc():
+    named = os.environ.get("nvcc_path") or shutil.which("nvcc")
+    if named:
+        return named
+    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc"):
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def count_gpus():
+    """(number of GPUs that the driver shows, why there is none). Asks the driver itself: nothing is compiled."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0, "no NVIDIA driver (libcuda.so.1) on this machine"
+    if driver.cuInit(0) != 0:
+        return 0, "the NVIDIA driver does not start (cuInit failed)"
+    count = ctypes.c_int(0)
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    return count.value, "" if count.value else "the NVIDIA driver shows no GPU (see CUDA_VISIBLE_DEVICES)"
+
+
+def choose_device(device="auto"):
+    """`auto`, `cpu` or `cuda` -> ("cpu" or "cuda", why)."""
+    if device not in DEVICES:
+        raise MachineError(f"--device {device!r} is unknown; choose from {', '.join(DEVICES)}")
+    if device == "cpu":
+        return "cpu", "asked for"
+    gpus, why_none = count_gpus()
+    nvcc = find_nvcc()
+    if gpus and nvcc:
+        return "cuda", f"{gpus} GPU{'s' if gpus > 1 else ''}, {nvcc}"
+    reason = why_none if not gpus else "there is a GPU, but no nvcc to compile its kernels"
+    if device == "cuda":
+        mend = "install the CUDA toolkit or set nvcc_path" if gpus else "check nvidia-smi"
+        raise MachineError(f"--device cuda: {reason}. Next: {mend}, or run with --device cpu")
+    return "cpu", reason
+
+
+def mpi_size():
+    """Number of processes that mpirun started; 1 without it. Known before Jittor is imported."""
+    return int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+
+
+def environment(device, verbose=False):
+    """What Jittor must find in os.environ for this choice. Values the user set himself are kept."""
+    record = read_record()
+    env = {"cache_name": "default"}  # otherwise each git branch gets a cache of its own: minutes of compiling
+    env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI; part of the cache key, so never left to PATH
+    env["gdb_path"] = ""
+    env["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch first if it is installed
+    if not verbose:
+        env["log_silent"] = "1"
+    if device == "cuda":
+        env["nvcc_path"] = find_nvcc()
+    cores = len(os.sched_getaffinity(0))  # under mpirun a rank is usually bound to its own cores
+    if cores == os.cpu_count():
+        cores //= int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    env["OMP_NUM_THREADS"] = str(max(1, cores))
+    env = {key: value for key, value in env.items() if key not in os.environ}
+    if device == "cpu":
+        env["nvcc_path"] = ""  # an nvcc without a GPU must not be used
+    home = jittor_home()
+    if home == Path(sys.prefix) / "jittor_home":  # both: JITTOR_HOME alone is written to, and needs, the real home
+        env["HOME"] = env["JITTOR_HOME"] = str(home)
+    return env
+
+
+def start(device="auto", verbose=False, quiet=True):
+    """Set the environment, import Jittor, switch the device on. Returns what was decided, for `describe`."""
+    if "jittor" in sys.modules:
+        raise MachineError("runtime.start() comes before the first `import jittor`; Jittor is imported already")
+    device, reason = choose_device(device)
+    os.environ.update(environment(device, verbose))
+    warnings.filterwarnings("ignore", message="The value of the smallest subnormal")  # Jittor flushes those to zero
+    jt = import_jittor()
+    jt.flags.use_cuda = int(device == "cuda")
+    if jt.in_mpi:
+        sys.excepthook = _abort_all_ranks
+    if quiet and not verbose:
+        silence_compiler()
+    return {
+        "device": device,
+        "reason": reason,
+        "mpi_size": jt.world_size,
+        "rank": jt.rank,
+        "threads": int(os.environ["OMP_NUM_THREADS"]),
+        "jittor": jt.__version__,
+    }
+
+
+def describe(run, attention):
+    """The one line that every run prints: where it happens, and why."""
+    ranks = f"{run['mpi_size']} MPI rank" + ("s" if run["mpi_size"] > 1 else "")
+    threads = f"{run['threads']} thread" + ("s" if run["threads"] > 1 else "")
+    return f"{run['device']} ({run['reason']}) · {ranks} · {threads} · attention {attention} · jittor {run['jittor']}"
+
+
+def import_jittor():
+    """`import jittor`, with Jittor's ways of failing turned into one message that says what to do."""
+    try:
+        import jittor
+    except SystemExit:  # "jit_utils updated, please rerun": a half-written cache; Jittor leaves with exit code 0
+        raise MachineError(f"Jittor's cache was half written. Next: {PREPARE}, then the same command") from None
+    except ModuleNotFoundError as error:
+        raise MachineError(f"{error}. Next: pip install -r requirements.txt, then {PREPARE}") from None
+    except Exception as error:
+        detail = str(error).strip().splitlines() or [type(error).__name__]
+        raise MachineError(f"Jittor does not start: {detail[-1][:300]}. Next: {PREPARE}") from error
+    return jittor
+
+
+def silence_compiler():
+    """Keep Jittor's "Compiling Operators(3/40)" lines off the terminal: they come from C++ and obey no flag.
+
+    File descriptor 2 goes through `sed`, a process of its own, so that what C++ says while it crashes still arrives;
+    Python's sys.stderr (progress bars, tracebacks) keeps the terminal itself.
+    """
+    sed = shutil.which("sed")
+    if not sed:
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    child = subprocess.Popen([sed, "-u", "/Compiling Operators/d;/^$/d"], stdin=subprocess.PIPE, stdout=terminal)
+    os.dup2(child.stdin.fileno(), 2)
+    child.stdin.close()
+    sys.stderr = os.fdopen(terminal, "w", buffering=1)
+
+    def finish():
+        os.dup2(terminal, 2)  # the pipe's last writer is gone, so sed prints what it holds and ends
+        try:
+            child.wait(timeout=2)
+        except subprocess.TimeoutExpired:  # a worker process still has the pipe
+            child.kill()
+
+    atexit.register(finish)
+
+
+def _abort_all_ranks(kind, error, trace):
+    """Under mpirun an uncaught exception must end the job: Jittor's own shutdown waits for the other ranks forever."""
+    traceback.print_exception(kind, error, trace)
+    sys.stderr.flush()
+    os._exit(1)
