@@ -31,7 +31,7 @@ def rng():
 
 
 @pytest.fixture
-def run():
+def run_command():
     """Run a command in the repository; -> CompletedProcess with text. The environment starts from this process's."""
 
     def call(*command, env=None, cwd=ROOT, timeout=900):

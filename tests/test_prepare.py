@@ -31,9 +31,9 @@ def tools(folder, *names):
     return str(folder)
 
 
-def test_an_empty_home_is_laid_out_once(run, tmp_path):
+def test_an_empty_home_is_laid_out_once(run_command, tmp_path):
     env = {"HOME": str(tmp_path), "JITTOR_HOME": ""}
-    first, second = run(*QUICK, env=env), run(*QUICK, env=env)
+    first, second = run_command(*QUICK, env=env), run_command(*QUICK, env=env)
     assert first.returncode == second.returncode == 0, first.stdout + first.stderr
     folder = tmp_path / ".cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp"
     assert f"2.6.0 laid out at {folder}" in first.stdout and f"2.6.0 at {folder}" in second.stdout
@@ -42,25 +42,25 @@ def test_an_empty_home_is_laid_out_once(run, tmp_path):
     assert [p.name for p in (tmp_path / ".cache/jittor").iterdir()] == ["mkl"]  # nothing half done is left
 
 
-def test_a_half_laid_out_onednn_is_replaced(run, tmp_path):
+def test_a_half_laid_out_onednn_is_replaced(run_command, tmp_path):
     folder = tmp_path / ".cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp"
     (folder / "lib").mkdir(parents=True)
     (folder / "lib/libmkldnn.so").write_text("cut off")
-    done = run(*QUICK, env={"HOME": str(tmp_path), "JITTOR_HOME": ""})
+    done = run_command(*QUICK, env={"HOME": str(tmp_path), "JITTOR_HOME": ""})
     assert done.returncode == 0 and "2.6.0 laid out" in done.stdout and (folder / "include/dnnl.hpp").is_file()
 
 
-def test_no_compiler(run, tmp_path):
-    done = run(*QUICK, env={"PATH": tools(tmp_path / "bin", "sh", "ld"), "cc_path": ""})
+def test_no_compiler(run_command, tmp_path):
+    done = run_command(*QUICK, env={"PATH": tools(tmp_path / "bin", "sh", "ld"), "cc_path": ""})
     assert done.returncode == 1 and "no C++ compiler: g++ is not on PATH" in done.stderr
     assert "mend: sudo apt-get install g++" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_compiler_that_does_not_compile(run, tmp_path):
+def test_a_compiler_that_does_not_compile(run_command, tmp_path):
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\necho cannot find libgomp.spec\nexit 1\n")
     compiler.chmod(0o755)
-    done = run(*QUICK, env={"cc_path": str(compiler)})
+    done = run_command(*QUICK, env={"cc_path": str(compiler)})
     assert (
         done.returncode == 1
         and f"{compiler} does not compile" in done.stderr
@@ -105,8 +105,8 @@ def test_without_libgl_the_headless_wheel_takes_over(prepare, monkeypatch, tmp_p
         prepare.check_opencv()
 
 
-def test_an_unwritable_home(run):
-    done = run(*QUICK, env={"HOME": "/proc/no-such-home", "JITTOR_HOME": ""})
+def test_an_unwritable_home(run_command):
+    done = run_command(*QUICK, env={"HOME": "/proc/no-such-home", "JITTOR_HOME": ""})
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{sys.prefix}/jittor_home/.cache/jittor (the home folder cannot be written)" in done.stdout
 
@@ -153,7 +153,7 @@ def test_a_python_that_fits_is_found_by_itself(checkout, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_half_written_cache_is_mended(run):
+def test_a_half_written_cache_is_mended(run_command):
     """What a first import that was killed can leave: the helper library without its key. Jittor then exits with 0."""
     import jittor_utils
 
@@ -161,6 +161,6 @@ def test_a_half_written_cache_is_mended(run):
     assert keys
     for key in keys:
         key.unlink()
-    done = run("python", "scripts/prepare_jittor.py")
+    done = run_command("python", "scripts/prepare_jittor.py")
     assert done.returncode == 0 and "asked to be run again" in done.stdout and "imports in" in done.stdout, done.stdout
     assert all(key.exists() for key in keys)

@@ -7,9 +7,9 @@ from utils import runtime
 
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py", "scripts/make_scenes.py"])
-def test_help_imports_nothing_heavy(run, script):
+def test_help_imports_nothing_heavy(run_command, script):
     """Jittor takes a second to import, and minutes the first time: --help must not wait for it."""
-    done = run("python", "-X", "importtime", script, "--help")
+    done = run_command("python", "-X", "importtime", script, "--help")
     imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert done.returncode == 0 and "usage:" in done.stdout
     assert "argparse" in imported and not imported & {"jittor", "jittor_utils", "numpy", "cv2", "PIL", "tqdm"}
@@ -91,19 +91,19 @@ def test_the_one_line():
     )
 
 
-def test_failures_of_the_import_become_one_message(run, tmp_path):
+def test_failures_of_the_import_become_one_message(run_command, tmp_path):
     for body, words in (
         ("raise SystemExit(0)", "cache was half written"),  # Jittor's way of asking to be run again
         ("raise RuntimeError('first\\nlibdnnl.so.2: cannot open')", "Jittor does not start: libdnnl.so.2: cannot open"),
         ("import no_such_package", "No module named 'no_such_package'. Next: pip install"),
     ):
         (tmp_path / "jittor.py").write_text(body)
-        done = run("python", "train.py", "--device", "cpu", env={"PYTHONPATH": str(tmp_path)})
+        done = run_command("python", "train.py", "--device", "cpu", env={"PYTHONPATH": str(tmp_path)})
         assert done.returncode == 1 and words in done.stderr and runtime.PREPARE in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_compiler_lines_are_filtered_and_nothing_else(run, tmp_path):
+def test_compiler_lines_are_filtered_and_nothing_else(run_command, tmp_path):
     code = (
         "import os, sys; sys.path.insert(0, '.')\n"
         "from utils import runtime\n"
@@ -111,5 +111,5 @@ def test_compiler_lines_are_filtered_and_nothing_else(run, tmp_path):
         "os.write(2, b'\\nCompiling Operators(1/2) used: 3s \\rCompiling Operators(2/2) used: 4s \\r\\n')\n"
         "os.write(2, b'a crash says this\\n'); sys.stderr.write('python says this\\n')\n"
     )
-    done = run("python", "-c", code)
+    done = run_command("python", "-c", code)
     assert sorted(done.stderr.split("\n")) == ["", "a crash says this", "python says this"]

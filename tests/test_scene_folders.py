@@ -77,8 +77,8 @@ def test_voc(tmp_path):
     assert (values == 255).any()
 
 
-def test_command_line(run, tmp_path):
-    done = run(
+def test_command_line(run_command, tmp_path):
+    done = run_command(
         "python", "scripts/make_scenes.py", "--layout", "voc", "--out", tmp_path, "--count", 1, "--size", "32,48"
     )
     assert done.returncode == 0, done.stderr
@@ -86,6 +86,6 @@ def test_command_line(run, tmp_path):
 
 
 @pytest.mark.parametrize("size", ["0,5", "wide", "1,2,3"])
-def test_command_line_names_a_bad_size(run, tmp_path, size):
-    done = run("python", "scripts/make_scenes.py", "--layout", "voc", "--out", tmp_path, "--size", size)
+def test_command_line_names_a_bad_size(run_command, tmp_path, size):
+    done = run_command("python", "scripts/make_scenes.py", "--layout", "voc", "--out", tmp_path, "--size", size)
     assert done.returncode == 2 and size in done.stderr and "expected H,W" in done.stderr

@@ -94,7 +94,7 @@ def test_an_untrained_network_is_worth_little(runs):
     assert json.loads((folder / "outputs" / "result.json").read_text())["miou"] < 0.15
 
 
-def test_mistakes_are_answered_in_one_line(runs, run, tmp_path):
+def test_mistakes_are_answered_in_one_line(runs, run_command, tmp_path):
     (folder, _), _ = runs
     weights = str(folder / "CS_scenes_3.npz")
     for command, code, words in (
@@ -124,6 +124,6 @@ def test_mistakes_are_answered_in_one_line(runs, run, tmp_path):
             "below --min-miou 0.9",
         ),
     ):
-        done = run("python", *command)
+        done = run_command("python", *command)
         assert done.returncode == code and words in done.stderr, (command, done.stderr[-500:])
         assert "Traceback" not in done.stderr

@@ -55,16 +55,26 @@ def nice_ticks(low, high, count=5):
     return [k * step for k in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
-def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0):
-    """curves: {name: (x, y)} -> RGB picture. `smooth` in 0..1 draws the running mean over the faint raw line."""
+def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0, log=False):
+    """curves: {name: (x, y)} -> RGB picture. `smooth` in 0..1 draws the running mean over the faint raw line.
+
+    With `log`, both axes are logarithmic.
+    """
+    if log:
+        curves = {name: (np.log10(x), np.log10(y)) for name, (x, y) in curves.items()}
     width, height = size
     left, right, top, bottom = 64, width - 20, 44, height - 48
     plot = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(plot)
     xs = [x for x, _ in curves.values()]
     ys = [y for _, y in curves.values()]
-    x_ticks = nice_ticks(min(map(min, xs)), max(map(max, xs)), 8)
-    y_ticks = nice_ticks(min(0.0, *map(min, ys)), max(np.percentile(np.concatenate(ys), 99), 1e-6) * 1.02)
+    if log:
+        x_ticks, y_ticks = (
+            [k for k in range(math.floor(min(map(min, v))), math.ceil(max(map(max, v))) + 1)] for v in (xs, ys)
+        )
+    else:
+        x_ticks = nice_ticks(min(map(min, xs)), max(map(max, xs)), 8)
+        y_ticks = nice_ticks(min(0.0, *map(min, ys)), max(np.percentile(np.concatenate(ys), 99), 1e-6) * 1.02)
     (x0, x1), (y0, y1) = (x_ticks[0], x_ticks[-1]), (y_ticks[0], y_ticks[-1])
 
     def place(x, y):
@@ -76,11 +86,11 @@ def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0):
     for tick in y_ticks:
         y = place(x0, tick)[1]
         draw.line((left, y, right, y), FAINT)
-        draw.text((left - 8, y), f"{tick:g}", INK, font(12), anchor="rm")
+        draw.text((left - 8, y), f"{10.0**tick if log else tick:g}", INK, font(12), anchor="rm")
     for tick in x_ticks:
         x = place(tick, y0)[0]
         draw.line((x, bottom, x, bottom + 4), INK)
-        draw.text((x, bottom + 8), f"{tick:g}", INK, font(12), anchor="ma")
+        draw.text((x, bottom + 8), f"{10.0**tick if log else tick:g}", INK, font(12), anchor="ma")
     draw.line((left, bottom, right, bottom), INK)
     draw.text((left, 14), title, INK, font(16))
     draw.text(((left + right) / 2, height - 8), x_label, INK, font(12), anchor="ms")

@@ -13,6 +13,12 @@ def attention_weights(q, k):
 
     A pixel meets itself on every axis; only the last axis keeps it, the others hold weight 0 there.
     """
+    parts, total = exponentials(q, k)
+    return parts / total
+
+
+def exponentials(q, k):
+    """The softmax before its division: exp(energy - largest) as above, and its sum (B, S1, .., Sn, 1)."""
     axes = len(q.shape) - 2
     energies = []
     for axis in range(axes):
@@ -24,12 +30,14 @@ def attention_weights(q, k):
             itself = here.unsqueeze(0) == here.unsqueeze(1)  # (Sa, Sa)
             e = jt.ternary(itself.broadcast(e.shape), jt.full_like(e, -1e30), e)  # finite: -inf - -inf would be NaN
         energies.append(from_lines(e, axis))  # (B, S1, .., Sn, Sa)
-    return nn.softmax(jt.concat(energies, dim=-1), dim=-1)
+    energies = jt.concat(energies, dim=-1)
+    parts = (energies - energies.max(-1, keepdims=True).stop_grad()).exp()
+    return parts, parts.sum(-1, keepdims=True)
 
 
 def criss_cross_attention_reference(q, k, v):
     """q, k: (B, Cq, S1, .., Sn), v: (B, C, S1, .., Sn) -> like v. The softmax runs in float32 or better."""
-    weights = attention_weights(q, k)
+    weights, total = exponentials(q, k)  # divided by the total at the end: equal values then give exactly that value
     axes = len(v.shape) - 2
     out, start = None, 0
     for axis in range(axes):
@@ -40,7 +48,7 @@ def criss_cross_attention_reference(q, k, v):
         part = from_lines(nn.matmul(w, lines(v, axis).cast(w.dtype)), axis)  # (B, S1, .., Sn, C)
         out = part if out is None else out + part
     order = [0, axes + 1] + list(range(1, axes + 1))
-    return out.transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
+    return (out / total).transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
 
 
 def lines(x, axis):

@@ -57,16 +57,21 @@ inline i64 positions_in_tile(i64 length, i64 lanes) {  // so many queries that t
 
 const i64 kLowest = -1000000000000000000;  // an energy that never wins, far from overflow when subtracted
 
-// energy -> exp(energy - top) in place over `count` vectors `step` apart; merges with the earlier axes' top and total.
-// scale_old and scale_new are what their sum and this one's are to be multiplied with.
+// energy -> exp(energy - top) in place, over `count` vectors `step` apart. top and total are those of this axis and the
+// earlier ones together; what the earlier ones summed up is to be multiplied with scale_old. A NaN makes the total NaN.
 template <class T>
 struct Merge {
     typedef Simd<T> S;
-    typename S::V top, total, scale_old, scale_new;
+    typename S::V top, total, scale_old;
 
-    Merge(T* energy, i64 count, i64 step, bool first, bool last, typename S::V top_before, typename S::V total_before) {
+    Merge(T* energy, i64 count, i64 step, bool first, typename S::V top_before, typename S::V total_before) {
         top = first ? S::splat(T(kLowest)) : top_before;
-        for (i64 l = 0; l < count; l++) top = S::max(top, S::load(energy + l * step));
+        typename S::I nan = {};
+        for (i64 l = 0; l < count; l++) {
+            const typename S::V e = S::load(energy + l * step);
+            top = S::max(top, e);
+            nan |= S::is_nan(e);
+        }
         typename S::V sum = {};
         for (i64 l = 0; l < count; l++) {
             const typename S::V e = exp_nonpositive(S::load(energy + l * step) - top);
@@ -74,12 +79,7 @@ struct Merge {
             sum += e;
         }
         scale_old = first ? typename S::V{} : exp_nonpositive(top_before - top);
-        total = first ? sum : total_before * scale_old + sum;
-        scale_new = S::splat(T(1));
-        if (last) {
-            scale_new = scale_new / total;
-            scale_old = scale_old * scale_new;
-        }
+        total = S::or_bits(first ? sum : total_before * scale_old + sum, nan);
     }
 };
 

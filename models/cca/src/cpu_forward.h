@@ -24,10 +24,10 @@ void forward_lanes(const Problem& p, const T* q, const T* k, const T* v, T* out,
         const i64 part = task % parts, group = task / parts % groups, o = task / parts / groups % lines.outer;
         const i64 b = task / parts / groups / lines.outer, start = o * L * lines.inner + group * N;
         const int lanes = int(lines.inner - group * N < N ? lines.inner - group * N : N);
-        Scratch<T> scratch((p.cq * (L + tile) + tile * L + few * L + 2 * tile) * N);
+        Scratch<T> scratch((p.cq * (L + tile) + tile * L + few * L + tile) * N);
         T *keys = scratch.take(p.cq * L * N), *queries = scratch.take(p.cq * tile * N);
         T *weights = scratch.take(tile * L * N), *values = scratch.take(few * L * N);
-        T *scale_old = scratch.take(tile * N), *scale_new = scratch.take(tile * N);
+        T* scale_old = scratch.take(tile * N);
         pack_lanes(keys, k + b * p.cq * plane + start, p.cq, L, lines, lanes);
         for (i64 i0 = 0; i0 < L; i0 += tile) {
             const i64 count = L - i0 < tile ? L - i0 : tile, at = b * plane + start + i0 * lines.inner;
@@ -39,9 +39,8 @@ void forward_lanes(const Problem& p, const T* q, const T* k, const T* v, T* out,
                 const i64 here = at + i * lines.inner;
                 typename S::V before = first ? typename S::V{} : S::load(top0 + here, lanes);
                 typename S::V sum = first ? typename S::V{} : S::load(total0 + here, lanes);
-                Merge<T> m(weights + i * L * N, L, N, first, last, before, sum);
+                Merge<T> m(weights + i * L * N, L, N, first, before, sum);
                 S::store(scale_old + i * N, m.scale_old);
-                S::store(scale_new + i * N, m.scale_new);
                 if (part == 0) S::store(top1 + here, m.top, lanes), S::store(total1 + here, m.total, lanes);
             }
             const i64 c_end = (part + 1) * p.c / parts;
@@ -52,9 +51,8 @@ void forward_lanes(const Problem& p, const T* q, const T* k, const T* v, T* out,
                 product<T, false>(channels, count, L, values, L * N, N, weights, L * N, N,
                                   [=](i64 c, i64 i, typename S::V sum) {
                                       T* here = to + c * plane + i * lines.inner;
-                                      typename S::V all = sum * S::load(scale_new + i * N);
-                                      if (!first) all += S::load(here, lanes) * S::load(scale_old + i * N);
-                                      S::store(here, all, lanes);
+                                      if (!first) sum += S::load(here, lanes) * S::load(scale_old + i * N);
+                                      S::store(here, sum, lanes);
                                   });
             }
         }
@@ -76,12 +74,12 @@ void forward_rows(const Problem& p, const T* q, const T* k, const T* v, T* out, 
     for (i64 task = 0; task < p.batch * bundles; task++) {
         const i64 b = task / bundles, o0 = task % bundles * together;
         const i64 rows = lines.outer - o0 < together ? lines.outer - o0 : together;
-        Scratch<T> scratch(2 * p.cq * pitch + together * (L + 2) * pitch);
+        Scratch<T> scratch(2 * p.cq * pitch + together * (L + 3) * pitch);
         T *keys = scratch.take(p.cq * pitch), *queries = scratch.take(p.cq * pitch);
-        T *weights = scratch.take(together * L * pitch), *scales = scratch.take(together * 2 * pitch);
+        T *weights = scratch.take(together * L * pitch), *scales = scratch.take(together * 3 * pitch);
         for (i64 r = 0; r < rows; r++) {
             const i64 at = b * plane + (o0 + r) * L;
-            T *w = weights + r * L * pitch, *scale_old = scales + 2 * r * pitch, *scale_new = scale_old + pitch;
+            T *w = weights + r * L * pitch, *scale_old = scales + 3 * r * pitch;
             pack_row(keys, k + b * p.cq * plane + (o0 + r) * L, p.cq, pitch, lines);
             pack_row(queries, q + b * p.cq * plane + (o0 + r) * L, p.cq, pitch, lines);
             product<T, true>(L, vectors, p.cq, keys, 1, pitch, queries, N, pitch,  // w(key, query)
@@ -92,9 +90,10 @@ void forward_rows(const Problem& p, const T* q, const T* k, const T* v, T* out, 
                 const int lanes = int(L - n * N < N ? L - n * N : N);
                 typename S::V before = first ? typename S::V{} : S::load(top0 + at + n * N, lanes);
                 typename S::V sum = first ? typename S::V{} : S::load(total0 + at + n * N, lanes);
-                Merge<T> m(w + n * N, L, pitch, first, last, before, sum);
+                Merge<T> m(w + n * N, L, pitch, first, before, sum);
                 S::store(scale_old + n * N, m.scale_old);
-                S::store(scale_new + n * N, m.scale_new);
+                S::store(scale_old + pitch + n * N, m.total);
+                S::store(scale_old + 2 * pitch + n * N, T(1) / m.total);
                 S::store(top1 + at + n * N, m.top, lanes);
                 S::store(total1 + at + n * N, m.total, lanes);
             }
@@ -104,14 +103,18 @@ void forward_rows(const Problem& p, const T* q, const T* k, const T* v, T* out, 
             for (i64 r = 0; r < rows; r++) {
                 const i64 at = (b * p.c + c0) * plane + (o0 + r) * L;
                 T* to = out + at;
-                const T* scale_old = scales + 2 * r * pitch;
+                const T* scale = scales + 3 * r * pitch;
                 product<T, true>(channels, vectors, L, v + at, plane, 1, weights + r * L * pitch, N, pitch,
                                  [=](i64 c, i64 n, typename S::V sum) {
                                      const int lanes = int(L - n * N < N ? L - n * N : N);
                                      T* here = to + c * plane + n * N;
-                                     typename S::V all = sum * S::load(scale_old + pitch + n * N);
-                                     if (!first) all += S::load(here, lanes) * S::load(scale_old + n * N);
-                                     S::store(here, all, lanes);
+                                     if (!first) sum += S::load(here, lanes) * S::load(scale + n * N);
+                                     if (last) {  // sum / total, exact where the quotient is: one correction step
+                                         const typename S::V share = S::load(scale + 2 * pitch + n * N);
+                                         const typename S::V quotient = sum * share;
+                                         sum = quotient + (sum - quotient * S::load(scale + pitch + n * N)) * share;
+                                     }
+                                     S::store(here, sum, lanes);
                                  });
             }
         }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 namespace cca {
 
@@ -23,9 +24,23 @@ const int kAccumulators = 12;
 const int kStrip = 4;  // vectors of the right side in a block
 
 template <class T>
+struct Bits;
+template <>
+struct Bits<float> {
+    typedef std::int32_t type;
+    static const type infinity = 0x7f800000;
+};
+template <>
+struct Bits<double> {
+    typedef std::int64_t type;
+    static const type infinity = 0x7ff0000000000000;
+};
+
+template <class T>
 struct Simd {
     static const int N = kBytes / sizeof(T);
     typedef T V __attribute__((vector_size(kBytes)));
+    typedef typename Bits<T>::type I __attribute__((vector_size(kBytes)));
 
     static V load(const T* p) {
         V v;
@@ -52,6 +67,9 @@ struct Simd {
             std::memcpy(p, &v, lanes * sizeof(T));
     }
     static V max(V a, V b) { return a > b ? a : b; }
+    // All ones in the lanes that are NaN. On the bits: -Ofast believes that no number is one.
+    static I is_nan(V v) { return ((I)v & std::numeric_limits<typename Bits<T>::type>::max()) > Bits<T>::infinity; }
+    static V or_bits(V v, I bits) { return (V)((I)v | bits); }
 };
 
 // exp(x) for x <= 0, vectorised: 2^n through the exponent bits, times a polynomial on [-ln2/2, ln2/2]. Results below
@@ -59,7 +77,7 @@ struct Simd {
 // The relative error is about |x| ulp, which the weight exp(x) itself makes harmless.
 inline Simd<float>::V exp_nonpositive(Simd<float>::V x) {
     typedef Simd<float> S;
-    typedef std::int32_t I __attribute__((vector_size(kBytes)));
+    typedef S::I I;
     const S::V low = S::splat(-87.f);
     const S::V t = (x < low ? low : x) * 1.44269504088896f;
     const I n = __builtin_convertvector(t - 0.5f, I);  // truncation towards 0, so: to the nearest
@@ -72,7 +90,7 @@ inline Simd<float>::V exp_nonpositive(Simd<float>::V x) {
 
 inline Simd<double>::V exp_nonpositive(Simd<double>::V x) {
     typedef Simd<double> S;
-    typedef std::int64_t I __attribute__((vector_size(kBytes)));
+    typedef S::I I;
     const S::V low = S::splat(-708.0);
     const S::V t = (x < low ? low : x) * 1.4426950408889634;
     const I n = __builtin_convertvector(t - 0.5, I);

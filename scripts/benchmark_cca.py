@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Time, memory and operations of criss-cross attention: reference, fused, non-local, and PyTorch where installed.
+
+    python scripts/benchmark_cca.py                                    # a Markdown table, and runs/benchmark_cca.png
+    python scripts/benchmark_cca.py --sizes 97,97 128,256 --repeats 15
+    python scripts/benchmark_cca.py --modules                          # RCCA against a non-local block, as in the paper
+
+Times are medians of alternating runs in one process: each round runs every implementation once. Memory is the growth
+of the peak resident set, in a process of its own, above the inputs and the results. Two operations a multiply-add.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import options, runtime  # noqa: E402
+
+SIZES = [(33, 33), (65, 65), (97, 97), (129, 129), (128, 256), (129, 257)]
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--sizes", nargs="+", type=options.size, default=SIZES, metavar="H,W")
+    parser.add_argument("--channels", type=options.positive, default=512, help="default: %(default)s")
+    parser.add_argument("--batch", type=options.positive, default=1, help="default: %(default)s")
+    parser.add_argument("--repeats", type=options.positive, default=7, help="rounds (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of: reference fused non-local torch-cca torch-sdpa")
+    parser.add_argument("--modules", action="store_true", help="whole modules with projections, R = 2, as in the paper")
+    parser.add_argument("--device", choices=runtime.DEVICES, default="auto")
+    parser.add_argument(
+        "--max-gflop", type=float, default=700, help="leave out what is more work (default: %(default)s)"
+    )
+    parser.add_argument("--plot", default="runs/benchmark_cca.png", help="default: %(default)s")
+    parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "MODE"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+# ---------------------------------------------------------------------------------------------- what is compared
+
+
+def operations(name, batch, channels, height, width):
+    """Of one forward pass, without projections. Every position meets its cross, or everybody."""
+    positions = height * width
+    partners = positions if name in ("non-local", "torch-sdpa") else height + width
+    return 2 * batch * positions * partners * (channels // 8 + channels)
+
+
+def projections(batch, channels, height, width):
+    return 2 * batch * height * width * channels * (2 * (channels // 8) + channels)
+
+
+def jittor_case(name, arrays):
+    """-> run(backward), which does the work, waits for it, and returns the results."""
+    import jittor as jt
+    from jittor import nn
+
+    from models.cca import criss_cross_attention
+
+    q, k, v, g = (jt.array(x) for x in arrays)
+    jt.sync_all(True)
+
+    def non_local(q, k, v):
+        b, c, h, w = v.shape
+        flat = [x.reshape((b, -1, h * w)) for x in (q, k, v)]
+        weights = nn.softmax(nn.bmm(flat[0].transpose(0, 2, 1), flat[1]), dim=-1)  # (B, HW, HW)
+        return nn.bmm(flat[2], weights.transpose(0, 2, 1)).reshape((b, c, h, w))
+
+    def run(backward):
+        out = non_local(q, k, v) if name == "non-local" else criss_cross_attention(q, k, v, name)
+        results = [out, *jt.grad((out * g).sum(), [q, k, v])] if backward else [out]
+        jt.sync(results, True)
+        return results
+
+    return run
+
+
+def torch_case(name, arrays):
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    q, k, v, g = (torch.from_numpy(x) for x in arrays)
+
+    def cca(q, k, v):
+        """Lines as batched matrix products: (B W, H, C) for the columns, (B H, W, C) for the rows."""
+        b, _, h, w = v.shape
+        columns = [x.permute(0, 3, 2, 1).reshape(b * w, h, -1) for x in (q, k, v)]
+        rows = [x.permute(0, 2, 3, 1).reshape(b * h, w, -1) for x in (q, k, v)]
+        e_column = torch.bmm(columns[0], columns[1].transpose(1, 2)).view(b, w, h, h)
+        e_column = e_column.masked_fill(torch.eye(h, dtype=torch.bool), float("-inf")).permute(0, 2, 1, 3)
+        e_row = torch.bmm(rows[0], rows[1].transpose(1, 2)).view(b, h, w, w)
+        weights = torch.softmax(torch.cat([e_column, e_row], 3), dim=3)  # (B, H, W, H + W)
+        a_column = weights[..., :h].permute(0, 2, 1, 3).reshape(b * w, h, h)
+        a_row = weights[..., h:].reshape(b * h, w, w)
+        out_column = torch.bmm(a_column, columns[2]).view(b, w, h, -1).permute(0, 3, 2, 1)
+        return out_column + torch.bmm(a_row, rows[2]).view(b, h, w, -1).permute(0, 3, 1, 2)
+
+    def sdpa(q, k, v):
+        flat = [x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (q, k, v)]  # (B, 1, HW, C)
+        out = torch.nn.functional.scaled_dot_product_attention(*flat, scale=1.0)
+        return out.squeeze(1).transpose(1, 2).reshape(v.shape)
+
+    attention = cca if name == "torch-cca" else sdpa
+
+    def run(backward):
+        if not backward:
+            with torch.no_grad():
+                return [attention(q, k, v).contiguous()]
+        inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+        out = attention(*inputs)
+        return [out, *torch.autograd.grad(out, inputs, g)]
+
+    return run
+
+
+def make_case(name, batch, channels, height, width):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    shapes = [(batch, n, height, width) for n in (channels // 8, channels // 8, channels, channels)]
+    arrays = [rng.standard_normal(shape, dtype=np.float32) * 0.2 for shape in shapes]
+    return (torch_case if name.startswith("torch") else jittor_case)(name, arrays)
+
+
+def module_case(name, batch, channels, height, width):
+    """The block of the paper's table: projections, residual, R = 2 (non-local: once)."""
+    import jittor as jt
+
+    from models.cca import RCCA, CrissCrossAttention
+
+    x = jt.randn(batch, channels, height, width)
+    if name == "non-local":
+
+        class NonLocal(CrissCrossAttention):
+            def execute(self, x):
+                b, c, h, w = x.shape
+                q, k, v = (f(x).reshape((b, -1, h * w)) for f in (self.query_conv, self.key_conv, self.value_conv))
+                weights = jt.nn.softmax(jt.nn.bmm(q.transpose(0, 2, 1), k), dim=-1)
+                return self.gamma * jt.nn.bmm(v, weights.transpose(0, 2, 1)).reshape((b, c, h, w)) + x
+
+        block = NonLocal(channels)
+    else:
+        block = RCCA(channels, 2, name)
+    jt.sync_all(True)
+
+    def run(backward):
+        out = block(x)
+        results = [out, *jt.grad(out.sum(), [x, *block.parameters()])] if backward else [out]
+        jt.sync(results, True)
+        return results
+
+    return run
+
+
+# ------------------------------------------------------------------------------------------------------ measuring
+
+
+def timed(run, backward):
+    began = time.perf_counter()
+    run(backward)
+    return time.perf_counter() - began
+
+
+def resident(field):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(field))
+
+
+def peak_growth(make, args, name, backward):
+    """Bytes above inputs and results. A small run first compiles, starts the threads and fills their scratch memory."""
+    make(name, 1, args.channels, 9, 9)(backward)
+    run = make(name, args.batch, args.channels, *args.sizes[0])
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the peak starts anew
+    before = resident("VmRSS")
+    results = run(backward)
+    size = sum(4 * x.numel() for x in results)
+    return resident("VmHWM") - before - size
+
+
+def memory_in_its_own_process(args, name, size, backward):
+    command = [sys.executable, __file__, "--memory-of", name, "backward" if backward else "forward", "--device", "cpu"]
+    command += ["--sizes", "{},{}".format(*size), "--channels", str(args.channels), "--batch", str(args.batch)]
+    done = subprocess.run(command + ["--modules"] * args.modules, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def installed(name):
+    if not name.startswith("torch"):
+        return True
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def measure(args, size, names):
+    """-> {name: {"forward": s, "both": s, "gflop": .., "memory": .., "memory_both": ..}}"""
+    make = module_case if args.modules else make_case
+    rows, cases = {}, {}
+    for name in names:
+        work = operations(name, args.batch, args.channels, *size) * (2 if args.modules and name != "non-local" else 1)
+        if args.modules:
+            work += projections(args.batch, args.channels, *size) * (1 if name == "non-local" else 2)
+        rows[name] = {"gflop": work / 1e9}
+        if work / 1e9 <= args.max_gflop:
+            cases[name] = make(name, args.batch, args.channels, *size)
+    for mode, backward in (("forward", False), ("both", True)):
+        for run in cases.values():
+            timed(run, backward)  # compiles
+        times = {name: [] for name in cases}
+        for _ in range(args.repeats):
+            for name, run in cases.items():
+                if len(times[name]) < 2 or sum(times[name]) < 20:
+                    times[name].append(timed(run, backward))
+        for name, values in times.items():
+            rows[name][mode] = statistics.median(values)
+            if runtime.choose_device(args.device)[0] == "cpu":
+                rows[name][f"memory_{mode}"] = memory_in_its_own_process(args, name, size, backward)
+    return rows
+
+
+def print_table(results):
+    print(
+        "| size | implementation | GFLOP | forward ms | GFLOP/s | forward+backward ms | extra MB | with backward MB |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for size, rows in results.items():
+        for name, row in rows.items():
+            cells = [f"{row['gflop']:.2f}"]
+            if "both" in row:
+                cells += [
+                    f"{1e3 * row['forward']:.1f}",
+                    f"{row['gflop'] / row['forward']:.0f}",
+                    f"{1e3 * row['both']:.1f}",
+                ]
+                memory = [row.get(f"memory_{mode}") for mode in ("forward", "both")]
+                cells += ["-" if m is None else f"{m / 2**20:.0f}" for m in memory]
+            else:
+                cells += ["left out"] + [""] * 4
+            print(f"| {size[0]}x{size[1]} | {name} | " + " | ".join(cells) + " |")
+
+
+def print_ratios(results):
+    for size, rows in results.items():
+        if {"fused", "torch-cca"} <= set(rows) and all("both" in rows[n] for n in ("fused", "torch-cca")):
+            forward, both = (rows["torch-cca"][m] / rows["fused"][m] for m in ("forward", "both"))
+            print(f"{size[0]}x{size[1]}: fused is {forward:.2f}x eager PyTorch forward, {both:.2f}x with backward")
+
+
+def main():
+    args = parse_args()
+    machine = runtime.start(args.device)
+    make = module_case if args.modules else make_case
+    if args.memory_of:
+        name, mode = args.memory_of
+        print(json.dumps(peak_growth(make, args, name, mode == "backward")))
+        return
+    names = ["reference", "fused", "non-local"] + ([] if args.modules else ["torch-cca", "torch-sdpa"])
+    names = [name for name in args.only or names if installed(name)]
+    print(f"{runtime.describe(machine, ', '.join(names))} · batch {args.batch}, {args.channels} channels")
+    results = {size: measure(args, size, names) for size in args.sizes}
+    print_table(results)
+    print_ratios(results)
+    if len(args.sizes) > 1:
+        from utils.visualize import plot_curves
+
+        curves = {}
+        for name in names:
+            points = [(h * w, 1e3 * rows[name]["both"]) for (h, w), rows in results.items() if "both" in rows[name]]
+            if points:
+                curves[name] = tuple(zip(*sorted(points)))
+        os.makedirs(os.path.dirname(args.plot) or ".", exist_ok=True)
+        plot_curves(curves, "forward and backward, ms", "positions (height x width)", log=True).save(args.plot)
+        print(f"plot: {args.plot}")
+
+
+if __name__ == "__main__":
+    main()
