@@ -161,6 +161,7 @@ def module_case(name, batch, channels, height, width):
 
 
 def timed(run, backward):
+    time.sleep(0.05)  # threads of the one before may still be spinning
     began = time.perf_counter()
     run(backward)
     return time.perf_counter() - began

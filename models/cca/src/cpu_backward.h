@@ -37,7 +37,7 @@ void backward_lanes(const Problem& p, const Gradients<T>& x, bool first, int thr
     typedef Simd<T> S;
     const Lines& lines = p.lines;
     const i64 N = S::N, L = lines.length, plane = lines.plane(), groups = (lines.inner + N - 1) / N;
-    const i64 tile = positions_in_tile(L, N), few = 32;  // channels that are packed at a time
+    const i64 tile = positions_in_tile(L, N), few = 64;  // channels that are packed at a time
     const i64 tasks = p.batch * lines.outer * groups, inner = lines.inner;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (i64 task = 0; task < tasks; task++) {

@@ -50,7 +50,7 @@ struct Problem {
 };
 
 inline i64 positions_in_tile(i64 length, i64 lanes) {  // so many queries that their weights fill about half an L2 cache
-    const i64 most = (768 << 10) / (length * lanes * 4);
+    const i64 most = (1088 << 10) / (length * lanes * 4);
     const i64 tiles = (length + most - 1) / (most > 0 ? most : 1);
     return most < 8 ? (length < 8 ? length : 8) : (length + tiles - 1) / tiles;
 }
