@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 INK, FAINT, PAPER = (40, 44, 52), (221, 224, 229), (255, 255, 255)
-LINES = ((31, 99, 178), (217, 95, 2), (27, 138, 107), (166, 54, 120))
+LINES = ((31, 99, 178), (217, 95, 2), (27, 138, 107), (166, 54, 120), (120, 120, 120), (190, 150, 0))
 
 
 def font(size):
@@ -63,7 +63,7 @@ def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0, log=False):
     if log:
         curves = {name: (np.log10(x), np.log10(y)) for name, (x, y) in curves.items()}
     width, height = size
-    left, right, top, bottom = 64, width - 20, 44, height - 48
+    left, right, top, bottom = 64, width - 36, 44, height - 48
     plot = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(plot)
     xs = [x for x, _ in curves.values()]
