@@ -10,7 +10,7 @@ import jittor as jt
 SRC = Path(__file__).resolve().parent / "src"
 # Jittor watches the files it is told of here and recompiles when one changes; in the files themselves the includes are
 # written so that its scanner, which knows no relative paths, passes over them.
-CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cca_cpu.h")
+CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cpu_rest.h", "cca_cpu.h")
 CPU_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CPU_FILES)
 
 

@@ -14,11 +14,8 @@
 #include <memory>
 #include <vector>
 
-#ifndef CCA_CPU_BACKWARD_H
-#    include "cpu_backward.h"
-#endif
-#ifndef CCA_CPU_FORWARD_H
-#    include "cpu_forward.h"
+#ifndef CCA_CPU_REST_H
+#    include "cpu_rest.h"
 #endif
 
 #if defined(_OPENMP)
@@ -37,14 +34,17 @@ inline int threads_available() {
 
 // The axes that have something to say. A position meets itself on every axis; only the last one counts it, so an axis
 // of length 1 before it has nothing left.
-inline std::vector<Problem> passes(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides) {
+inline std::vector<Problem> passes(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, i64 lanes) {
     std::vector<Problem> list;
     for (std::size_t axis = 0; axis < sides.size(); axis++) {
         const bool last = axis + 1 == sides.size();
         Lines lines = {1, sides[axis], 1};
         for (std::size_t a = 0; a < sides.size(); a++)
             if (a != axis) (a < axis ? lines.outer : lines.inner) *= sides[a];
-        if (last || lines.length > 1) list.push_back(Problem{batch, cq, c, lines, last});
+        const i64 rest = lines.inner % lanes;
+        if (last || lines.length > 1)
+            list.push_back(Problem{batch, cq, c, lines, last,
+                                   lines.inner > lanes && rest <= lanes / 2 ? lines.inner - rest : lines.inner});
     }
     return list;
 }
@@ -53,15 +53,23 @@ inline std::vector<Problem> passes(i64 batch, i64 cq, i64 c, const std::vector<i
 template <class T>
 void forward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* q, const T* k, const T* v, T* out,
              T* stats) {
-    const std::vector<Problem> list = passes(batch, cq, c, sides);
+    const std::vector<Problem> list = passes(batch, cq, c, sides, Simd<T>::N);
     const i64 positions = batch * list[0].lines.plane();
     if (positions == 0) return;
     std::unique_ptr<T[]> other(list.size() > 1 ? new T[2 * positions] : nullptr);
     T *from = nullptr, *to = list.size() % 2 == 1 ? stats : other.get();  // so that the last pass writes stats
     for (std::size_t n = 0; n < list.size(); n++) {
         const bool first = n == 0, last = n + 1 == list.size();
-        const auto pass = list[n].lines.inner == 1 ? forward_rows<T> : forward_lanes<T>;
-        pass(list[n], q, k, v, out, from, from + positions, to, to + positions, first, last, threads_available());
+        const T *top0 = from, *total0 = from + positions;
+        T *top1 = to, *total1 = to + positions;
+        const int threads = threads_available();
+        if (list[n].lines.inner == 1) {
+            forward_rows<T>(list[n], q, k, v, out, top0, total0, top1, total1, first, last, threads);
+        } else {
+            const Rest<T> rest(list[n], threads);
+            forward_lanes<T>(list[n], q, k, v, out, top0, total0, top1, total1, first, last, threads);
+            if (!rest.empty()) rest.forward(q, k, v, out, top0, total0, top1, total1, first);
+        }
         from = to;
         to = to == stats ? other.get() : stats;
     }
@@ -71,7 +79,7 @@ void forward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* q
 template <class T>
 void backward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* q, const T* k, const T* v, const T* out,
               const T* stats, const T* g, T* dq, T* dk, T* dv) {
-    const std::vector<Problem> list = passes(batch, cq, c, sides);
+    const std::vector<Problem> list = passes(batch, cq, c, sides, Simd<T>::N);
     const i64 plane = list[0].lines.plane(), positions = batch * plane, chunk = 256;
     if (positions == 0) return;
     std::unique_ptr<T[]> delta(new T[positions]);  // sum over channels of g * out
@@ -85,8 +93,14 @@ void backward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* 
     }
     const Gradients<T> x = {q, k, v, g, stats, stats + positions, delta.get(), dq, dk, dv};
     for (std::size_t n = 0; n < list.size(); n++) {
-        const auto pass = list[n].lines.inner == 1 ? backward_rows<T> : backward_lanes<T>;
-        pass(list[n], x, n == 0, threads_available());
+        const int threads = threads_available();
+        if (list[n].lines.inner == 1) {
+            backward_rows<T>(list[n], x, n == 0, threads);
+        } else {
+            const Rest<T> rest(list[n], threads);
+            backward_lanes<T>(list[n], x, n == 0, threads);
+            if (!rest.empty()) rest.backward(x, n == 0);
+        }
     }
 }
 

@@ -36,14 +36,14 @@ template <class T>
 void backward_lanes(const Problem& p, const Gradients<T>& x, bool first, int threads) {
     typedef Simd<T> S;
     const Lines& lines = p.lines;
-    const i64 N = S::N, L = lines.length, plane = lines.plane(), groups = (lines.inner + N - 1) / N;
+    const i64 N = S::N, L = lines.length, plane = lines.plane(), groups = (p.in_lanes + N - 1) / N;
     const i64 tile = positions_in_tile(L, N), few = 64;  // channels that are packed at a time
     const i64 tasks = p.batch * lines.outer * groups, inner = lines.inner;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (i64 task = 0; task < tasks; task++) {
         const i64 group = task % groups, o = task / groups % lines.outer, b = task / groups / lines.outer;
         const i64 start = o * L * inner + group * N, at_q = b * p.cq * plane + start, at_v = b * p.c * plane + start;
-        const int lanes = int(inner - group * N < N ? inner - group * N : N);
+        const int lanes = int(p.in_lanes - group * N < N ? p.in_lanes - group * N : N);
         Scratch<T> scratch(((p.cq + few) * (L + tile) + 2 * tile * L) * N);
         T *keys = scratch.take(p.cq * L * N), *queries = scratch.take(p.cq * tile * N);
         T *weights = scratch.take(tile * L * N), *energies = scratch.take(tile * L * N);  // energies: their gradient

@@ -47,6 +47,7 @@ struct Problem {
     i64 batch, cq, c;
     Lines lines;
     bool keep_self;  // only one axis counts the position itself
+    i64 in_lanes;    // so many lines along `inner` are worked on N at a time; see cpu_rest.h for the others
 };
 
 inline i64 positions_in_tile(i64 length, i64 lanes) {  // so many queries that their weights fill about half an L2 cache

@@ -14,7 +14,7 @@ void forward_lanes(const Problem& p, const T* q, const T* k, const T* v, T* out,
                    T* top1, T* total1, bool first, bool last, int threads) {
     typedef Simd<T> S;
     const Lines& lines = p.lines;
-    const i64 N = S::N, L = lines.length, plane = lines.plane(), groups = (lines.inner + N - 1) / N;
+    const i64 N = S::N, L = lines.length, plane = lines.plane(), groups = (p.in_lanes + N - 1) / N;
     const i64 tile = positions_in_tile(L, N), few = 6;  // channels of v that are packed at a time
     i64 parts = 1;  // where there are more threads than lines, several share a line, each with its part of the channels
     while (p.batch * lines.outer * groups * parts < 2 * threads && parts * 64 < p.c) parts *= 2;
@@ -23,7 +23,7 @@ void forward_lanes(const Problem& p, const T* q, const T* k, const T* v, T* out,
     for (i64 task = 0; task < tasks; task++) {
         const i64 part = task % parts, group = task / parts % groups, o = task / parts / groups % lines.outer;
         const i64 b = task / parts / groups / lines.outer, start = o * L * lines.inner + group * N;
-        const int lanes = int(lines.inner - group * N < N ? lines.inner - group * N : N);
+        const int lanes = int(p.in_lanes - group * N < N ? p.in_lanes - group * N : N);
         Scratch<T> scratch((p.cq * (L + tile) + tile * L + few * L + tile) * N);
         T *keys = scratch.take(p.cq * L * N), *queries = scratch.take(p.cq * tile * N);
         T *weights = scratch.take(tile * L * N), *values = scratch.take(few * L * N);

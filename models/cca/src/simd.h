@@ -1,10 +1,15 @@
-// Vectors of T that fill one register, in GCC's and clang's vector extension: no intrinsics, any x86 or Arm.
+// Vectors of T that fill one register, in GCC's and clang's vector extension: any x86 or Arm. Intrinsics only for
+// masks.
 #ifndef CCA_SIMD_H
 #define CCA_SIMD_H
 
 #include <cstdint>
 #include <cstring>
 #include <limits>
+
+#if defined(__AVX512F__)
+#    include <immintrin.h>
+#endif
 
 namespace cca {
 
@@ -36,6 +41,27 @@ struct Bits<double> {
     static const type infinity = 0x7ff0000000000000;
 };
 
+// The first `lanes` numbers from or to memory; the others come from `rest` or stay as they are.
+template <class V, class T>
+inline V load_some(const T* p, int lanes, V rest) {
+    std::memcpy(&rest, p, lanes * sizeof(T));
+    return rest;
+}
+template <class V, class T>
+inline void store_some(T* p, V v, int lanes) {
+    std::memcpy(p, &v, lanes * sizeof(T));
+}
+#if defined(__AVX512F__)  // one instruction instead of a call
+inline __m512 load_some(const float* p, int lanes, __m512 rest) {
+    return _mm512_mask_loadu_ps(rest, (1u << lanes) - 1, p);
+}
+inline __m512d load_some(const double* p, int lanes, __m512d rest) {
+    return _mm512_mask_loadu_pd(rest, (1u << lanes) - 1, p);
+}
+inline void store_some(float* p, __m512 v, int lanes) { _mm512_mask_storeu_ps(p, (1u << lanes) - 1, v); }
+inline void store_some(double* p, __m512d v, int lanes) { _mm512_mask_storeu_pd(p, (1u << lanes) - 1, v); }
+#endif
+
 template <class T>
 struct Simd {
     static const int N = kBytes / sizeof(T);
@@ -49,23 +75,9 @@ struct Simd {
     }
     static void store(T* p, V v) { std::memcpy(p, &v, sizeof(V)); }
     static V splat(T s) { return V{} + s; }
-    static V load(const T* p, int lanes) {  // the first `lanes` from memory, 0 behind them
-        if (lanes == N) return load(p);
-        V v{};
-        std::memcpy(&v, p, lanes * sizeof(T));
-        return v;
-    }
-    static V load_or_one(const T* p, int lanes) {  // the same with 1 behind them
-        V v = splat(T(1));
-        std::memcpy(&v, p, lanes * sizeof(T));
-        return v;
-    }
-    static void store(T* p, V v, int lanes) {
-        if (lanes == N)
-            store(p, v);
-        else
-            std::memcpy(p, &v, lanes * sizeof(T));
-    }
+    static V load(const T* p, int lanes) { return lanes == N ? load(p) : load_some(p, lanes, V{}); }
+    static V load_or_one(const T* p, int lanes) { return load_some(p, lanes, splat(T(1))); }
+    static void store(T* p, V v, int lanes) { lanes == N ? store(p, v) : store_some(p, v, lanes); }
     static V max(V a, V b) { return a > b ? a : b; }
     // All ones in the lanes that are NaN. On the bits: -Ofast believes that no number is one.
     static I is_nan(V v) { return ((I)v & std::numeric_limits<typename Bits<T>::type>::max()) > Bits<T>::infinity; }
