@@ -40,6 +40,12 @@ make_environment() { # venv needs ensurepip, which Debian packs apart; the pip o
     fail "No virtual environment could be made with $1. Mend: sudo apt-get install python3-venv, or set PYTHON to another Python."
 }
 
+writable_home() { # building Jittor's wheel writes into the home folder; where that cannot be, one in the environment will do
+  if mkdir -p "$HOME/.cache" 2>/dev/null && [ -w "$HOME/.cache" ]; then echo "$HOME"; return; fi
+  mkdir -p "$VENV/jittor_home"
+  (cd "$VENV/jittor_home" && pwd)
+}
+
 setup() { # setup REQUIREMENTS_FILE
   local python stamp
   if [ ! -x "$VENV/bin/python" ]; then
@@ -52,7 +58,7 @@ Mend: install one of those and name it, for example PYTHON=python3.12 $0 (conda,
   stamp="$VENV/installed-$1.sum"
   if ! cat requirements*.txt | cksum | cmp -s - "$stamp"; then
     echo "Installing $1"
-    "$VENV/bin/python" -m pip install --disable-pip-version-check -q -r "$1" >>"$LOG" 2>&1 || {
+    HOME=$(writable_home) "$VENV/bin/python" -m pip install --disable-pip-version-check -q -r "$1" >>"$LOG" 2>&1 || {
       tail -n 12 "$LOG" >&2
       fail "Installing $1 failed. The first time, a network that reaches the Python package index is needed."
     }
