@@ -8,7 +8,6 @@ Model, classes and normalisation come from the checkpoint. Under mpirun each pic
 import argparse
 import json
 import os
-import sys
 
 from datasets import DATASETS, dataset_class
 from models import MODELS, build_model
@@ -108,4 +107,4 @@ if __name__ == "__main__":
     try:
         main()
     except (runtime.MachineError, ValueError, FileNotFoundError) as error:
-        sys.exit(f"evaluate.py: {error}")
+        runtime.stop(f"evaluate.py: {error}")

@@ -109,6 +109,7 @@ def main():
         optimizer.lr = poly_lr(args.learning_rate, step, args.num_steps, args.power)
         losses = segmentation_loss(model(jt.array(images)), jt.array(labels), ignore)
         optimizer.step(losses["loss"])
+        jt.sync_all()  # every rank runs its reductions here: left pending, rank 0 alone would wait for them below
         values = {name: float(value.item()) for name, value in losses.items()}
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(
@@ -134,4 +135,4 @@ if __name__ == "__main__":
     try:
         main()
     except (runtime.MachineError, ValueError, FileNotFoundError, FloatingPointError) as error:
-        sys.exit(f"train.py: {error}")
+        runtime.stop(f"train.py: {error}")

@@ -206,6 +206,14 @@ def silence_compiler():
     atexit.register(finish)
 
 
+def stop(message):
+    """End this process, and under mpirun the whole job, with one line and exit code 1."""
+    if mpi_size() == 1:
+        sys.exit(message)
+    print(message, file=sys.stderr, flush=True)
+    os._exit(1)  # a rank that leaves in the ordinary way waits for the others
+
+
 def _abort_all_ranks(kind, error, trace):
     """Under mpirun an uncaught exception must end the job: Jittor's own shutdown waits for the other ranks forever."""
     traceback.print_exception(kind, error, trace)
