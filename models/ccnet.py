@@ -6,11 +6,12 @@ Attribute names are the state-dict keys of the official checkpoint (head.conva.0
 import jittor as jt
 from jittor import nn
 
+from models.batch_norm import BatchNorm
 from models.cca import RCCA
 from models.resnet import ResNet
 
 
-class BatchNormAct(nn.BatchNorm2d):
+class BatchNormAct(BatchNorm):
     """BatchNorm followed by leaky ReLU 0.01: one entry in a Sequential, as the official in-place ABN."""
 
     def execute(self, x):

@@ -6,6 +6,8 @@ sides go H -> ceil(H/2) -> ... as 97 -> 49 -> 25 -> 13.
 
 from jittor import nn
 
+from models.batch_norm import BatchNorm
+
 
 def conv3x3(in_planes, planes, stride=1, dilation=1):
     return nn.Conv2d(in_planes, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
@@ -16,9 +18,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inplanes, planes, stride=1, dilation=1, downsample=None):
         self.conv1 = conv3x3(inplanes, planes, stride, dilation)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.bn1 = BatchNorm(planes)
         self.conv2 = conv3x3(planes, planes, 1, dilation)
-        self.bn2 = nn.BatchNorm2d(planes)
+        self.bn2 = BatchNorm(planes)
         self.downsample = downsample
 
     def execute(self, x):
@@ -36,9 +38,9 @@ class ResNet(nn.Module):
     def __init__(self, depth=18):
         block, counts = BLOCKS[depth]
         self.inplanes = 128
-        self.conv1, self.bn1 = conv3x3(3, 64, stride=2), nn.BatchNorm2d(64)
-        self.conv2, self.bn2 = conv3x3(64, 64), nn.BatchNorm2d(64)
-        self.conv3, self.bn3 = conv3x3(64, 128), nn.BatchNorm2d(128)
+        self.conv1, self.bn1 = conv3x3(3, 64, stride=2), BatchNorm(64)
+        self.conv2, self.bn2 = conv3x3(64, 64), BatchNorm(64)
+        self.conv3, self.bn3 = conv3x3(64, 128), BatchNorm(128)
         self.maxpool = nn.Pool(3, stride=2, padding=1, ceil_mode=True, op="maximum")
         self.layer1 = self._stage(block, 64, counts[0])
         self.layer2 = self._stage(block, 128, counts[1], stride=2)
@@ -50,7 +52,7 @@ class ResNet(nn.Module):
         out = planes * block.expansion
         downsample = None
         if stride != 1 or self.inplanes != out:
-            downsample = nn.Sequential(nn.Conv2d(self.inplanes, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+            downsample = nn.Sequential(nn.Conv2d(self.inplanes, out, 1, stride, bias=False), BatchNorm(out))
         blocks = [block(self.inplanes, planes, stride, dilation, downsample)]
         blocks += [block(out, planes, dilation=dilation) for _ in range(count - 1)]
         self.inplanes = out
