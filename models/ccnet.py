@@ -8,6 +8,7 @@ from jittor import nn
 
 from models.batch_norm import BatchNorm
 from models.cca import RCCA
+from models.noise import Dropout2d
 from models.resnet import ResNet
 
 
@@ -31,7 +32,7 @@ class RCCAHead(nn.Module):
         self.convb = nn.Sequential(*conv_bn_act(channels, channels))
         self.bottleneck = nn.Sequential(
             *conv_bn_act(in_channels + channels, channels),
-            nn.Dropout2d(0.1),
+            Dropout2d(0.1),
             nn.Conv2d(channels, num_classes, 1),
         )
 
@@ -55,7 +56,7 @@ class CCNet(ResNet):
         self.head = RCCAHead(channels, channels // 4, num_classes, recurrence, cca_backend)
         self.dsn = nn.Sequential(
             *conv_bn_act(aux_channels, aux_channels // 2, bias=True),
-            nn.Dropout2d(0.1),
+            Dropout2d(0.1),
             nn.Conv2d(aux_channels // 2, num_classes, 1),
         )
         self.aux_always = aux_always
