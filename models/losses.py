@@ -174,3 +174,38 @@ def category_consistency(features, label, num_classes, ignore=255, near=0.5, far
 def length(x):
     """Euclidean norm over the last axis; its gradient at zero is zero, not infinite."""
     return x.sqr().sum(-1).maximum(1e-12).sqrt()
+
+
+class Criterion(nn.Module):
+    """What training minimises: `criterion(model, images, label)` -> {"loss": total, "main": .., "aux": .., "ccl": ..}.
+
+    With `ccl` > 0 the category consistent loss joins, on what the attention of `model` puts out.
+    """
+
+    def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0):
+        if class_weight is not None and len(class_weight) != num_classes:
+            raise ValueError(f"there are {len(class_weight)} class weights for {num_classes} classes")
+        self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem}
+        self.weights, self.ccl, attended = class_weight, ccl, []
+        self.attended = attended.pop  # a Var held as an attribute would count as a parameter
+
+        def keep(output):
+            attended[:] = [output]
+
+        if ccl:
+            self.consistency = CategoryConsistentLoss(model.head.cca.value_conv.out_channels, num_classes)
+            model.head.cca.register_forward_hook(lambda module, inputs, output: keep(output))
+
+    def execute(self, model, images, label, total=None):
+        logits = model(images)
+        losses = segmentation_loss(logits, label, class_weight=self.class_weight(), total=total, **self.options)
+        if self.ccl:
+            losses["ccl"] = self.consistency(self.attended(), label, self.options["ignore"])["ccl"]
+            losses["loss"] = losses["loss"] + self.ccl * losses["ccl"]
+        return losses
+
+    def class_weight(self):
+        return None if self.weights is None else jt.array(self.weights).float32()
+
+    def total_weight(self, label):
+        return pixel_weights(label, self.options["ignore"], self.class_weight()).sum()
