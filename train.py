@@ -61,20 +61,17 @@ def main():
         log.begin({**record, "machine": machine, "commit": logger.git_commit()})
     interrupt.listen()
 
-    batches = stream(data, args, samples // args.batch_size)
+    pieces = stream(data, args, samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         asked = time.time()
-        images, labels, names = next(batches)
+        batch = [next(pieces) for _ in range(args.accumulate)]  # each (images, labels, names)
         waited = time.time() - asked
         lr = poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps)
         optim.set_lr(optimizer, lr)
-        losses = gradients(args, model, criterion, optimizer, images, labels, step)
+        losses = gradients(args, model, criterion, optimizer, batch, step)
         values = distributed.means({**losses, "stop": interrupt.asked()})
         if not math.isfinite(values["loss"]):
-            batch = {"images": images, "labels": labels}
-            postmortem.stop(
-                args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, names, vars(args)
-            )
+            postmortem.stop(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
         optim.update(optimizer, step)
 
         done, samples, stop = step + 1, samples + args.batch_size, values.pop("stop") > 0
@@ -140,25 +137,27 @@ def build_data(args, meta):
 
 
 def stream(data, args, start):
-    """This rank's part of each batch, for ever, from batch `start` on: images, labels, names of the samples.
+    """This rank's part of each piece of a batch, for ever, from piece `start` on: images, labels, names of the samples.
 
-    Epoch after epoch in one stream that is cut into batches; order and augmentation depend on (seed, epoch, index).
+    Epoch after epoch in one stream that is cut into pieces; order and augmentation depend on (seed, epoch, index).
     """
     import numpy as np
 
     from utils import distributed
 
-    here, position = distributed.local_batch(args.batch_size), start * args.batch_size
+    piece = args.batch_size // args.accumulate
+    here = distributed.local_batch(piece)
+    first = start * piece + distributed.rank() * here
     while True:
         samples, names = [], []
-        for at in range(position + distributed.rank() * here, position + (distributed.rank() + 1) * here):
+        for at in range(first, first + here):
             epoch, place = divmod(at, data.total_len)
             data.set_epoch(epoch)
             index = int(np.random.default_rng([args.random_seed, epoch]).permutation(data.total_len)[place])
             samples.append(data[index])
             names.append(data.sample_name(index))
         yield *(np.stack(part) for part in zip(*samples)), names
-        position += args.batch_size
+        first += piece
 
 
 def build_network(args, info):
@@ -189,23 +188,21 @@ def build_optimizer(args, model, criterion):
     return optim.build(named, args.optimizer, *rates)
 
 
-def gradients(args, model, criterion, optimizer, images, labels, step):
-    """Losses of this rank's part of the batch; the optimiser has their gradients. -> {"loss": .., "main": .., ...}"""
+def gradients(args, model, criterion, optimizer, batch, step):
+    """-> losses of this rank's part of the batch, {"loss": Var, ..}; the optimiser has their gradients."""
     import jittor as jt
 
     from models import noise
 
-    pieces, sums = args.accumulate, {}
-    images, labels = jt.array(images), jt.array(labels)
-    each = len(labels) // pieces
-    total = criterion.total_weight(labels) / pieces if pieces > 1 else None
-    for k in range(pieces):
-        rows = slice(k * each, (k + 1) * each)
-        noise.at(args.random_seed, step, jt.rank * len(labels) + k * each)
-        losses = criterion(model, images[rows], labels[rows], total) if pieces > 1 else criterion(model, images, labels)
-        optimizer.backward(losses["loss"] / pieces)
-        sums = {name: sums.get(name, 0) + value / pieces for name, value in losses.items()}
-        jt.sync_all()  # the memory of this piece is free for the next, and the update starts from finished gradients
+    labels, sums, total = [jt.array(labels) for _, labels, _ in batch], {}, None
+    if len(batch) > 1:  # a pixel counts the same in every piece
+        total = sum(criterion.total_weight(label) for label in labels) / len(batch)
+    for k, (images, *_) in enumerate(batch):
+        noise.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
+        losses = criterion(model, jt.array(images), labels[k], total)
+        optimizer.backward(losses["loss"] / len(batch))
+        sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
+        jt.sync_all()  # frees the memory of this piece; and the update starts from finished gradients, always the same
     return sums
 
 

@@ -6,17 +6,20 @@ import os
 from utils import checkpoint, distributed
 
 
-def stop(folder, model, place, losses, means, batch, names, settings):
+def stop(folder, model, place, losses, means, batch, settings):
     """Write the weights before the step and this rank's batch, then raise. Every rank calls it.
 
-    place: {"step": .., "lr": ..}; losses: {name: Var} of this rank; means: {name: float} of all; batch: {name: array}.
+    place: {"step": .., "lr": ..}; losses: {name: Var} of this rank; means: {name: float} of all; batch: pieces, each of
+    (images, labels, names).
     """
     own = {name: float(value.item()) for name, value in losses.items()}
+    names = [name for *_, some in batch for name in some]
     everyones = distributed.gather_texts(" ".join(names))
     os.makedirs(folder, exist_ok=True)  # another node may not have it
     path = os.path.join(folder, f"postmortem_{place['step']}_rank{distributed.rank()}.npz")
     about = {**place, "losses": {key: repr(value) for key, value in own.items()}, "samples": names, "options": settings}
-    checkpoint.save(path, model, about, {f"batch/{key}": value for key, value in batch.items()})
+    arrays = {f"batch/{key}{k}": part[n] for k, part in enumerate(batch) for n, key in enumerate(("images", "labels"))}
+    checkpoint.save(path, model, about, arrays)
     distributed.wait_for_all()
     parts = ", ".join(f"{name} {value:.4g}" for name, value in means.items() if name in own)
     here = ", ".join(name for name, value in own.items() if not math.isfinite(value)) or "none"
