@@ -69,8 +69,9 @@ def main():
         lr = poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps)
         optim.set_lr(optimizer, lr)
         losses = gradients(args, model, criterion, optimizer, batch, step)
+        losses["gradient"] = optim.gradient_norm(optimizer)
         values = distributed.means({**losses, "stop": interrupt.asked()})
-        if not math.isfinite(values["loss"]):
+        if not all(map(math.isfinite, values.values())):
             postmortem.stop(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
         optim.update(optimizer, step)
 

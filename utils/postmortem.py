@@ -1,4 +1,4 @@
-"""The loss is no number: keep what led to it, and say where it was."""
+"""A loss or the gradient is no number: keep what led to it, and say where it was."""
 
 import math
 import os
@@ -24,7 +24,7 @@ def stop(folder, model, place, losses, means, batch, settings):
     parts = ", ".join(f"{name} {value:.4g}" for name, value in means.items() if name in own)
     here = ", ".join(name for name, value in own.items() if not math.isfinite(value)) or "none"
     raise FloatingPointError(
-        f"the loss is no finite number at step {place['step']} (lr {place['lr']:.3g}): {parts}; not finite on this "
-        f"rank: {here}. Samples: {' | '.join(everyones)}. The weights before the step and the batch are in {path}. "
+        f"not finite at step {place['step']} (lr {place['lr']:.3g}): {parts}; of these on this rank: {here}. "
+        f"Samples: {' | '.join(everyones)}. The weights before the step and the batch are in {path}. "
         "Next: look at these samples; a lower --learning-rate or some --warmup-steps is the usual remedy"
     )
