@@ -109,9 +109,11 @@ class CCNet(ResNet):
 
 
 class VANCCNet(VAN):
-    """The same head on a Visual Attention Network. `output_stride` 8, 16 or 32: the head reads stage 4, brought there by
-    stride 1 and, with `dilate`, by dilation (see VAN). "multi": strides stay 4, 8, 16, 32, and stages 2 to 4, brought to
-    1/8 and squeezed by a 1x1 convolution, go into the head: nearly as good at a quarter of the work. Auxiliary: stage 3.
+    """The same head on a Visual Attention Network; the auxiliary head on stage 3.
+
+    `output_stride` 8, 16 or 32: the head reads stage 4, brought there by stride 1 and, with `dilate`, by dilation (see
+    VAN). "multi": strides stay 4, 8, 16, 32; stages 2 to 4, brought to 1/8 and squeezed by a 1x1 convolution, go into
+    the head: a quarter of the work of output stride 8.
     """
 
     def __init__(

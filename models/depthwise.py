@@ -1,8 +1,8 @@
 """Depthwise convolution that is right on both devices.
 
-On the CPU, Jittor hands it to oneDNN, forward and backward. On CUDA its own kernel is taken only if CUDA was on when the
-layer was built, does not compile on CUDA 13, and adds up weight gradients with atomics; ours (src/depthwise.cuh) is chosen
-when the layer runs.
+On the CPU, Jittor hands it to oneDNN, forward and backward. On CUDA, Jittor's own kernel is taken only if CUDA was on
+when the layer was built, does not compile on CUDA 13, and adds up weight gradients with atomics; ours
+(src/depthwise.cuh) is chosen when the layer runs.
 """
 
 from pathlib import Path

@@ -1,9 +1,10 @@
 """Dilated ResNet-18/50/101, output stride 8. Attribute names are the state-dict keys of the official checkpoint.
 
-Three stems: `deep` (3x3 convolutions of 64, 64, 128 channels: MIT's ImageNet weights and the official CCNet), `v1c` (32, 32, 64:
-mmsegmentation), `v1` (one 7x7 of 64: torchvision). Two rules for the dilation that replaces the stride of stages 3 and
-4: 2 and 4 in every block (official), or, contracted, the stage before's in the first block (mmsegmentation). The official pooling
-rounds up (97 -> 49 -> 25 -> 13), mmsegmentation's down, which tells at even sides: 512 -> 65 or 64 in the end.
+Three stems: `deep` (3x3 convolutions of 64, 64, 128 channels: MIT's ImageNet weights and the official CCNet), `v1c`
+(32, 32, 64: mmsegmentation), `v1` (one 7x7 of 64: torchvision). Two rules for the dilation that replaces the stride of
+stages 3 and 4: 2 and 4 in every block (official), or, contracted, in the first block that of the stage before
+(mmsegmentation). The official pooling rounds up (97 -> 49 -> 25 -> 13), mmsegmentation's down, which tells at even
+sides: 512 ends as 65 or as 64.
 """
 
 from jittor import nn

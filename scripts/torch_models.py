@@ -1,6 +1,6 @@
-"""The same networks in PyTorch, for comparison only (benchmark_model.py and the tests): names and shapes are those of models/.
+"""The same networks in PyTorch, for comparison only (benchmark_model.py and the tests).
 
-Written apart from the Jittor code, from the published descriptions, so that the two check each other.
+Names and shapes are those of models/. Written apart from the Jittor code, so that the two check each other.
 """
 
 import torch
@@ -24,9 +24,13 @@ class Residual(nn.Module):
         out = planes * expansion
         kernels = (1, 3, 1) if expansion == 4 else (3, 3)
         for n, kernel in enumerate(kernels, 1):
-            step, hole = (stride, dilation) if kernel == 3 and n == len(kernels) - 1 else (1, dilation if kernel == 3 else 1)
+            step, hole = (
+                (stride, dilation) if kernel == 3 and n == len(kernels) - 1 else (1, dilation if kernel == 3 else 1)
+            )
             width = out if n == len(kernels) else planes
-            conv = nn.Conv2d(inplanes if n == 1 else planes, width, kernel, step, hole * (kernel // 2), hole, bias=False)
+            conv = nn.Conv2d(
+                inplanes if n == 1 else planes, width, kernel, step, hole * (kernel // 2), hole, bias=False
+            )
             setattr(self, f"conv{n}", conv)
             setattr(self, f"bn{n}", nn.BatchNorm2d(width))
         if stride != 1 or inplanes != out:

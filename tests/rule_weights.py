@@ -1,4 +1,4 @@
-"""Weights and inputs that any program can rebuild from names and shapes: no files needed to compare two implementations.
+"""Weights and inputs that any program can rebuild from names and shapes, to compare implementations.
 
 Each array comes from a generator seeded with the CRC of its key, drawn in float64. The published PyTorch networks,
 filled in the same way, gave the numbers in tests/golden/networks.npz.

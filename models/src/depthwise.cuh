@@ -29,8 +29,8 @@ struct Sum<double> {
 __device__ inline long long first() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline long long step() { return (long long)gridDim.x * blockDim.x; }
 
-// y (batch, channels, oh, ow), x (batch, channels, h, w), weight (channels, kh, kw). One thread an output. K is the side of
-// the kernel if it is known when compiling (loops unroll), else 0.
+// y (batch, channels, oh, ow), x (batch, channels, h, w), weight (channels, kh, kw). One thread an output. K is the
+// side of the kernel if it is known when compiling (loops unroll), else 0.
 template <class T, int K>
 __global__ void forward(Shape s, const T* x, const T* weight, T* y) {
     const int kh = K ? K : s.kh, kw = K ? K : s.kw;
@@ -82,8 +82,8 @@ __global__ void input_gradient(Shape s, const T* dy, const T* weight, T* dx) {
     }
 }
 
-// partial (slices, channels * kh * kw): each slice has its share of the batch * oh output rows. Neighbouring threads are
-// neighbouring taps of a channel: they read the same dy, and x side by side.
+// partial (slices, channels * kh * kw): each slice has its share of the batch * oh output rows. Neighbouring threads
+// are neighbouring taps of a channel: they read the same dy, and x side by side.
 template <class T>
 __global__ void weight_partial(Shape s, int slices, const T* x, const T* dy, typename Sum<T>::type* partial) {
     const int taps = s.kh * s.kw;
