@@ -7,6 +7,7 @@ save(path, arrays, meta)   -> whole or not at all; metadata are strings
 import json
 import math
 import os
+import re
 import struct
 
 import numpy as np
@@ -52,7 +53,7 @@ def read(data):
     if not 2 <= length <= min(len(data) - 8, HEADER):
         raise ValueError(f"a safetensors header of {length:,} bytes in a file of {len(data):,}: cut short or damaged")
     try:
-        header = json.loads(data[8 : 8 + length].tobytes().decode(), object_pairs_hook=each_once, parse_int=short)
+        header = parsed(data[8 : 8 + length].tobytes().decode())
     except json.JSONDecodeError as error:
         raise ValueError(f"its header is no JSON ({error.msg} at {error.pos}): damaged") from None
     metadata = header.pop("__metadata__", {})
@@ -79,6 +80,16 @@ def read(data):
     if end != len(body):
         raise ValueError(f"{len(body) - end:,} bytes behind the last tensor: damaged")
     return arrays, metadata
+
+
+def parsed(text):
+    """JSON that is neither deep (Jittor lifts Python's limit of recursion, so the parser would not stop) nor double."""
+    depth = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > 50:
+            raise ValueError("JSON nested more than 50 deep: damaged")
+    return json.loads(text, object_pairs_hook=each_once, parse_int=short)
 
 
 def each_once(pairs):

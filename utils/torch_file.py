@@ -11,6 +11,7 @@ Jittor's are checked. bfloat16, which numpy lacks, comes as float32, value for v
 import hashlib
 import mmap
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ __all__ = ["is_legacy", "load", "mapped", "save"]
 
 JITTOR_END = b"HCAJSLHD"  # behind a pickle and its SHA-1, 28 bytes in all
 PROTOCOL = 1001
+ANCIENT = re.compile(rb"\(*[ci][\w.]+\n[\w.]+\n")  # a pickle of protocol 0 that begins with a global: it is named
 
 
 def load(path):
@@ -32,17 +34,17 @@ def load(path):
     try:
         if data[:4] == b"PK\3\4":
             return read_zip(path, data)
-        if data[:1] == b"\x80":
+        if data[:1] == b"\x80" or ANCIENT.match(data[:512]):
             return read_legacy(data) if is_legacy(data) else read_pickle(data)
-        raise Unreadable(what_else(data))
     except Unreadable as error:
         raise ValueError(f"{path}: {error}") from None
+    raise ValueError(f"{path} is not a checkpoint: {what_else(data)}")
 
 
 def mapped(path):
     """The whole file as a memoryview, read from the disk where it is looked at."""
     if not os.path.exists(path):
-        raise FileNotFoundError(f"no file {path}")
+        raise FileNotFoundError(f"no checkpoint {path}")
     if not os.path.isfile(path):
         raise ValueError(f"{path} is a folder or a device; expected a file of weights")
     try:
@@ -89,9 +91,7 @@ def read_zip(path, data):
         return zip_member(data, members[top + name])
 
     if top + "byteorder" in members and member("byteorder") != b"little":
-        raise Unreadable(
-            f"its byte order is {member('byteorder').tobytes()[:20]!r}; save it on a little-endian machine"
-        )
+        raise Unreadable("written on a big-endian machine; save it again on a little-endian one")
     files = Files(len(data))
 
     def persistent(name):
@@ -105,9 +105,7 @@ def read_zip(path, data):
 def zip_member(data, info):
     """The bytes of an uncompressed member, its check sum verified."""
     if info.compress_type or info.flag_bits & 1 or info.compress_size != info.file_size:
-        raise Unreadable(
-            f"{info.filename!r} is compressed or encrypted, which PyTorch does not do; unpack and repack it"
-        )
+        raise Unreadable(f"{info.filename!r} is compressed or encrypted, as PyTorch never does; repack it without")
     header = data[info.header_offset : info.header_offset + 30]
     if len(header) < 30 or header[:4] != b"PK\3\4":
         raise Unreadable(f"{info.filename!r} is not where the zip file says: damaged")

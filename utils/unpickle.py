@@ -69,7 +69,10 @@ class Machine:
     def find(self, module, name):
         full = f"{PYTHON2.get(module, module)}.{name}"
         if full not in self.table:
-            raise Unreadable(f"it refers to {full[:200]!r}, which is no tensor, number, string or plain container")
+            raise Unreadable(
+                f"it refers to {full[:80]!r}, which is no tensor, number, string or plain container; nothing was "
+                "executed. If you trust the file, let the code that it comes from save its state_dict() alone"
+            )
         return self.table[full]
 
     def call(self, function, arguments):

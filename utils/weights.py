@@ -61,7 +61,7 @@ def read_ours(path):
             arrays, meta = checkpoint.load(path)
         else:
             arrays, metadata = safetensors_file.load(path)
-            meta = json.loads(metadata[OURS])
+            meta = safetensors_file.parsed(metadata[OURS])
         lacking = [key for key in NEEDED if key not in meta]
     except (MemoryError, RecursionError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise ValueError(f"no checkpoint of this project, or a damaged one ({type(error).__name__})") from None
