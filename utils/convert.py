@@ -80,7 +80,7 @@ def unwrap(tree):
             break
         wrapper, tree = inner[0], tree[inner[0]]
     for key in tree:
-        if type(key) is not str or not key.isprintable():
+        if type(key) is not str or not key.isprintable() or len(key) > 200:
             raise ValueError(f"it has a key {str(key)[:40]!r}; expected names of parameters")
     arrays = {key: value for key, value in tree.items() if isinstance(value, np.ndarray)}
     if not arrays:
@@ -105,8 +105,8 @@ def layout(arrays):
     if "layer4.0.conv1.weight" in bare and "conv1.weight" in bare:
         return "mit" if "conv3.weight" in bare else "torchvision"
     raise ValueError(
-        f"its {len(arrays)} keys are of no known source, {', '.join(list(arrays)[:4])} ..; known are "
-        f"{', '.join(f'{name} ({what})' for name, what in SOURCES.items())}"
+        f"its keys, {', '.join(list(arrays)[:4])} .., are of no known source ({', '.join(SOURCES)}); what each is, "
+        "scripts/convert_weights.py --help says"
     )
 
 
