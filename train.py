@@ -41,9 +41,7 @@ def main():
             print(line)
 
     counted = {"step": args.start_iters, "samples": args.start_iters * args.batch_size}
-    begin = resume.starting_point(
-        args.snapshot_dir, args.resume, args.restore_from, read_weights, vars(args), **counted
-    )
+    begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, vars(args), **counted)
     data, pictures, info = build_data(args, begin["meta"])
     model = build_network(args, info)
     criterion = build_criterion(args, info, model)
@@ -105,13 +103,6 @@ def main():
     if log:
         log.close()
         print(json.dumps({"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4), "best": best}))
-
-
-def read_weights(path):
-    """Weights of any file that --restore-from may name -> ({key: array}, meta)."""
-    from utils import checkpoint
-
-    return checkpoint.load(path)
 
 
 def build_data(args, meta):

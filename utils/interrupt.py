@@ -1,7 +1,7 @@
 """SIGTERM, SIGINT and SIGUSR1 end a run after the step that is under way: saved, and with an exit code of its own.
 
-mpirun passes SIGUSR1 on to all ranks and lets them be. At SIGTERM and Ctrl-C it gives them a second, then kills; with
-PRTE_MCA_odls_base_sigkill_timeout=600 in its environment (OMPI_MCA_... before Open MPI 5) it waits that many.
+mpirun passes SIGUSR1 on to all ranks and lets them be. At SIGTERM and Ctrl-C it gives them about a second and then
+kills: enough for a short step, not for a long one.
 """
 
 import os
@@ -20,7 +20,10 @@ def listen():
         if len(received) > 1:
             os._exit(128 + number)
         name = signal.Signals(number).name
-        os.write(sys.stderr.fileno(), f"\n{name}: this step is finished and saved, then the run ends; again to end at once\n".encode())
+        os.write(
+            sys.stderr.fileno(),
+            f"\n{name}: this step is finished and saved, then the run ends; again to end at once\n".encode(),
+        )
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, note)
