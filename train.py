@@ -51,12 +51,18 @@ def main():
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
-    record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
+    record = {
+        **info,
+        "commit": logger.git_commit(),
+        "model": args.model,
+        "recurrence": args.recurrence,
+        "options": vars(args),
+    }
     log = None
     if distributed.is_main():
         title = f"{args.model} on {args.dataset}"
         log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
-        log.begin({**record, "machine": machine, "commit": logger.git_commit()})
+        log.begin({**record, "machine": machine})
     interrupt.listen()
 
     pieces = stream(data, args, samples * args.accumulate // args.batch_size)
@@ -102,7 +108,8 @@ def main():
 
     if log:
         log.close()
-        print(json.dumps({"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4), "best": best}))
+        result = {"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4)}
+        print(json.dumps({**result, "best": best} if args.eval_every else result))
 
 
 def build_data(args, meta):

@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -174,6 +175,7 @@ def start(device="auto", verbose=False, quiet=True, gpu=None):
     os.environ.update(environment(device, verbose))
     warnings.filterwarnings("ignore", message="The value of the smallest subnormal")  # Jittor flushes those to zero
     jt = import_jittor()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Jittor's handler ends this process when any child is killed
     jt.flags.use_cuda = int(device == "cuda")
     if jt.in_mpi:
         sys.excepthook = _abort_all_ranks
