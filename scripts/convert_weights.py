@@ -54,8 +54,10 @@ def main():
     ours = weights.is_ours(args.src)
     arrays, meta = weights.read(args.src, args.source)
     notes = meta.get("provenance") or {}
-    if args.model and args.model != meta["model"]:
-        meta["model"], meta["model_options"] = args.model, {}
+    if args.model:
+        if (args.model == "van") != (meta["model"] == "van"):
+            raise ValueError(f"{args.src} is of {meta['model']}, which --model {args.model} cannot hold")
+        meta["model"] = args.model
     if args.van_size:
         meta.setdefault("model_options", {})["van_size"] = args.van_size
     if args.recurrence is not None:

@@ -1,7 +1,6 @@
 """Weights from any file that a user may come with, under our names; and files of weights for others.
 
     arrays, meta = read(path)                     # .npz of ours, PyTorch, safetensors, Jittor: told by its content
-    report = start_from(model, arrays, path)      # for training: the head may be missing
     write(path, arrays, meta)                     # .npz, .safetensors; PyTorch under the names of the original code
 
 `meta` says what evaluation needs: model, model_options, num_classes (None: a backbone), recurrence, ignore_label,
@@ -112,24 +111,6 @@ def kind_of(path):
         if path.endswith(ending):
             return kind
     raise ValueError(f"{path} ends in none of {' '.join(endings)}; what is to be written?")
-
-
-def start_from(model, arrays, path):
-    """Before training: copy what the file has into the model. -> the report, a text.
-
-    A head may be missing, or have other classes: it keeps its random start. Else what does not fit is an error.
-    """
-    from utils import checkpoint
-
-    own = model.state_dict()
-    found = convert.compare(arrays, {key: tuple(value.shape) for key, value in own.items()})
-    kept = [key for key in found["missing"] if key.startswith(HEADS)]
-    kept += [key for key in found["wrong shape"] if key.startswith(("head.bottleneck.3.", "dsn.3."))]
-    rest = {**{key: own[key].numpy() for key in kept}, **{k: v for k, v in arrays.items() if k not in kept}}
-    checkpoint.load_weights(model, rest, path)
-    return f"{path}: {len(found['matched'])} arrays loaded; {len(kept)} keep their random start" + (
-        f": {', '.join(kept)}" if kept else ""
-    )
 
 
 def report(arrays, notes, shapes):
