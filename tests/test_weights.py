@@ -178,6 +178,8 @@ def test_the_script_writes_nothing_that_lacks_something(network, tmp_path, run_c
     torch_file.save(tmp_path / "wrong.pth", wrong)
     done = convert(run_command, tmp_path / "wrong.pth", tmp_path / "c.npz")
     assert done.returncode == 1 and "conv2.weight (64, 64, 1, 1) for (64, 64, 3, 3)" in done.stdout
+    done = convert(run_command, tmp_path / "wrong.pth", tmp_path / "c.npz", "--allow-missing")
+    assert done.returncode == 1 and "of a wrong shape" in done.stderr and not (tmp_path / "c.npz").exists()
 
 
 def test_mistakes_are_answered_in_one_line(official, tmp_path, run_command):
@@ -205,6 +207,8 @@ def test_the_report_folds_runs_of_blocks():
     keys = [f"layer3.{n}.bn1.weight" for n in range(3)] + ["layer3.4.bn2.bias", "bn1.bias", "layer1.0.a", "layer1.2.a"]
     folded = ["layer3.{0..2}.bn1.weight", "layer3.4.bn2.bias", "bn1.bias", "layer1.0.a", "layer1.2.a"]
     assert list(weights.folded(keys)) == folded
+    far = ["a.1.b", "a.9999.b", "a." + "9" * 100 + ".b"]  # not a list of all that lies between
+    assert list(weights.folded(far)) == far
 
 
 @pytest.mark.slow
