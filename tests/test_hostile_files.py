@@ -24,7 +24,7 @@ runtime.start("cpu", quiet=False)
 import numpy as np
 from utils import weights, convert
 convert.layout = lambda arrays: "official"  # any names will do here
-convert.describe = lambda arrays, notes: {}
+weights.describe = lambda arrays, notes: {}
 folder, started = sys.argv[1], []
 names = sorted(os.listdir(folder))
 for name in names:

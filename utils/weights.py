@@ -16,6 +16,7 @@ import zipfile
 import numpy as np
 
 from utils import convert, safetensors_file, torch_file
+from utils.describe import describe
 
 OURS = "ccnet"  # key of our metadata in a .safetensors file
 NEEDED = {"model": str, "num_classes": (int, type(None)), "recurrence": int, "ignore_label": int, "normalisation": dict}
@@ -77,7 +78,7 @@ def converted(tree, source, kind, path):
     for key in others:
         notes["dropped"][key] = "no tensor"
     notes.update(file=os.path.basename(path), format=kind, wrapper=wrapper, prefix=prefix)
-    return arrays, {**convert.describe(arrays, notes), "provenance": notes}
+    return arrays, {**describe(arrays, notes), "provenance": notes}
 
 
 def write(path, arrays, meta, to=None, source=None):
