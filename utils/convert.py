@@ -161,17 +161,18 @@ def norms(arrays):
 
 def from_abn(weight):
     """-> (|weight| + 1e-5, the weights that this does not tell: negative ones, and those whose last bit is rounded)."""
-    scale = np.abs(weight) + ABN_EPS
-    lost = np.flatnonzero(to_abn(scale).view(np.int32) != np.ascontiguousarray(weight).view(np.int32))
-    return scale, {int(index): float(weight[index]) for index in lost}
+    scale, bits = np.abs(weight) + ABN_EPS, np.ascontiguousarray(weight).view(np.int32)
+    lost = np.flatnonzero(to_abn(scale).view(np.int32) != bits)
+    return scale, {int(index): int(bits[index]) for index in lost}  # bits: Jittor's arithmetic has no subnormal numbers
 
 
 def to_abn(scale, lost=()):
     """A weight that in-place ABN turns into `scale`; one of `lost` is taken if it still does."""
     weight = (scale.astype(np.float64) - np.float64(ABN_EPS)).astype(np.float32)
-    for index, value in dict(lost).items():
-        if np.abs(np.float32(value)) + ABN_EPS == scale[int(index)]:  # JSON made the index a string
-            weight[int(index)] = value
+    for index, bits in dict(lost).items():
+        value = np.array(bits, np.int32).view(np.float32)
+        if np.abs(value) + ABN_EPS == scale[int(index)]:  # JSON made the index a string
+            weight.view(np.int32)[int(index)] = bits
     return weight
 
 
