@@ -6,6 +6,7 @@ import key_lists as lists
 import numpy as np
 import pytest
 
+from models import build_model
 from utils import convert
 from utils.describe import describe
 
@@ -106,6 +107,19 @@ def test_there_and_back_is_bit_equal(family):
             assert array.tobytes() == before[key].tobytes(), key
         else:
             assert array.flat[0] == before[key].flat[0] and array.strides == before[key].strides, key
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "van_b6"])  # which is slow to build
+def test_the_network_that_is_described_has_these_keys_and_shapes(family):
+    arrays, notes = ours(filled(FAMILIES[family][0]))
+    meta = describe(arrays, notes)
+    network = build_model(meta["model"], meta["num_classes"] or 19, meta["recurrence"], **meta["model_options"])
+    found = convert.compare(arrays, {key: tuple(value.shape) for key, value in network.state_dict().items()})
+    assert not found["unexpected"] and not found["wrong shape"]
+    heads = {key.split(".")[0] for key in found["missing"]}
+    assert heads == (
+        set() if meta["num_classes"] else {"head", "dsn"} | ({"squeeze"} if notes["layout"] == "van" else set())
+    )
 
 
 def test_mmseg_by_hand():

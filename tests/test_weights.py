@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import handmade as hand
 import key_lists as lists
 import numpy as np
 import pytest
+import rule_weights
 
 from models import build_model
 from utils import checkpoint, safetensors_file, torch_file, weights
@@ -224,3 +226,24 @@ def test_pytorch_opens_what_the_script_writes(tmp_path, run_command):
     weights.write(tmp_path / "b.pth", arrays, meta)
     after = torch.load(tmp_path / "b.pth", weights_only=True)
     assert list(after) == list(before) and all(torch.equal(after[key], before[key]) for key in before)
+
+
+@pytest.mark.parametrize("source", ["official", "plain"])
+def test_an_official_file_gives_the_published_logits(source, tmp_path):
+    """Made by rule, written to a file, read as in-place ABN or as plain BatchNorm: what PyTorch gave for each."""
+    import jittor as jt
+
+    golden = np.load(Path(__file__).parent / "golden" / "networks.npz")
+    torch_file.save(tmp_path / "CS_scenes_60000.pth", rule_weights.ccnet(lists.official()))
+    arrays, meta = weights.read(tmp_path / "CS_scenes_60000.pth", "auto" if source == "official" else source)
+    assert (meta["model"], meta["num_classes"], meta["provenance"]["source"]) == ("ccnet", 19, source)
+    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"], **meta["model_options"])
+    checkpoint.load_weights(model, arrays)
+    model.eval()
+    with jt.no_grad():
+        logits = model(jt.array(rule_weights.picture("golden/in97x97", (1, 3, 97, 97))))[0].numpy().ravel()
+    kept = logits[:: logits.size // 256]
+    right, other = (golden[f"ccnet/{name}"] for name in ("logits_absgamma", "logits_f64"))
+    if source == "plain":
+        right, other = other, right
+    assert np.abs(kept - right).max() < 2e-4 < 5e-3 < np.abs(kept - other).max()
