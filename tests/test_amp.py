@@ -156,6 +156,22 @@ def test_an_overflow_leaves_everything_as_it_was(kind, bad):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
 
 
+def test_a_batch_in_pieces():
+    """Two halves give the step of the whole, and one bad half spoils both."""
+    (plain, optimizer), (scaled, other), scaler = make("sgd"), make("sgd"), amp.LossScaler("float16")
+    optimizer.step(loss_of(plain))
+    for _ in range(2):
+        scaler.backward(other, loss_of(scaled) / 2)
+    assert scaler.ready(other)
+    other.step()
+    for factor in (1.0, float("inf")):
+        scaler.backward(other, loss_of(scaled, factor) / 2)
+    assert not scaler.ready(other) and scaler.skipped == 1
+    jt.sync_all()
+    for a, b in zip(plain, scaled):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-6)
+
+
 def test_the_scale_grows_and_has_an_end():
     weights, optimizer = make("sgd")
     scaler = amp.LossScaler("float16", scale=2.0**22, patience=2, largest=2.0**24)

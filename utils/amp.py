@@ -81,7 +81,8 @@ class LossScaler:
     """Multiplies the loss before the backward pass and divides the gradients after it.
 
     The factor halves when a gradient is not finite, and that step is left out; it doubles after `patience` good steps.
-    Only float16 needs it: with any other dtype `step` is `optimizer.step(loss)`.
+    Only float16 needs it: with any other dtype `step` is `optimizer.step(loss)`. `backward` and `ready` are its parts,
+    for batches that come in pieces.
     """
 
     def __init__(self, dtype=None, scale=2.0**16, patience=2000, largest=2.0**24):
@@ -92,31 +93,36 @@ class LossScaler:
 
     def step(self, optimizer, loss):
         """One step of any Jittor optimiser. -> whether the weights moved."""
+        self.backward(optimizer, loss)
+        if not self.ready(optimizer):
+            optimizer.n_step -= 1  # Adam's corrections count the steps that were made
+            return False
+        optimizer.step()
+        return True
+
+    def backward(self, optimizer, loss):
+        """Gradients of the scaled loss; called several times, they add up."""
+        optimizer.backward(loss * self.scale if self.dynamic else loss)
+
+    def ready(self, optimizer):
+        """Bring the gradients to their size. -> False if they are not finite; they are forgotten then."""
         if not self.dynamic:
-            optimizer.step(loss)
             return True
-        optimizer.backward(loss * self.scale)  # averaged over ranks: all of them see the same gradients below
         gradients = [
             gradient
             for group in optimizer.param_groups
             for parameter, gradient in zip(group["params"], group["grads"])
             if not parameter.is_stop_grad()
-        ]
+        ]  # averaged over ranks already: all ranks see, and decide, the same
         for gradient in gradients:
             gradient.update(gradient / self.scale)
         jt.sync(gradients)  # a one-number update must not be pending when it is used
-        if not all(math.isfinite(total) for total in sums_of_squares(gradients)):
-            self.leave_out(optimizer)
-            return False
-        optimizer.step()
-        self.good += 1
-        if self.good >= self.patience:
-            self.scale, self.good = min(self.scale * 2, self.largest), 0
-        return True
-
-    def leave_out(self, optimizer):
+        if all(math.isfinite(total) for total in sums_of_squares(gradients)):
+            self.good += 1
+            if self.good >= self.patience:
+                self.scale, self.good = min(self.scale * 2, self.largest), 0
+            return True
         optimizer.zero_grad()
-        optimizer.n_step -= 1  # Adam's corrections count the steps that were made
         self.skipped += 1
         self.good = 0
         if self.scale <= 1:
@@ -125,6 +131,7 @@ class LossScaler:
                 "far); --amp bfloat16, no --amp, or a lower --learning-rate are the usual remedies"
             )
         self.scale /= 2
+        return False
 
     def state(self):
         """What a checkpoint keeps, as JSON can hold it."""
