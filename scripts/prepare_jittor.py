@@ -361,7 +361,11 @@ def main():
     if not runtime.is_writable(home):
         fail(f"neither the home folder nor {home} can be written", "set HOME to a folder of yours")
     home.mkdir(parents=True, exist_ok=True)
-    report("oneDNN", lay_out_onednn(home))
+    without_onednn = None
+    try:
+        report("oneDNN", lay_out_onednn(home))
+    except runtime.MachineError as error:  # a GPU does without
+        without_onednn = error
     mpicc, mpi_line = find_mpi()
     report("MPI", mpi_line)
     record = {"mpicc": mpicc}
@@ -375,6 +379,13 @@ def main():
         device, reason, record["cuda"], lines = prepare_cuda_side(args, device, reason)
         for name, line in lines:
             report(name, line)
+    if without_onednn:
+        if device == "cpu":
+            raise without_onednn
+        record["onednn"] = False
+        report(
+            "oneDNN", f"none: convolutions on the CPU will be slow ({sys.executable} -m pip install {ONEDNN_WHEELS})"
+        )
     report("device", f"{device} ({reason})")
     runtime.RECORD.write_text(json.dumps(record, indent=1) + "\n")
     if not args.no_compile:

@@ -350,6 +350,13 @@ def test_a_gpu_that_could_not_be_prepared_is_not_chosen(prepared):
     assert runtime.choose_device("auto")[0] == "cuda"  # not prepared: Jittor may still find what it needs
 
 
+def test_without_onednn_jittor_does_not_download_it(prepared, monkeypatch):
+    monkeypatch.delenv("use_mkl", raising=False)
+    assert "use_mkl" not in runtime.environment("cuda")
+    runtime.RECORD.write_text(json.dumps({**json.loads(runtime.RECORD.read_text()), "onednn": False}))
+    assert runtime.environment("cuda")["use_mkl"] == "0"
+
+
 def test_the_driver_names_the_chips(monkeypatch):
     """A stand-in for libcuda: three GPUs of two kinds."""
 

@@ -138,6 +138,8 @@ def environment(device, verbose=False):
     env["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch first if it is installed
     if not verbose:
         env["log_silent"] = "1"
+    if not record.get("onednn", True):
+        env["use_mkl"] = "0"  # Jittor would download it
     if device == "cuda":
         env.update(cuda_environment(record.get("cuda", {})))
     cores = len(os.sched_getaffinity(0))  # under mpirun a rank is usually bound to its own cores
