@@ -88,6 +88,18 @@ def test_batch_norm_computes_in_float32():
     np.testing.assert_allclose(bn.running_mean.numpy(), 0.1 * mean, rtol=1e-5)
 
 
+def test_pooling_has_16_bits_outside_and_float32_inside(rng):
+    inside = []
+    pool = nn.Pool(3, 2, 1, op="maximum")
+    execute = pool.execute
+    pool.execute = lambda x: inside.append(str(x.dtype)) or execute(x)
+    model = amp.mixed(nn.Sequential(pool), "float16")
+    x = jt.array(rng.standard_normal((1, 4, 5, 6)).astype("float32")).float16()
+    y = model[0](x)
+    assert inside == ["float32"] and y.dtype == "float16"
+    assert np.array_equal(y.float32().numpy(), execute(x.float32()).numpy())
+
+
 def test_twice_is_an_error():
     model = amp.mixed(nn.Sequential(nn.Linear(2, 2)), "bfloat16")
     with pytest.raises(ValueError, match="mixed precision already"):

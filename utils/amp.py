@@ -40,8 +40,8 @@ def mixed(model, dtype):
     for module in model.modules():
         if isinstance(module, CONVOLUTIONS) or (own_variables(module) and module.children()):  # the latter: gamma
             compute_in(module, dtype)
-        elif own_variables(module):  # BatchNorm, LayerNorm ..: sums of squares need float32
-            compute_in(module, "float32")
+        elif own_variables(module) or isinstance(module, nn.Pool):  # norms: sums of squares need float32; and Jittor's
+            compute_in(module, "float32")  # pooling does not compile for 16 bits on CUDA
     execute = model.execute
     model.execute = lambda x: to_float32(execute(x))
     return model
