@@ -127,6 +127,23 @@ def test_nvcc_on_path_may_be_a_script_elsewhere(machine, tmp_path):
     assert prepare_cuda.prepare(str(tmp_path / "bin/nvcc"), home, [site])["toolkit"] == str(root)
 
 
+def test_the_toolkit_may_be_wheels_as_well(tmp_path, monkeypatch):
+    """nvidia-cuda-nvcc and the runtime in site-packages, lib/ instead of lib64/; found last of all."""
+    site = wheels(tmp_path / "site")
+    root = toolkit(site / "nvidia/cu13")
+    shutil.move(root / "lib64/libcudart.so.13.0.96", root / "lib/libcudart.so.13")
+    shutil.rmtree(root / "lib64")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
+    monkeypatch.delenv("nvcc_path", raising=False)
+    found = runtime.os.path.isfile
+    monkeypatch.setattr(runtime.os.path, "isfile", lambda path: str(tmp_path) in str(path) and found(path))
+    nvcc = runtime.find_nvcc()
+    assert nvcc == str(root / "bin/nvcc")
+    record = prepare_cuda.prepare(nvcc, tmp_path / "cuda", [site])
+    assert record["toolkit"] == str(root) and (tmp_path / "cuda/lib64/libcudart.so").is_file()
+
+
 def test_cuda_11_in_its_place_is_left_alone(tmp_path):
     """A V100 machine set up in the ordinary way: Jittor finds everything by itself."""
     root = toolkit(tmp_path / "cuda-11.7", "11.7")

@@ -71,7 +71,8 @@ def find_nvcc():
     named = os.environ.get("nvcc_path") or shutil.which("nvcc")
     if named:
         return named
-    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc"):
+    wheels = [f"{folder}/nvidia/cu13/bin/nvcc" for folder in sys.path]  # what nvidia-cuda-nvcc installs
+    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc", *wheels):
         if os.path.isfile(path):
             return path
     return None
