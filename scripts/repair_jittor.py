@@ -24,7 +24,7 @@ WARP_SUM = """    typedef cub::WarpReduce<T> WarpReduce;
 """.replace("@", " ")  # the published line ends in a space
 WARP_SUM_OF_ANY_BLOCK = """    // the block may end within a warp: only lanes that exist take part
     const int thread = threadIdx.x + blockDim.x * threadIdx.y;
-    const int lane = thread & 31, lanes = min(32, int(blockDim.x * blockDim.y) - (thread - lane));
+    const int lane = thread & 31, left = int(blockDim.x * blockDim.y) - (thread - lane), lanes = left < 32 ? left : 32;
     const unsigned mask = lanes == 32 ? 0xffffffffu : (1u << lanes) - 1;
     for (int step = 16; step > 0; step /= 2) {
         const T other = __shfl_down_sync(mask, value, step);

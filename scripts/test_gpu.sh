@@ -31,6 +31,7 @@ part() { # part NAME COMMAND..: run it under the limit, keep what it prints, say
 on_gpu() { env CCNET_TEST_DEVICE=cuda OMP_NUM_THREADS=4 "$@"; }
 
 OPERATOR=$(ls tests/test_cca_*.py)
+NETWORKS=$(ls tests/test_{models,losses,batch_norm,depthwise,gradients,weights}*.py 2>/dev/null)
 for what in "$@"; do
   case $what in
     prepare)
@@ -40,7 +41,7 @@ for what in "$@"; do
     tests)
       part operator on_gpu "$PYTHON" -m pytest -q $OPERATOR
       part cuda on_gpu "$PYTHON" -m pytest -q tests/test_cuda.py -m "not slow"
-      part networks on_gpu "$PYTHON" -m pytest -q tests/test_models.py tests/test_losses.py -m "not slow"
+      part networks on_gpu "$PYTHON" -m pytest -q $NETWORKS -m "not slow"
       ;;
     curves) part curves on_gpu "$PYTHON" -m pytest -q -s tests/test_cuda.py -m slow ;;
     sanitizer) # after `tests`: what is compiled already is not compiled under the tool
