@@ -1,9 +1,10 @@
 """Who looks at whom: the attention of a trained layer as maps, after one pass, after two, after any number.
 
-The weights of a pass are (H, W, H + W): pixel (y, x) gives entry j < H to pixel (j, x) of its column and entry H + j to
-pixel (y, j) of its row. They form a matrix A of HW x HW, mostly zeros, whose rows sum to 1. With the weights held fixed,
-R passes of the attention are the product A_R .. A_1, and the map of pixel u is row u of it: what the last pass collects
-for u, it collects from pixels that have collected before. Residual, gamma and the value convolution are left out.
+The weights of a pass are (H, W, H + W): pixel (y, x) gives entry j < H to pixel (j, x) of its column and entry H + j
+to pixel (y, j) of its row. They form a matrix A of HW x HW, mostly zeros, whose rows sum to 1. With the weights held
+fixed, R passes of the attention are the product A_R .. A_1, and the map of pixel u is row u of it: what the last pass
+collects for u, it collects from pixels that have collected before. Residual, gamma and the value convolution are left
+out.
 """
 
 import numpy as np
