@@ -20,9 +20,11 @@ def write_report(folder, path=None):
     names = list(run["result"].get("iou", {}))
     palette = next((entry[5] for some in run["examples"] for entry in some), None)
     sections = [
-        section("Results by class", classes(run["result"], run["confusion"], names, palette)),
+        beside(
+            section("Results by class", classes(run["result"], run["confusion"], names, palette)),
+            section("Confusion", confusion(run["confusion"], names)),
+        ),
         section("Curves", charts(run["logs"]), "charts"),
-        section("Confusion", confusion(run["confusion"], names)),
         section("Best pictures", pictures(run["examples"][0])),
         section("Worst pictures", pictures(run["examples"][1])),
         section("Settings", settings(run["args"], run["result"])),
@@ -47,6 +49,12 @@ def write_report(folder, path=None):
 
 def section(title, content, kind=""):
     return f"<section class='card {kind}'><h2>{title}</h2>{content}</section>" if content else ""
+
+
+def beside(*sections):
+    """Next to each other where there is room."""
+    there = [text for text in sections if text]
+    return f"<div class='beside'>{''.join(there)}</div>" if len(there) > 1 else "".join(there)
 
 
 def about(args, result):

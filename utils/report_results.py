@@ -92,13 +92,13 @@ def pictures(entries):
         tiles["prediction"] = colourise(np.where(valid, prediction, 255), palette)
         tiles["errors"] = error_map(picture, valid, wrong)
         images = "".join(
-            f"<figure><img loading='lazy' alt='{what} of {page.escape(name)}' "
+            f"<figure><img decoding='async' alt='{what} of {page.escape(name)}' "
             f"src='{page.data_uri(tile, None if what in ('truth', 'prediction') else 85)}'>"
             f"<figcaption>{what}</figcaption></figure>"
             for what, tile in tiles.items()
         )
         part = wrong.sum() / max(valid.sum(), 1)
-        title = f"{page.escape(name)}: IoU {percent(score)}, {percent(part)} of its pixels wrong"
+        title = f"{page.escape(name)}: mean IoU {percent(score)}, {percent(part)} of its pixels wrong"
         shown.append(f"<div class='example'><h3>{title}</h3><div class='tiles'>{images}</div></div>")
     return "".join(shown)
 
@@ -116,4 +116,4 @@ def is_number(value):
 
 
 def percent(share):
-    return f"{100 * share:.1f}\u2009%" if share >= 0.0995 or share == 0 else f"{100 * share:.2g}\u2009%"
+    return f"{100 * share:.1f}\u2009%" if share >= 0.00995 or share == 0 else f"{100 * share:.1g}\u2009%"

@@ -33,7 +33,7 @@ def short(value):
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
 
 
 def log_ticks(low, high):
@@ -65,7 +65,7 @@ def thin(xs, ys, count=240):
     return [xs[i] for i in keep], [ys[i] for i in keep]
 
 
-def line_chart(curves, title, x_label="", size=(440, 250), log=False, smooth=0.0, zero=True, markers=False):
+def line_chart(curves, title, x_label="", size=(400, 240), log=False, smooth=0.0, zero=True, markers=False):
     """curves: {name: (xs, ys)} -> <svg> without colours of its own (classes s0, s1 .. as in STYLE).
 
     `smooth` in 0..1 draws the running mean over the faint raw line; `log` makes both axes logarithmic; `zero` lets the
@@ -138,8 +138,9 @@ def line_chart(curves, title, x_label="", size=(440, 250), log=False, smooth=0.0
             parts.append(f'<text class="small" x="{legend_x + 21}" y="46">{escape(name)}</text>')
             legend_x += 40 + 7.2 * len(name)
         told[name] = [[round(place_x(x), 1), float(f"{x:.6g}"), float(f"{y:.4g}")] for x, y in zip(xs, ys)]
+    parts.append(f'<line class="hair" y1="{top}" y2="{bottom}" visibility="hidden"/>')  # a page moves it
     ends = "; ".join(f"{name} from {p[0][2]:g} to {p[-1][2]:g}" for name, p in told.items())
-    data = escape(json.dumps({"box": [left, top, right, bottom], "x": x_label, "curves": told}, separators=(",", ":")))
+    data = escape(json.dumps({"box": [left, right], "x": x_label, "curves": told}, separators=(",", ":")))
     return (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(f"{title}: {ends}")}" '
         f'data-curves="{data}">{"".join(parts)}</svg>'

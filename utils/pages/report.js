@@ -1,18 +1,11 @@
 "use strict";
 // The values of a chart under the pointer, read out below it. The curves themselves need no script.
 
-const SVG = "http://www.w3.org/2000/svg";
-
 for (const chart of document.querySelectorAll("svg.chart")) {
   const { box, x: axis, curves } = JSON.parse(chart.dataset.curves);
-  const [left, top, right, bottom] = box;
+  const [left, right] = box;
   const caption = chart.parentElement.querySelector("figcaption");
-  const hair = document.createElementNS(SVG, "line");
-  hair.setAttribute("class", "hair");
-  hair.setAttribute("y1", top);
-  hair.setAttribute("y2", bottom);
-  hair.setAttribute("visibility", "hidden");
-  chart.append(hair);
+  const hair = chart.querySelector(".hair");
 
   const nearest = (points, at) => points.reduce((a, b) => (Math.abs(b[0] - at) < Math.abs(a[0] - at) ? b : a));
 
