@@ -1,6 +1,6 @@
 """Chromium without a window, for tests: the DevTools protocol over two pipes, so that nothing needs to be installed.
 
-with Browser(find_chromium()) as browser:
+with Browser(find_chromium()) as browser:  # pytest has the fixture `browser`
     browser.open("page.html", width=390, height=844)
     browser.value("document.title")
 """

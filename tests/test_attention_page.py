@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from browser import Browser, find_chromium
 from PIL import Image
 
 from models.cca.maps import attention_map
@@ -16,15 +15,6 @@ from utils.heat import heat, heat_table
 
 NAMES, PALETTE = ("road", "sky & <sea>", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
 SIDE, CELLS = 769, 97  # the paper's size
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = find_chromium()
-    if not program:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with Browser(program) as browser:
-        yield browser
 
 
 def random_passes(height, width, count, rng):

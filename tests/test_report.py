@@ -5,7 +5,6 @@ import re
 
 import numpy as np
 import pytest
-from browser import Browser, find_chromium
 
 from utils.examples import Examples, picture_score, read_examples
 from utils.report import write_report
@@ -32,7 +31,7 @@ def fill(folder, rng, steps=300, classes=3):
     rows = ["step,loss,main,aux,lr,gamma,images_per_s,seconds,data_wait"]
     rows += [f"{k},{3 / k:.4f},{2 / k:.4f},{2.5 / k:.4f},0.01,{k / 1000},8.5,{k},0.1" for k in range(1, steps + 1)]
     (folder / "log.csv").write_text("\n".join(rows) + "\n17,0.")  # killed while it wrote
-    (folder / "val.csv").write_text("step,miou,pixel_accuracy\n100,0.25,\n200,0.5,0.8\n300,0.75,0.9\n")
+    (folder / "validation.csv").write_text("step,miou,pixel_accuracy\n100,0.25,\n200,0.5,0.8\n300,0.75,0.9\n")
     counts = rng.integers(0, 50, (classes, classes + 1)) + 900 * np.eye(classes, classes + 1, dtype=int)
     counts[:, -1] = 0
     iou = dict(zip(names, [0.5, None] + [0.875] * (classes - 2)))
@@ -104,7 +103,7 @@ def test_damaged_parts_are_named_and_the_page_is_made(tmp_path, rng):
 
 def test_a_run_of_today_without_validation_and_confusion(tmp_path, rng):
     fill(tmp_path, rng)
-    (tmp_path / "val.csv").unlink()
+    (tmp_path / "validation.csv").unlink()
     result = json.loads((tmp_path / "outputs" / "result.json").read_text())
     del result["confusion"]
     (tmp_path / "outputs" / "result.json").write_text(json.dumps(result))
@@ -131,15 +130,6 @@ def test_command_says_where_the_page_is_and_what_is_wrong(run, run_command, tmp_
     for folder, words in ((tmp_path / "gone", "no folder"), (tmp_path, "neither args.json")):
         done = run_command("python", "scripts/report.py", folder)
         assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = find_chromium()
-    if not program:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with Browser(program) as browser:
-        yield browser
 
 
 @pytest.mark.parametrize("width, dark", [(390, True), (1600, False)])

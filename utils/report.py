@@ -73,6 +73,9 @@ def tiles(run):
         found.append(("mean IoU", percent(result["miou"])))
     if is_number(result.get("pixel_accuracy")):
         found.append(("pixel accuracy", percent(result["pixel_accuracy"])))
+    validated = [finite(columns.get("miou", ())) for columns in run["logs"].values()]
+    if "miou" not in result and any(validated):
+        found.append(("best mean IoU while training", percent(max(max(values) for values in validated if values))))
     if result.get("images"):
         found.append(("pictures evaluated", f"{result['images']}"))
     for name, text in (("loss", "{:.3f}"), ("gamma", "{:.3f}")):
@@ -95,8 +98,8 @@ def charts(logs):
         for name, values in columns.items():
             if name in ("step", "seconds", "epoch", "time") or not finite(values):
                 continue
-            label = name if log in ("log",) else f"{log} {name}"
-            groups.setdefault(kind_of(name), {})[label] = (columns["step"], values)
+            group = groups.setdefault(kind_of(name), {})
+            group[f"{log} {name}" if name in group else name] = (columns["step"], values)
     order = ("loss", "mean IoU", "accuracy", "learning rate", "γ of the attention", "pictures per second")
     ordered = [name for name in order if name in groups] + [name for name in groups if name not in order]
     drawn = []
