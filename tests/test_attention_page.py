@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.cca.maps import attention_map
 from utils import attention_page, page
-from utils.attention_figure import attention_figure, to_cell
+from utils.attention_figure import HEAD, attention_figure, to_cell
 from utils.heat import heat, heat_table
 
 NAMES, PALETTE = ("road", "sky & <sea>", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
@@ -243,7 +243,7 @@ def test_figure_shows_cross_cells_and_line_where_they_are():
     map_[1, 7] = 1.0
     entry = {"point": (0, 16), "name": "car", "maps": [map_], "ways": [[(4, 0), (1, 0), (1, 7)]]}
     figure = np.array(attention_figure(np.full((17, 33, 3), 200, np.uint8), [entry], tile_width=330)).astype(int)
-    top, left = 30, 10
+    top, left = HEAD, 10
 
     def at(column, x, y):  # of the pixel of the picture in the tile of that column
         return figure[top + round((y + 0.5) * 10), left + column * 340 + round((x + 0.5) * 10)]

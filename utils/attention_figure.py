@@ -8,6 +8,7 @@ from utils.visualize import FAINT, INK, PAPER, font
 
 CROSS, WAY, SHADOW = (22, 240, 120, 255), (79, 212, 255, 255), (0, 0, 0, 170)
 SOFT = (100, 108, 120)
+HEAD = 38  # above the tiles, for their titles
 FINE = 4  # marks are drawn this much larger and reduced: smooth lines
 
 
@@ -57,12 +58,12 @@ def attention_figure(picture, points, light=0.55, tile_width=340):
     height, width = picture.shape[:2]
     scale = tile_width / width
     size = (tile_width, max(round(height * scale), 1))
-    gap, head, caption = 10, 30, 22
+    gap, head, caption = 10, HEAD, 30
     count = len(points[0]["maps"])
     titles = ["picture", *(f"R = {r + 1}" for r in range(count)), f"R = {count} over the picture"]
     row_height = size[1] + caption
     figure = Image.new(
-        "RGB", (gap + len(titles) * (size[0] + gap), head + len(points) * (row_height + gap) + 30), PAPER
+        "RGB", (gap + len(titles) * (size[0] + gap), head + len(points) * (row_height + gap) + 36), PAPER
     )
     draw = ImageDraw.Draw(figure)
 
@@ -71,7 +72,7 @@ def attention_figure(picture, points, light=0.55, tile_width=340):
         return Image.fromarray(pixels).resize(size, Image.LANCZOS if smaller else Image.BICUBIC)
 
     for column, title in enumerate(titles):
-        draw.text((gap + column * (size[0] + gap), 8), title, INK, font(15))
+        draw.text((gap + column * (size[0] + gap), 8), title, INK, font(20))
     for row, entry in enumerate(points):
         top, point = head + row * (row_height + gap), entry["point"]
         cells = entry["maps"][0].shape
@@ -89,8 +90,8 @@ def attention_figure(picture, points, light=0.55, tile_width=340):
         for column, (each, text) in enumerate(zip(tiles, texts)):
             x = gap + column * (size[0] + gap)
             figure.paste(each, (x, top))
-            draw.text((x, top + size[1] + 5), text, SOFT, font(13))
-    scale_bar(figure, draw, gap, figure.height - 24)
+            draw.text((x, top + size[1] + 6), text, SOFT, font(17))
+    scale_bar(figure, draw, gap, figure.height - 30)
     return figure
 
 
@@ -98,4 +99,4 @@ def scale_bar(figure, draw, x, y):
     table = heat_table()[None].repeat(12, 0)
     figure.paste(Image.fromarray(table), (x, y))
     draw.rectangle((x - 1, y - 1, x + 256, y + 12), outline=FAINT)
-    draw.text((x + 266, y + 6), "0 to the largest weight of each map, square root scale", SOFT, font(13), anchor="lm")
+    draw.text((x + 268, y + 6), "0 to the largest weight of each map, square root scale", SOFT, font(17), anchor="lm")
