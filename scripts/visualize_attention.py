@@ -66,12 +66,12 @@ def main():
     args = parse_args()
     machine = runtime.start(args.device)
 
-    from datasets import DATASETS, dataset_class, transforms
+    from datasets import transforms
     from models import build_model
     from models.cca.functional import resolve
-    from models.cca.maps import attention_map, strongest_path
-    from utils import attention_page, page, visualize
-    from utils.attention_figure import attention_figure, to_cell
+    from models.cca.maps import attention_map
+    from utils import attention_page, page
+    from utils.attention_figure import attention_figure
     from utils.checkpoint import load, load_weights
 
     arrays, meta = load(args.restore_from)
@@ -91,31 +91,18 @@ def main():
     model = build_model(meta["model"], meta["num_classes"], recurrence)
     load_weights(model, arrays, args.restore_from)
     passes, label = watch(model, transforms.normalise(picture[:, :, ::-1], meta["normalisation"]), (height, width))
-    cells = passes[0].shape[:2]
+    names, palette = classes_of(meta)
 
-    names, palette = [f"class {k}" for k in range(meta["num_classes"])], visualize.class_colours(meta["num_classes"])
-    if meta.get("dataset") in DATASETS and len(dataset_class(meta["dataset"]).names) == meta["num_classes"]:
-        names, palette = dataset_class(meta["dataset"]).names, dataset_class(meta["dataset"]).palette
-    entries = []
-    for x, y in points:
-        cell = (to_cell(y, height, cells[0]), to_cell(x, width, cells[1]))
-        entries.append(
-            {
-                "point": (x, y),
-                "name": names[label[y, x]],
-                "maps": [attention_map(passes[: r + 1], *cell) for r in range(recurrence)],
-                "ways": [strongest_path(passes[: r + 1], *cell) for r in range(recurrence)],
-            }
-        )
     output = Path(args.output or f"runs/attention/{Path(args.input).stem}.png")
     os.makedirs(output.parent, exist_ok=True)
-    attention_figure(picture, entries).save(output)
+    attention_figure(picture, [asked(passes, label, names, point) for point in points]).save(output)
     print(f"figure: {output}")
 
     if args.html:
+        cells = "{1} × {0} cells".format(*passes[0].shape)
         facts = {
             "picture": f"{Path(args.input).name}, {width} × {height}",
-            "attention": f"{cells[1]} × {cells[0]} cells, R = {recurrence}",
+            "attention": f"{cells}, R = {recurrence}",
             "network": f"{meta['model']} after {meta.get('step', '?')} steps on {meta.get('dataset', '?')}",
             "γ (gamma)": f"{float(attention_layer(model).gamma.item()):.4g}",
             "checkpoint": args.restore_from,
@@ -128,6 +115,32 @@ def main():
             f"page: {args.html}, {size / 1e6:.1f} MB, weights kept with 8 bits: at most {100 * error['bound']:.2f} % "
             f"of a map's attention elsewhere, positions within {100 * error['measured']:.2f} % of its largest value"
         )
+
+
+def asked(passes, label, names, point):
+    """What the figure shows of one point (x, y): its class, its map and its line for each number of passes."""
+    from models.cca.maps import attention_map, strongest_path
+    from utils.attention_figure import to_cell
+
+    (x, y), (height, width) = point, label.shape
+    cell = (to_cell(y, height, passes[0].shape[0]), to_cell(x, width, passes[0].shape[1]))
+    return {
+        "point": point,
+        "name": names[label[y, x]],
+        "maps": [attention_map(passes[: r + 1], *cell) for r in range(len(passes))],
+        "ways": [strongest_path(passes[: r + 1], *cell) for r in range(len(passes))],
+    }
+
+
+def classes_of(meta):
+    """Names and colours of the classes: those of the data set if they are as many, else numbers and hues."""
+    from datasets import DATASETS, dataset_class
+    from utils.visualize import class_colours
+
+    count = meta["num_classes"]
+    if meta.get("dataset") in DATASETS and len(dataset_class(meta["dataset"]).names) == count:
+        return dataset_class(meta["dataset"]).names, dataset_class(meta["dataset"]).palette
+    return [f"class {k}" for k in range(count)], class_colours(count)
 
 
 def attention_layer(model):

@@ -82,6 +82,11 @@ def test_page_holds_every_part(run):
     assert "<b>" not in re.sub(r"<b class='number'>", "", text)
 
 
+def test_folder_of_an_evaluation_knows_its_training(run):
+    text = write_report(run / "outputs", run / "elsewhere.html").read_text()
+    assert "Not in this folder" not in text and "training time" in text and "68.8\u2009%" in text
+
+
 @pytest.mark.parametrize("missing", ["args.json", "log.csv", "outputs/result.json", "outputs/examples"])
 def test_what_is_missing_is_named_and_left_out(tmp_path, rng, missing):
     fill(tmp_path, rng)

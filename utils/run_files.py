@@ -13,7 +13,8 @@ from utils.examples import read_examples
 def read_run(folder):
     """-> {"args", "logs", "result", "confusion", "examples", "missing"}; None or empty where a part is not there.
 
-    The evaluation may lie in the folder itself or in one below it (evaluate.py's default is outputs/).
+    An evaluation may lie in the folder itself or in one below it (evaluate.py's default is outputs/); the training that
+    belongs to the folder of an evaluation may lie in the folder above.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -21,8 +22,9 @@ def read_run(folder):
             f"no folder {folder}; expected the --snapshot-dir of a training or --save-dir of an evaluation"
         )
     missing = []
-    args = read_json(folder / "args.json", "settings (args.json)", missing)
-    logs = {path.stem: read_columns(path) for path in sorted(folder.glob("*.csv"))}
+    trained = next((f for f in (folder, folder.resolve().parent) if has_training(f)), folder)
+    args = read_json(trained / "args.json", "settings (args.json)", missing)
+    logs = {path.stem: read_columns(path) for path in sorted(trained.glob("*.csv"))}
     logs = {name: columns for name, columns in logs.items() if columns}
     if "log" not in logs:
         missing.append("curves (log.csv)")
@@ -41,6 +43,10 @@ def read_run(folder):
         )
     parts = {"args": args or {}, "logs": logs, "result": result or {}, "confusion": confusion, "examples": examples}
     return {**parts, "missing": missing}
+
+
+def has_training(folder):
+    return (folder / "args.json").is_file() or (folder / "log.csv").is_file()
 
 
 def read_json(path, what, missing):
