@@ -162,7 +162,7 @@ function draw() {
   const here = label[state.y * width + state.x];
   const most = target < 0 ? "" : `; looks most at ${className(cellLabel(target))} (${percent(map[target])})`;
   $("cross").replaceChildren("Cross at ", `${state.x}, ${state.y}: `, chip(here), `${className(here)}${most}`);
-  $("time").textContent = `${R} map${R > 1 ? "s" : ""} of ${W} × ${H} computed in ${state.ms.toFixed(1)} ms`;
+  $("time").textContent = `${R} map${R > 1 ? "s" : ""} of ${W} × ${H} computed in ${state.ms < 0.1 ? "less than 0.1" : state.ms.toFixed(1)} ms`;
   $("passes").value = state.r;
   $("passes").setAttribute("aria-valuetext", `R = ${state.r}`);
   $("passes-value").textContent = `R = ${state.r}`;
