@@ -264,15 +264,19 @@ def print_ratios(results):
 
 
 def cost_plot(results, names, about):
-    """Time and extra memory of forward and backward against the number of positions, as SVG."""
+    """Time and extra memory of forward and backward against the number of positions, as SVG.
+
+    Memory is counted in pages, so that less than a quarter of a MB is noise and left out.
+    """
     from utils.svg_chart import line_chart, standalone
 
     charts = []
-    for key, title, unit in (("both", "Forward and backward, ms", 1e3), ("memory_both", "Extra memory, MB", 2**-20)):
+    parts = (("both", "Forward and backward, ms", 1e3, 0), ("memory_both", "Extra memory, MB", 2**-20, 0.25))
+    for key, title, unit, least in parts:
         curves = {}
         for name in names:
-            points = [(h * w, rows[name][key]) for (h, w), rows in results.items() if rows[name].get(key) is not None]
-            curves[name] = tuple(zip(*((x, max(y * unit, 0.1)) for x, y in sorted(points)))) or ((), ())
+            points = [(h * w, unit * (rows[name].get(key) or 0)) for (h, w), rows in results.items()]
+            curves[name] = tuple(zip(*sorted(p for p in points if p[1] > least))) or ((), ())
         chart = line_chart(curves, title, f"positions, H × W ({about})", (520, 330), log=True, markers=True)
         if chart:
             place = f'x="{530 * len(charts)}" y="6" width="520" height="330"'
@@ -298,8 +302,12 @@ def main():
     print_ratios(results)
     if len(args.sizes) > 1:
         os.makedirs(os.path.dirname(args.plot) or ".", exist_ok=True)
+        threads = (
+            f", {machine['threads']} thread" + "s" * (machine["threads"] > 1) if machine["device"] == "cpu" else ""
+        )
+        about = f"{args.batch}×{args.channels}×H×W, {machine['device']}{threads}"
         with open(args.plot, "w", encoding="utf-8") as file:
-            file.write(cost_plot(results, names, f"{args.batch}×{args.channels}×H×W, {machine['device']}"))
+            file.write(cost_plot(results, names, about))
         print(f"plot: {args.plot}")
 
 

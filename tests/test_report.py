@@ -1,25 +1,18 @@
 """The page of a run: from what the run left, with what is missing named, and as it looks in a browser."""
 
+import csv
 import json
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from utils.examples import Examples, picture_score, read_examples
 from utils.report import write_report
 from utils.run_files import read_run
 from utils.svg_chart import line_chart, log_ticks, short, smoothed, thin
 
 NAMES, PALETTE = ("road", "sky", "a <b> & c"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
-
-
-def pair(rng, wrong):
-    """A label with a void rim, and a prediction of which that part is wrong."""
-    label = rng.integers(0, 3, (40, 60)).astype(np.uint8)
-    prediction = np.where(rng.random(label.shape) < wrong, (label + 1) % 3, label).astype(np.uint8)
-    label[0] = 255
-    return label, prediction
 
 
 def fill(folder, rng, steps=300, classes=3):
@@ -35,15 +28,25 @@ def fill(folder, rng, steps=300, classes=3):
     counts = rng.integers(0, 50, (classes, classes + 1)) + 900 * np.eye(classes, classes + 1, dtype=int)
     counts[:, -1] = 0
     iou = dict(zip(names, [0.5, None] + [0.875] * (classes - 2)))
-    result = {"miou": 0.6875, "pixel_accuracy": 0.9, "iou": iou, "images": 12, "confusion": counts.tolist()}
+    result = {"miou": 0.6875, "miou_absent_as_zero": 0.4375, "pixel_accuracy": 0.9, "iou": iou, "images": 12}
+    result.update(palette=PALETTE, settings={"step": steps, "options": {"split": "val"}})
     out = folder / "outputs"
-    out.mkdir()
-    (out / "result.json").write_text(json.dumps({**result, "settings": {"step": steps, "options": {"split": "val"}}}))
-    examples = Examples(out / "examples", 3, PALETTE, keep=2)
-    for k in range(7):
-        label, prediction = pair(rng, k / 10)
-        examples.add(f"city/{k}", rng.integers(0, 256, (40, 60, 3), dtype=np.uint8), label, prediction)
-    examples.save()
+    (out / "examples").mkdir(parents=True)
+    (out / "result.json").write_text(json.dumps(result))
+    write_rows(
+        out / "confusion.csv", [["true \\ predicted", *names, "no class"]] + [[n, *r] for n, r in zip(names, counts)]
+    )
+    write_rows(
+        out / "per_image.csv", [["name", "miou"], ["city/7", 0.95], ["b", 0.9], ["d", 0.2], ["e", 0.1], ["void", ""]]
+    )
+    for k, (kind, place) in enumerate((("best", 1), ("best", 2), ("worst", 2), ("worst", 3))):
+        panels = [np.full((20, 30, 3), 10 + 60 * panel + k, np.uint8) for panel in range(4)]
+        Image.fromarray(np.hstack(panels)).save(out / "examples" / f"{kind}_{place}.png")
+
+
+def write_rows(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,10 @@ def test_page_holds_every_part(run):
         "a &lt;b&gt; &amp; c",
         "train.py --data-dir &lt;x&gt;",
         "5 min 0 s",
-        "city/0: mean IoU 100.0",
+        "city/7: mean IoU 95.0",
+        "e: mean IoU 10.0",
+        "<dt>miou absent as zero</dt><dd class='number'>43.8",
+        "background:rgb(70 130 180)",
         "Worst pictures",
         "<dt>split</dt><dd>val</dd>",
         "<dt>input_size</dt><dd>96, 128</dd>",
@@ -101,32 +107,35 @@ def test_damaged_parts_are_named_and_the_page_is_made(tmp_path, rng):
     fill(tmp_path, rng)
     (tmp_path / "args.json").write_text('{"model": "ccn')
     (tmp_path / "outputs" / "result.json").write_text("[1]")
-    next((tmp_path / "outputs" / "examples").glob("*.jpg")).write_bytes(b"\xff\xd8")
+    (tmp_path / "outputs" / "examples" / "best_1.png").write_bytes(b"\x89PNG")
+    (tmp_path / "outputs" / "confusion.csv").write_text("a,b\nc,d\n")
+    (tmp_path / "outputs" / "per_image.csv").write_text("\n\n")
     text = write_report(tmp_path).read_text()
     assert "settings (args.json): cannot be read" in text and "result.json): not what it should be" in text
 
 
-def test_a_run_of_today_without_validation_and_confusion(tmp_path, rng):
+def test_a_run_without_validation_and_confusion(tmp_path, rng):
     fill(tmp_path, rng)
     (tmp_path / "validation.csv").unlink()
-    result = json.loads((tmp_path / "outputs" / "result.json").read_text())
-    del result["confusion"]
-    (tmp_path / "outputs" / "result.json").write_text(json.dumps(result))
+    (tmp_path / "outputs" / "confusion.csv").unlink()
     text = write_report(tmp_path).read_text()
     assert "Not in this folder, so not on this page: confusion matrix." in text and "87.5\u2009%" in text
 
 
-def test_confusion_is_found_in_files_too(tmp_path, rng):
+def test_confusion_may_stand_in_the_result(tmp_path, rng):
     fill(tmp_path, rng)
     counts = np.arange(9).reshape(3, 3)
+    (tmp_path / "outputs" / "confusion.csv").unlink()
     result = json.loads((tmp_path / "outputs" / "result.json").read_text())
-    del result["confusion"]
-    (tmp_path / "outputs" / "result.json").write_text(json.dumps(result))
-    np.save(tmp_path / "outputs" / "confusion.npy", counts)
+    (tmp_path / "outputs" / "result.json").write_text(json.dumps({**result, "confusion": counts.tolist()}))
     np.testing.assert_array_equal(read_run(tmp_path)["confusion"], counts)
-    (tmp_path / "outputs" / "confusion.npy").unlink()
-    (tmp_path / "outputs" / "confusion.csv").write_text(",road,sky,car\nroad,0,1,2\nsky,3,4,5\ncar,6,7,8\n")
-    np.testing.assert_array_equal(read_run(tmp_path)["confusion"], counts)
+
+
+def test_examples_are_named_by_their_place_and_cut_into_panels(run):
+    found = read_run(run)["examples"]
+    assert [(name, score) for name, score, _ in found["best"]] == [("city/7", 0.95), ("b", 0.9)]
+    assert [(name, score) for name, score, _ in found["worst"]] == [("e", 0.1), ("d", 0.2)]
+    assert [int(panel[0, 0, 0]) for panel in found["worst"][1][2]] == [13, 73, 133, 193]
 
 
 def test_command_says_where_the_page_is_and_what_is_wrong(run, run_command, tmp_path):
@@ -167,54 +176,7 @@ def test_many_classes_make_a_picture_of_the_matrix(tmp_path, rng, browser):
     assert browser.complaints == [] and browser.value("document.querySelector('img.matrix').naturalWidth") == 41
 
 
-# ---------------------------------------------------------------------------------------------------- examples, charts
-
-
-def test_score_of_a_picture_by_hand():
-    label, prediction = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 2]])
-    assert picture_score(label, prediction, 3) == pytest.approx((1 / 2 + 1 / 2) / 2)
-    assert np.isnan(picture_score(np.full((2, 2), 255), np.zeros((2, 2), int), 3))
-    assert picture_score(np.array([[1]]), np.array([[200]]), 3) == 0
-
-
-def test_examples_are_the_best_and_the_worst_whatever_the_order(tmp_path, rng):
-    scores = {}
-    examples = Examples(tmp_path, 3, PALETTE, keep=3)
-    for k in rng.permutation(20):
-        label, prediction = pair(rng, k / 20)
-        scores[str(k)] = picture_score(label, prediction, 3)
-        examples.add(str(k), np.zeros((40, 60, 3), np.uint8), label, prediction)
-        assert len(examples.entries) <= 6
-    examples.save()
-    order = sorted(scores, key=lambda name: -scores[name])
-    best, worst = read_examples(tmp_path, keep=3)
-    assert [e[0] for e in best] == order[:3] and [e[0] for e in worst] == order[:-4:-1]
-    assert best[0][1] == scores[order[0]]
-    Examples(tmp_path, 3, PALETTE)  # of the next evaluation
-    assert not list(tmp_path.iterdir())
-
-
-def test_examples_of_two_ranks_are_one_set(tmp_path, rng):
-    ranks = [Examples(tmp_path, 3, PALETTE, keep=2, clear=rank == 0) for rank in range(2)]
-    for k in range(10):
-        label, prediction = pair(rng, k / 10)
-        ranks[k % 2].add(str(k), np.zeros((40, 60, 3), np.uint8), label, prediction)
-    for rank in ranks:
-        rank.save()
-    best, worst = read_examples(tmp_path, keep=2)
-    assert [e[0] for e in best] == ["0", "1"] and [e[0] for e in worst] == ["9", "8"]
-
-
-def test_an_example_keeps_labels_and_colours(tmp_path, rng):
-    label, prediction = pair(rng, 0.2)
-    examples = Examples(tmp_path, 3, PALETTE)
-    examples.add("a", np.full((40, 60, 3), (10, 20, 200), np.uint8), label, prediction)  # BGR
-    examples.save()
-    ((name, _, picture, truth, guess, palette),), worst = read_examples(tmp_path)
-    assert name == "a" and worst == []
-    np.testing.assert_array_equal(truth, label)
-    np.testing.assert_array_equal(guess, prediction)
-    assert picture[20, 30, 0] > 180 > picture[20, 30, 2] and palette[:3].tolist() == [list(c) for c in PALETTE]
+# -------------------------------------------------------------------------------------------------------------- charts
 
 
 def test_chart_keeps_extremes_ends_and_leaves_out_what_is_not_finite():

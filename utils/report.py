@@ -7,26 +7,29 @@ from pathlib import Path
 import numpy as np
 
 from utils import page
-from utils.report_results import classes, confusion, is_number, percent, pictures
+from utils.report_results import classes, confusion, is_number, measures, percent, pictures
 from utils.run_files import read_run
 from utils.svg_chart import line_chart
 
 
-def write_report(folder, path=None):
-    """-> the path of the page, `folder`/report.html unless another is given."""
+def write_report(folder, path=None, palette=None):
+    """-> the path of the page, `folder`/report.html unless another is given. `palette`: RGB colours of the classes."""
     run = read_run(folder)
     path = Path(path or Path(folder) / "report.html")
     path.parent.mkdir(parents=True, exist_ok=True)
     names = list(run["result"].get("iou", {}))
-    palette = next((entry[5] for some in run["examples"] for entry in some), None)
+    if palette is None:
+        palette = run["result"].get("palette")
     sections = [
         beside(
-            section("Results by class", classes(run["result"], run["confusion"], names, palette)),
+            section(
+                "Results by class", classes(run["result"], run["confusion"], names, palette) + measures(run["result"])
+            ),
             section("Confusion", confusion(run["confusion"], names)),
         ),
         section("Curves", charts(run["logs"]), "charts"),
-        section("Best pictures", pictures(run["examples"][0])),
-        section("Worst pictures", pictures(run["examples"][1])),
+        section("Best pictures", pictures(run["examples"]["best"])),
+        section("Worst pictures", pictures(run["examples"]["worst"])),
         section("Settings", settings(run["args"], run["result"])),
     ]
     missing = ""

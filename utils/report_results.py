@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from utils import page
-from utils.visualize import colourise
+from utils.run_files import PANELS
 
 TABLE_LIMIT = 32  # more classes than this: the confusion matrix becomes a picture
 
@@ -16,23 +16,18 @@ def classes(result, counts, names, palette):
         return ""
     rows = []
     fits = counts is not None and len(counts) == len(names)
+    coloured = palette is not None and len(palette) >= len(names)
     for k, name in enumerate(names):
-        iou = result["iou"][name]
-        known = is_number(iou)
-        chip = (
-            f"<span class='chip' style='background:rgb{tuple(map(int, palette[k]))}'></span>"
-            if palette is not None
-            else ""
-        )
-        width = 100 * iou if known else 0
-        cells = f"<td><div class='bar'><i style='width:{width:.1f}%'></i></div></td>"
-        cells += f"<td>{percent(iou) if known else '–'}</td>"
+        iou, chip = result["iou"][name], ""
+        if coloured:
+            chip = "<span class='chip' style='background:rgb({} {} {})'></span>".format(*map(int, palette[k]))
+        share, text = (iou, percent(iou)) if is_number(iou) else (0, "–")
+        cells = f"<td><div class='bar'><i style='width:{100 * share:.1f}%'></i></div></td><td>{text}</td>"
         if fits:
             total = counts[k].sum()
-            cells += (
-                f"<td>{percent(counts[k, k] / total) if total else '–'}</td><td>{percent(total / counts.sum())}</td>"
-            )
-            cells += f"<td class='text'>{page.escape(confused_with(counts[k], k, names))}</td>"
+            found, pixels = (percent(counts[k, k] / total) if total else "–"), percent(total / max(counts.sum(), 1))
+            mistakes = page.escape(confused_with(counts[k], k, names))
+            cells += f"<td>{found}</td><td>{pixels}</td><td class='text'>{mistakes}</td>"
         rows.append(f"<tr><th scope='row'>{chip}{page.escape(name)}</th>{cells}</tr>")
     head = "<th scope='col'>class</th><th scope='col' colspan='2'>IoU</th>"
     if fits:
@@ -84,35 +79,29 @@ def confusion(counts, names):
 
 def pictures(entries):
     shown = []
-    for name, score, picture, truth, prediction, palette in entries:
-        valid = truth < len(palette)
-        valid &= truth != 255
-        wrong = valid & (truth != prediction)
-        tiles = {"picture": picture, "truth": colourise(truth, palette)}
-        tiles["prediction"] = colourise(np.where(valid, prediction, 255), palette)
-        tiles["errors"] = error_map(picture, valid, wrong)
+    for name, score, panels in entries:
         images = "".join(
             f"<figure><img decoding='async' alt='{what} of {page.escape(name)}' "
-            f"src='{page.data_uri(tile, None if what in ('truth', 'prediction') else 85)}'>"
-            f"<figcaption>{what}</figcaption></figure>"
-            for what, tile in tiles.items()
+            f"src='{page.data_uri(panel, 88 if what == 'picture' else None)}'><figcaption>{what}</figcaption></figure>"
+            for what, panel in zip(PANELS, panels)
         )
-        part = wrong.sum() / max(valid.sum(), 1)
-        title = f"{page.escape(name)}: mean IoU {percent(score)}, {percent(part)} of its pixels wrong"
+        title = page.escape(name) + (f": mean IoU {percent(score)}" if is_number(score) else "")
         shown.append(f"<div class='example'><h3>{title}</h3><div class='tiles'>{images}</div></div>")
     return "".join(shown)
 
 
-def error_map(picture, valid, wrong):
-    """The picture in pale grey, errors red, void dark."""
-    grey = (picture.mean(-1, keepdims=True) * 0.5 + 110).repeat(3, -1)
-    grey[wrong] = grey[wrong] * 0.15 + np.array((214, 40, 40)) * 0.85
-    grey[~valid] = 60
-    return grey.astype(np.uint8)
+def measures(result):
+    """Single numbers of the evaluation that have no place of their own."""
+    rows = ""
+    for key, value in result.items():
+        if is_number(value) and key not in ("miou", "pixel_accuracy", "images"):
+            text = percent(value) if isinstance(value, float) and 0 <= value <= 1 else f"{value:g}"
+            rows += f"<dt>{page.escape(key.replace('_', ' '))}</dt><dd class='number'>{text}</dd>"
+    return f"<dl class='facts measures'>{rows}</dl>" if rows else ""
 
 
 def is_number(value):
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def percent(share):

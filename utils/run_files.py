@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from utils.examples import read_examples
+PANELS = ("picture", "truth", "prediction", "errors")
 
 
 def read_run(folder):
-    """-> {"args", "logs", "result", "confusion", "examples", "missing"}; None or empty where a part is not there.
+    """-> {"args", "logs", "result", "confusion", "examples", "missing"}; empty where a part is not there.
 
     An evaluation may lie in the folder itself or in one below it (evaluate.py's default is outputs/); the training that
     belongs to the folder of an evaluation may lie in the folder above.
@@ -34,8 +35,8 @@ def read_run(folder):
     confusion = read_confusion(result, home)
     if result and confusion is None:
         missing.append("confusion matrix")
-    examples = read_examples(home / "examples")
-    if not any(examples):
+    examples = read_examples(home)
+    if not any(examples.values()):
         missing.append("best and worst pictures (examples/)")
     if args is None and not logs and result is None:
         raise ValueError(
@@ -78,30 +79,47 @@ def read_columns(path):
 def number(text):
     try:
         return float(text)
-    except ValueError:
+    except (TypeError, ValueError):
         return math.nan
 
 
 def read_confusion(result, folder):
-    """counts[truth, prediction] from result.json, or from confusion.npy, .npz or .csv beside it."""
-    for key in ("confusion", "confusion_matrix"):
-        if result and isinstance(result.get(key), list):
-            return square(np.array(result[key]))
-    for path in sorted(folder.glob("confusion*.np[yz]")) + sorted(folder.glob("confusion*.csv")):
-        try:
-            if path.suffix == ".csv":
-                return square(np.genfromtxt(path, delimiter=","))
-            loaded = np.load(path, allow_pickle=False)
-            return square(loaded if path.suffix == ".npy" else loaded[loaded.files[0]])
-        except (OSError, ValueError, IndexError):
-            continue
-    return None
-
-
-def square(counts):
-    """A heading row or column of names reads as NaN and goes; a column for predictions that are no class may stay."""
-    if counts.ndim != 2 or counts.dtype == object:
+    """counts[truth, prediction] from confusion.csv, or from result.json; one column more, of no class, may be there."""
+    counts = result.get("confusion") if result else None
+    try:
+        with open(folder / "confusion.csv", newline="", encoding="utf-8") as file:
+            counts = [row[1:] for row in csv.reader(file)][1:]  # without the names
+    except OSError:
+        pass
+    try:
+        counts = np.array(counts, np.float64)
+    except (TypeError, ValueError, csv.Error):
         return None
-    counts = counts.astype(np.float64)
-    counts = counts[~np.isnan(counts).all(1)][:, ~np.isnan(counts).all(0)]
-    return counts if counts.shape[0] and counts.shape[1] - counts.shape[0] in (0, 1) else None
+    fits = counts.ndim == 2 and len(counts) and counts.shape[1] - len(counts) in (0, 1) and np.isfinite(counts).all()
+    return counts if fits else None
+
+
+def read_examples(folder):
+    """The pictures examples/best_1.png .., each the four PANELS side by side -> {"best": [(name, score, panels)], ..}.
+
+    Names and scores are those of per_image.csv, which lists the best picture first.
+    """
+    try:
+        with open(folder / "per_image.csv", newline="", encoding="utf-8") as file:
+            ranking = [(row["name"], number(row["miou"])) for row in csv.DictReader(file)]
+    except (OSError, KeyError, TypeError, csv.Error):
+        ranking = []
+    found = {"best": [], "worst": []}
+    for path in (folder / "examples").glob("*_*.png"):
+        kind, _, place = path.stem.partition("_")
+        try:
+            panels = np.split(np.asarray(Image.open(path).convert("RGB")), 4, axis=1)
+            found[kind].append((int(place), panels))
+        except (OSError, ValueError, KeyError):
+            continue  # something else, or damaged
+    for kind, entries in found.items():
+        for k, (place, panels) in enumerate(sorted(entries, key=lambda entry: entry[0])):
+            where = place - 1 if kind == "best" else -place
+            name, score = ranking[where] if place <= len(ranking) else (f"{kind} {place}", math.nan)
+            entries[k] = (name, score, panels)
+    return found
