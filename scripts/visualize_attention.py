@@ -67,19 +67,18 @@ def main():
     machine = runtime.start(args.device)
 
     from datasets import transforms
-    from models import build_model
     from models.cca.functional import resolve
     from models.cca.maps import attention_map
     from utils import attention_page, page
     from utils.attention_figure import attention_figure
-    from utils.checkpoint import load, load_weights
 
-    arrays, meta = load(args.restore_from)
+    model, meta = load_network(args.restore_from)
     recurrence = args.recurrence or meta["recurrence"]
     if recurrence < 1:
         raise ValueError(f"{args.restore_from} was trained with R = 0, without attention: there is nothing to see")
     if recurrence != meta["recurrence"]:
         print(f"trained with R = {meta['recurrence']}, asked for R = {recurrence}")
+    attention_layer(model).recurrence = recurrence
     picture = read_picture(args.input, args.max_side)
     height, width = picture.shape[:2]
     points = args.point or [(width // 2, height // 2)]
@@ -88,8 +87,6 @@ def main():
             raise ValueError(f"--point {x},{y} is outside the picture of {width}x{height} pixels; 0,0 is its top left")
 
     print(runtime.describe(machine, resolve("auto")))
-    model = build_model(meta["model"], meta["num_classes"], recurrence)
-    load_weights(model, arrays, args.restore_from)
     passes, label = watch(model, transforms.normalise(picture[:, :, ::-1], meta["normalisation"]), (height, width))
     names, palette = classes_of(meta)
 
@@ -115,6 +112,17 @@ def main():
             f"page: {args.html}, {size / 1e6:.1f} MB, weights kept with 8 bits: at most {100 * error['bound']:.2f} % "
             f"of a map's attention elsewhere, positions within {100 * error['measured']:.2f} % of its largest value"
         )
+
+
+def load_network(path):
+    """-> (network, what the checkpoint records)."""
+    from models import build_model
+    from utils.checkpoint import load, load_weights
+
+    arrays, meta = load(path)
+    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"])
+    load_weights(model, arrays, path)
+    return model, meta
 
 
 def asked(passes, label, names, point):

@@ -209,14 +209,11 @@ def test_command_writes_the_figure_and_a_page_that_agrees_with_the_network(
 
 def watched(checkpoint_file, picture):
     from datasets import transforms
-    from models import build_model
-    from utils.checkpoint import load, load_weights
 
     spec = importlib.util.spec_from_file_location("visualize_attention", "scripts/visualize_attention.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    model = build_model("ccnet_r18", 9, 2)
-    load_weights(model, load(checkpoint_file)[0])
+    model, _ = script.load_network(checkpoint_file)
     image = transforms.normalise(script.read_picture(picture, 2048)[:, :, ::-1])
     return script.watch(model, image, (48, 64))
 

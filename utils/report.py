@@ -12,14 +12,13 @@ from utils.run_files import read_run
 from utils.svg_chart import line_chart
 
 
-def write_report(folder, path=None, palette=None):
-    """-> the path of the page, `folder`/report.html unless another is given. `palette`: RGB colours of the classes."""
+def write_report(folder, path=None):
+    """-> the path of the page, `folder`/report.html unless another is given."""
     run = read_run(folder)
     path = Path(path or Path(folder) / "report.html")
     path.parent.mkdir(parents=True, exist_ok=True)
     names = list(run["result"].get("iou", {}))
-    if palette is None:
-        palette = run["result"].get("palette")
+    palette = run["result"].get("palette")
     sections = [
         beside(
             section(
