@@ -103,6 +103,17 @@ def test_pixels_of_the_canvas_and_of_the_screen_are_the_map_in_colour(opened, ma
             assert abs(screen[round(wy), round(wx)] - expected[i, j]).max() <= 3 * steps, (i, j)
 
 
+def test_brightness_clips_at_a_part_of_the_largest_weight(opened, made):
+    opened.click(*place(opened, 333, 222))
+    opened.value("$('bright').value = 3, $('bright').dispatchEvent(new Event('input'))")
+    exact = attention_map(made[1], to_cell(222, SIDE, CELLS), to_cell(333, SIDE, CELLS))
+    script = "Array.from($('map').getContext('2d').getImageData(0, 0, W, H).data)"
+    canvas = np.array(opened.value(script)).reshape(CELLS, CELLS, 4)[..., :3]
+    assert (canvas[exact > exact.max() / 7.5] == heat_table()[255]).all()
+    assert abs(canvas - heat(exact, exact.max() / 8).astype(int)).max() <= 30
+    assert opened.value("$('ticks').lastChild.textContent").startswith("≥ ")
+
+
 def test_drag_moves_the_cross_and_the_readout_names_the_class(opened):
     opened.mouse("pressed", *place(opened, 50, 60))
     opened.mouse("moved", *place(opened, 400, 300))

@@ -133,9 +133,11 @@ function compute() {
 
 function draw() {
   const map = state.maps[state.r - 1];
-  const top = map.reduce((a, b) => Math.max(a, b), 0);
+  const bright = 2 ** $("bright").value; // what is above 1 / bright of the largest weight is drawn as the largest
+  const tops = state.maps.map((each) => each.reduce((a, b) => Math.max(a, b), 0) / bright);
+  const top = tops[state.r - 1];
   paint($("map"), map, top);
-  state.maps.forEach((each, k) => paint(thumbs[k].querySelector("canvas"), each, each.reduce((a, b) => Math.max(a, b), 0)));
+  state.maps.forEach((each, k) => paint(thumbs[k].querySelector("canvas"), each, tops[k]));
   thumbs.forEach((thumb, k) => thumb.setAttribute("aria-pressed", String(k + 1 === state.r)));
 
   let target = -1;
@@ -167,7 +169,7 @@ function draw() {
   $("passes").setAttribute("aria-valuetext", `R = ${state.r}`);
   $("passes-value").textContent = `R = ${state.r}`;
   drawShares(map);
-  drawTicks(top);
+  drawTicks(top, bright);
 }
 
 function drawShares(map) {
@@ -190,12 +192,12 @@ function drawShares(map) {
   );
 }
 
-function drawTicks(top) {
+function drawTicks(top, bright) {
   $("ticks").replaceChildren(
     ...[0, 0.5, 1].map((level) => {
       const tick = document.createElement("span");
       tick.style.left = `${100 * level}%`;
-      tick.textContent = level ? percent(top * level * level) : "0";
+      tick.textContent = level ? (level === 1 && bright > 1 ? "≥ " : "") + percent(top * level * level) : "0";
       return tick;
     })
   );
@@ -207,6 +209,7 @@ function look(options = {}) {
   $("stage").style.setProperty("--light", 1 - opacity);
   $("map").style.opacity = Math.min(2 * opacity, 1);
   $("opacity-value").textContent = `${$("opacity").value} %`;
+  $("bright-value").textContent = `× ${2 ** $("bright").value}`;
   $("classes").hidden = !$("predicted").checked;
   if (options.compute) compute();
   draw();
@@ -257,7 +260,7 @@ function listen() {
     event.preventDefault();
   });
   $("passes").addEventListener("input", (event) => choose(Number(event.target.value)));
-  for (const id of ["opacity", "way", "predicted", "smooth"]) $(id).addEventListener("input", () => look());
+  for (const id of ["opacity", "bright", "way", "predicted", "smooth"]) $(id).addEventListener("input", () => look());
 }
 
 function choose(r) {
