@@ -264,19 +264,17 @@ def print_ratios(results):
 
 
 def cost_plot(results, names, about):
-    """Time and extra memory of forward and backward against the number of positions, as SVG.
-
-    Memory is counted in pages, so that less than a quarter of a MB is noise and left out.
-    """
+    """Time and extra memory of forward and backward against the number of positions, as SVG."""
     from utils.svg_chart import line_chart, standalone
 
     charts = []
-    parts = (("both", "Forward and backward, ms", 1e3, 0), ("memory_both", "Extra memory, MB", 2**-20, 0.25))
-    for key, title, unit, least in parts:
+    speed, memory = "Forward and backward, ms", "Extra memory, MB (below 1 drawn as 1)"  # below 1 there is only noise
+    for key, title, unit, least in (("both", speed, 1e3, 0), ("memory_both", memory, 2**-20, 1)):
         curves = {}
         for name in names:
-            points = [(h * w, unit * (rows[name].get(key) or 0)) for (h, w), rows in results.items()]
-            curves[name] = tuple(zip(*sorted(p for p in points if p[1] > least))) or ((), ())
+            measured = [(h * w, rows[name].get(key)) for (h, w), rows in results.items()]
+            points = sorted((x, max(unit * y, least)) for x, y in measured if y is not None)
+            curves[name] = tuple(zip(*points)) or ((), ())
         chart = line_chart(curves, title, f"positions, H × W ({about})", (520, 330), log=True, markers=True)
         if chart:
             place = f'x="{530 * len(charts)}" y="6" width="520" height="330"'

@@ -9,6 +9,7 @@ the pixel that is looked at most. The page (--html) needs no server and computes
 """
 
 import argparse
+import colorsys
 import os
 import sys
 from pathlib import Path
@@ -143,12 +144,12 @@ def asked(passes, label, names, point):
 def classes_of(meta):
     """Names and colours of the classes: those of the data set if they are as many, else numbers and hues."""
     from datasets import DATASETS, dataset_class
-    from utils.visualize import class_colours
 
     count = meta["num_classes"]
     if meta.get("dataset") in DATASETS and len(dataset_class(meta["dataset"]).names) == count:
         return dataset_class(meta["dataset"]).names, dataset_class(meta["dataset"]).palette
-    return [f"class {k}" for k in range(count)], class_colours(count)
+    hues = [colorsys.hsv_to_rgb(k * 0.618 % 1, 0.55 + 0.4 * (k % 2), 0.95 - 0.2 * (k // 2 % 3)) for k in range(count)]
+    return [f"class {k}" for k in range(count)], [tuple(round(255 * part) for part in hue) for hue in hues]
 
 
 def attention_layer(model):

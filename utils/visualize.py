@@ -1,6 +1,5 @@
 """Pictures of results: label maps in colour, a contact sheet with a legend, a plot of curves. Pillow and numpy only."""
 
-import colorsys
 import math
 
 import numpy as np
@@ -19,16 +18,6 @@ def colourise(label, palette):
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     return table[label.astype(np.uint8)]
-
-
-def class_colours(count):
-    """Colours for classes that have none of their own: hues in turn, each class unlike the one before. RGB."""
-    return [
-        tuple(
-            round(255 * c) for c in colorsys.hsv_to_rgb(k * 0.618 % 1, 0.55 + 0.4 * (k % 2), 0.95 - 0.2 * (k // 2 % 3))
-        )
-        for k in range(count)
-    ]
 
 
 def contact_sheet(rows, titles, names, palette, scale=1):
