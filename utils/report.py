@@ -38,7 +38,7 @@ def write_report(folder, path=None):
         )
     text = page.build(
         "report.html",
-        title=page.escape(Path(folder).resolve().name),
+        title=page.escape("/".join(Path(folder).resolve().parts[-2:])),
         about=page.escape(about(run["args"], run["result"])),
         tiles=tiles(run),
         sections="\n".join(filter(None, sections)),
