@@ -28,13 +28,13 @@ def main():
     import jittor as jt
 
     from models.cca.functional import resolve
-    from utils import checkpoint, distributed, interrupt, logger, optim, postmortem, resume
+    from utils import amp, checkpoint, distributed, interrupt, logger, optim, postmortem, resume
     from utils.schedule import poly
 
     distributed.local_batch(args.batch_size, args.accumulate)  # does it divide?
     jt.set_global_seed(args.random_seed)
     if args.amp:
-        runtime.mixed_precision(machine)
+        amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if distributed.is_main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
         for line in train_options.remarks(args):
@@ -45,20 +45,15 @@ def main():
     data, pictures, info = build_data(args, begin["meta"])
     model = build_network(args, info)
     criterion = build_criterion(args, info, model)
-    optimizer = build_optimizer(args, model, criterion)
+    optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
+    scaler.load_state(begin["meta"].get("loss_scale"))
     resume.load(begin, model, criterion, optimizer)
     first, samples, best = begin["step"], begin["samples"], begin["best"]
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
-    record = {
-        **info,
-        "commit": logger.git_commit(),
-        "model": args.model,
-        "recurrence": args.recurrence,
-        "options": vars(args),
-    }
-    log = None
+    record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
+    record["commit"], log = logger.git_commit(), None
     if distributed.is_main():
         title = f"{args.model} on {args.dataset}"
         log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
@@ -72,12 +67,15 @@ def main():
         waited = time.time() - asked
         lr = poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps)
         optim.set_lr(optimizer, lr)
-        losses = gradients(args, model, criterion, optimizer, batch, step)
-        losses["gradient"] = optim.gradient_norm(optimizer)
+        losses = gradients(args, model, criterion, scaler, optimizer, batch, step)
+        moves = scaler.ready(optimizer)  # 16 bits can overflow: the step is left out then
+        if moves:
+            losses["gradient"] = optim.gradient_norm(optimizer)
         values = distributed.means({**losses, "stop": interrupt.asked()})
         if not all(map(math.isfinite, values.values())):
             postmortem.stop(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
-        optim.update(optimizer, step)
+        if moves:
+            optim.update(optimizer, step - scaler.skipped)
 
         done, samples, stop = step + 1, samples + args.batch_size, values.pop("stop") > 0
         last, score = done == args.last_step, None
@@ -93,9 +91,8 @@ def main():
             if log:
                 epoch, position = divmod(samples, data.total_len)
                 place = {"step": done, "samples": samples, "epoch": epoch, "position": position, "best": best}
-                checkpoint.save(
-                    path, model, {**record, **place, "seed": args.random_seed}, resume.state(optimizer, criterion)
-                )
+                place.update(seed=args.random_seed, loss_scale=scaler.state())
+                checkpoint.save(path, model, {**record, **place}, resume.state(optimizer, criterion))
                 if better:
                     checkpoint.link_best(path)
                 checkpoint.prune(args.snapshot_dir, args.keep_last)
@@ -161,13 +158,14 @@ def stream(data, args, start):
 
 def build_network(args, info):
     from models.batch_norm import freeze
+    from utils import amp
 
     van = {"van_size": args.van_size, "drop_path": args.drop_path} if args.model == "van" else {}
     van = {key: value for key, value in van.items() if value is not None}
     model = build_model(args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **van)
     if args.frozen_bn:
         freeze(model)
-    return model
+    return amp.mixed(model, args.amp) if args.amp else model
 
 
 def build_criterion(args, info, model):
@@ -187,7 +185,7 @@ def build_optimizer(args, model, criterion):
     return optim.build(named, args.optimizer, *rates)
 
 
-def gradients(args, model, criterion, optimizer, batch, step):
+def gradients(args, model, criterion, scaler, optimizer, batch, step):
     """-> losses of this rank's part of the batch, {"loss": Var, ..}; the optimiser has their gradients."""
     import jittor as jt
 
@@ -199,7 +197,7 @@ def gradients(args, model, criterion, optimizer, batch, step):
     for k, (images, *_) in enumerate(batch):
         noise.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
         losses = criterion(model, jt.array(images), labels[k], total)
-        optimizer.backward(losses["loss"] / len(batch))
+        scaler.backward(optimizer, losses["loss"] / len(batch))
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
         jt.sync_all()  # frees the memory of this piece; and the update starts from finished gradients, always the same
     return sums

@@ -112,7 +112,7 @@ def faults():
     rank, step, kind = os.environ["FAULT"].split(":")
     whole = train.gradients
 
-    def gradients(args, model, criterion, optimizer, batch, at):
+    def gradients(args, model, criterion, scaler, optimizer, batch, at):
         if runtime.mpi_rank() == int(rank) and at == int(step):
             if kind == "raise":
                 raise RuntimeError("planted")
@@ -123,7 +123,7 @@ def faults():
             if kind == "nan":
                 for images, *_ in batch:
                     images[:] = float("nan")
-        return whole(args, model, criterion, optimizer, batch, at)
+        return whole(args, model, criterion, scaler, optimizer, batch, at)
 
     train.gradients = gradients
 

@@ -141,15 +141,6 @@ def check_gpus_for_ranks(gpus):
         )
 
 
-def mixed_precision(run):
-    """16-bit activations for the rest of the run. Parameters, losses and BatchNorm statistics stay in 32 bits."""
-    if run["device"] != "cuda":
-        raise MachineError("--amp needs a CUDA GPU: 16-bit numbers have no fast path on the CPU. Leave --amp out")
-    import jittor as jt
-
-    jt.flags.auto_mixed_precision_level = 5
-
-
 def mpi_rank():
     return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 

@@ -40,7 +40,7 @@ def schedule(parser):
     add("--weight-decay", type=float, default=5e-4, metavar="X", help="default: %(default)s")
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help="head and dsn learn so much faster (default: 1)")
     add("--accumulate", type=options.positive, default=1, metavar="N", help="cut a batch in N pieces, to save memory")
-    add("--amp", action="store_true", help="16-bit activations; CUDA only")
+    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help="16 bits where safe; on a GPU")
 
 
 def losses(parser):
