@@ -128,7 +128,7 @@ def build_data(args, meta):
         how=how,
         ignore=info["ignore_label"],
     )
-    data = kind("train", *args.scene_size, transform=augment, seed=args.random_seed, batch_size=args.batch_size)
+    data = kind(args.split, *args.scene_size, transform=augment, seed=args.random_seed, batch_size=args.batch_size)
     return data, kind("val", *args.scene_size), info
 
 

@@ -57,6 +57,7 @@ def losses(parser):
 def data(parser):
     group = parser.add_argument_group("training data")
     add = group.add_argument
+    add("--split", default="train", metavar="NAME", help="of the data set, as trainaug of VOC (default: %(default)s)")
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)")
     options.flag(group, "--random-scale", "by 0.7, 0.8 .. 2.1")
     options.flag(group, "--random-mirror", "left to right, one time in two")
