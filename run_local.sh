@@ -12,6 +12,6 @@ shift
 out=./snapshots/cityscapes
 scripts/train_cityscapes.sh --data-dir "$path" --snapshot-dir $out "$@"
 . scripts/ranks.sh
-last=$(ls -v $out/CS_scenes_*.npz 2>/dev/null | tail -n 1)
+last=$(ls -v $out/CS_scenes_*.npz 2>/dev/null | tail -n 1 || true)
 ranks python evaluate.py --data-dir "$path" --dataset cityscapes --restore-from "${last:-$out/CS_scenes_60000.npz}" \
   --save-dir $out
