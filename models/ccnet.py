@@ -8,6 +8,7 @@ from jittor import nn
 
 from models.batch_norm import BatchNorm
 from models.cca import RCCA
+from models.noise import Dropout2d
 from models.resnet import ResNet
 from models.van import VAN
 
@@ -50,7 +51,7 @@ class RCCAHead(nn.Module):
         self.convb = nn.Sequential(*conv_bn_act(channels, channels, activation))
         self.bottleneck = nn.Sequential(
             *conv_bn_act(in_channels + channels, channels, activation),
-            nn.Dropout2d(0.1),
+            Dropout2d(0.1),
             nn.Conv2d(channels, num_classes, 1),
         )
 
@@ -62,7 +63,7 @@ class RCCAHead(nn.Module):
 def auxiliary_head(in_channels, channels, num_classes, activation, bias=True):
     return nn.Sequential(
         *conv_bn_act(in_channels, channels, activation, bias=bias),
-        nn.Dropout2d(0.1),
+        Dropout2d(0.1),
         nn.Conv2d(channels, num_classes, 1),
     )
 

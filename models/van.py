@@ -13,6 +13,7 @@ from jittor import nn
 
 from models.batch_norm import BatchNorm
 from models.depthwise import DepthwiseConv2d
+from models.noise import DropPath
 
 SIZES = {  # channels and number of blocks in each stage
     "van_tiny": ((32, 64, 160, 256), (3, 3, 5, 2)),
@@ -112,7 +113,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, mlp_ratio * dim, dilation)
         self.layer_scale_1 = jt.init.constant((dim,), "float32", 1e-2)
         self.layer_scale_2 = jt.init.constant((dim,), "float32", 1e-2)
-        self.drop_path = nn.DropPath(drop_path)  # of each sample alone, and only in training
+        self.drop_path = DropPath(drop_path)  # of each sample alone, and only in training
 
     def execute(self, x):
         x = x + self.drop_path(per_channel(self.layer_scale_1, self.attn(self.norm1(x))))

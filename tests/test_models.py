@@ -12,6 +12,7 @@ from jittor import nn
 
 from models import MODELS, build_model
 from models.cca import CrissCrossAttention
+from models.noise import DropPath
 from models.van import SIZES, VAN
 from utils import checkpoint
 
@@ -167,12 +168,14 @@ def test_every_parameter_is_trained(network):
     assert set(still) <= {"head.cca.key_conv.bias"}, still
 
 
-def test_drop_path_drops_whole_samples_and_keeps_the_mean():
+def test_drop_path_rises_over_the_blocks_and_drops_whole_samples():
     rates = [
-        block.drop_path.p for stage in (1, 2, 3, 4) for block in getattr(VAN("van_b0", drop_path=0.3), f"block{stage}")
+        block.drop_path.rate
+        for stage in (1, 2, 3, 4)
+        for block in getattr(VAN("van_b0", drop_path=0.3), f"block{stage}")
     ]
     np.testing.assert_allclose(rates, np.linspace(0, 0.3, 13), atol=1e-7)
-    drop = nn.DropPath(0.25)
+    drop = DropPath(0.25)
     drop.train()
     y = drop(jt.ones((4000, 1, 2, 1))).numpy()[:, 0, :, 0]
     assert (y[:, 0] == y[:, 1]).all() and set(np.unique(y.round(5))) == {0, np.float32(1.33333)}
