@@ -127,6 +127,7 @@ def build_data(args, meta):
         "num_classes": args.num_classes or len(kind.names),
         "ignore_label": kind.ignore_label if args.ignore_label is None else args.ignore_label,
         "normalisation": how,
+        "model_options": train_options.model_options(args),
     }
     augment = transforms.TrainTransform(
         args.input_size,
@@ -164,9 +165,9 @@ def stream(data, args, start):
 def build_network(args, info):
     from models.batch_norm import freeze
 
-    van = {"van_size": args.van_size, "drop_path": args.drop_path} if args.model == "van" else {}
-    van = {key: value for key, value in van.items() if value is not None}
-    model = build_model(args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **van)
+    model = build_model(
+        args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **info["model_options"]
+    )
     if args.frozen_bn:
         freeze(model)
     return model

@@ -124,7 +124,7 @@ class VANCCNet(VAN):
         van_size="van_base",
         output_stride="multi",
         dilate=True,
-        drop_path=0.1,
+        drop_path=None,  # None: that of the published training of this size
         cca_backend="auto",
         aux_always=False,
     ):

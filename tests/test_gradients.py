@@ -27,7 +27,7 @@ def build(name, num_classes=9):
 def sibling(name, classes):
     import torch_models
 
-    return torch_models.CCNet(18, classes) if name == "ccnet_r18" else torch_models.VANCCNet(*SIZES[name], classes)
+    return torch_models.CCNet(18, classes) if name == "ccnet_r18" else torch_models.VANCCNet(*SIZES[name][:2], classes)
 
 
 def away_from_kinks(weights, rng):
@@ -86,8 +86,9 @@ def test_every_gradient_of_one_step_is_that_of_pytorch(name, rng):
     weights = away_from_kinks({key: value.numpy() for key, value in model.state_dict().items()}, rng)
     checkpoint.load_weights(model, weights)
     other = torch_models.load(sibling(name, 9), weights).double().train()
-    for dropout in (model.head.bottleneck[2], model.dsn[2], other.head.bottleneck[2], other.dsn[2]):
-        dropout.p = 0.0
+    for network, name_of_rate in ((model, "rate"), (other, "p")):
+        setattr(network.head.bottleneck[2], name_of_rate, 0.0)
+        setattr(network.dsn[2], name_of_rate, 0.0)
     worst = []
     for _ in range(3):
         image = rng.standard_normal((2, 3, 41, 57)).astype(np.float32)
