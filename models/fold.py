@@ -4,10 +4,11 @@ import jittor as jt
 from jittor import nn
 
 from models.batch_norm import BatchNorm
+from models.packed import pack
 
 
 def fold(model):
-    """Folds in place every convolution whose output only a BatchNorm reads. -> how many.
+    """Folds in place every convolution whose output only a BatchNorm reads, and packs what packed.py can. -> in words.
 
     `model` is in evaluation mode and stays there: its keys are no longer those of a checkpoint.
     """
@@ -27,7 +28,8 @@ def fold(model):
             layers[norm] = layers[norm].folded() if hasattr(layers[norm], "folded") else nn.Identity()
             count += 1
     jt.sync_all()
-    return count
+    done = f"{count} BatchNorms folded"
+    return f"{done}, maps packed for oneDNN" if hasattr(model, "packed") and pack(model) else done
 
 
 def fold_pair(conv, norm):
