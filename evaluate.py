@@ -22,6 +22,7 @@ def parse_args(argv=None):
     run.add_argument("--save-dir", help="default: <folder of the checkpoint>/outputs")
     run.add_argument("--split", choices=("train", "val"), default="val", help="default: %(default)s")
     run.add_argument("--max-images", type=options.positive, help="evaluate only the first so many")
+    run.add_argument("--no-fold", action="store_true", help="run each BatchNorm by itself: slower, the same results")
     run.add_argument("--min-miou", type=float, metavar="X", help="fail (exit code 1) below this mean IoU, 0 to 1")
     run.add_argument(
         "--sheet-rows", type=options.positive, default=6, help="pictures on sheet.png (default: %(default)s)"
@@ -38,6 +39,7 @@ def main():
 
     from datasets import transforms
     from models.cca.functional import resolve
+    from models.fold import fold
     from utils import checkpoint, visualize, weights
     from utils.distributed import all_sum, is_main, shard
     from utils.inference import predict
@@ -66,6 +68,8 @@ def main():
     )
     checkpoint.load_weights(model, arrays, args.restore_from)
     model.eval()
+    if not args.no_fold:
+        fold(model)
 
     height, width = args.scene_size
     data = kind(args.split, height, width)

@@ -120,6 +120,7 @@ def build_data(args, meta):
         "num_classes": args.num_classes or len(kind.names),
         "ignore_label": kind.ignore_label if args.ignore_label is None else args.ignore_label,
         "normalisation": how,
+        "model_options": train_options.model_options(args),
     }
     augment = transforms.TrainTransform(
         args.input_size,
@@ -160,9 +161,9 @@ def build_network(args, info):
     from models.batch_norm import freeze
     from utils import amp
 
-    van = {"van_size": args.van_size, "drop_path": args.drop_path} if args.model == "van" else {}
-    van = {key: value for key, value in van.items() if value is not None}
-    model = build_model(args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **van)
+    model = build_model(
+        args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **info["model_options"]
+    )
     if args.frozen_bn:
         freeze(model)
     return amp.mixed(model, args.amp) if args.amp else model
