@@ -12,18 +12,17 @@ import math
 import os
 import sys
 
-from datasets import DATASETS, dataset_class
+from datasets import AUGMENT, CHOICES, training_data
 from models import MODELS, build_model
 from utils import options, runtime
 
 
 def parse_args(argv=None):
-    shared = options.common_parser(sorted(MODELS), sorted(DATASETS), runtime.DEVICES)
+    shared = options.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)
     parser = argparse.ArgumentParser("train.py", parents=[shared], description=__doc__.split("\n")[0])
     run = parser.add_argument_group("training")
     run.add_argument("--model", choices=sorted(MODELS), default="ccnet_r18", help="default: %(default)s")
     run.add_argument("--recurrence", type=int, default=2, help="passes through the attention (default: %(default)s)")
-    run.add_argument("--num-classes", type=options.positive, help="default: those of the data set")
     run.add_argument("--num-steps", "--max-iter", type=options.positive, default=40000, help="default: %(default)s")
     run.add_argument("--learning-rate", type=float, default=1e-2, help="at step 0 (default: %(default)s)")
     run.add_argument("--power", type=float, default=0.9, help="of the poly schedule (default: %(default)s)")
@@ -33,11 +32,11 @@ def parse_args(argv=None):
     run.add_argument(
         "--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)"
     )
-    run.add_argument("--random-scale", action="store_true", help="by 0.7, 0.8 .. 2.1")
-    run.add_argument("--random-mirror", action="store_true", help="left to right, one time in two")
+    run.add_argument("--split", default="train", help="of the data set (default: %(default)s)")
     run.add_argument("--random-seed", "--seed", type=int, default=12345, help="default: %(default)s")
     run.add_argument("--snapshot-dir", default="./snapshots/", help="default: %(default)s")
     run.add_argument("--save-pred-every", type=options.positive, default=10000, help="steps between checkpoints")
+    options.add_augmentation(parser, AUGMENT)
     return parser.parse_args(argv)
 
 
@@ -64,18 +63,15 @@ def main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
     jt.set_global_seed(args.random_seed)
 
-    kind = dataset_class(args.dataset)
-    ignore = kind.ignore_label if args.ignore_label is None else args.ignore_label
-    num_classes = args.num_classes or len(kind.names)
-    augment = transforms.TrainTransform(
+    data = training_data(
+        args.dataset,
+        args.split,
         args.input_size,
-        scales=transforms.CITYSCAPES_SCALES if args.random_scale else None,
-        mirror=args.random_mirror,
-        ignore=ignore,
+        seed=args.random_seed,
+        batch_size=args.batch_size,
+        **{name: vars(args)[name] for name in (*options.SOURCE, *options.AUGMENTATION)},
     )
-    height, width = args.scene_size
-    data = kind("train", height, width, transform=augment, seed=args.random_seed, batch_size=args.batch_size)
-    data.set_attrs(shuffle=True, drop_last=True)
+    num_classes = len(data.names)
 
     model = build_model(args.model, num_classes, args.recurrence, cca_backend=args.cca_backend)
     if args.optimizer == "sgd":  # decay on every parameter, as the official training does
@@ -90,9 +86,9 @@ def main():
         "model": args.model,
         "num_classes": num_classes,
         "recurrence": args.recurrence,
-        "ignore_label": ignore,
+        "ignore_label": data.ignore_label,
         "normalisation": transforms.CAFFE_BGR,
-        "dataset": args.dataset,
+        "dataset": data.title,
         "commit": git_commit(),
         "options": vars(args),
     }
@@ -105,9 +101,10 @@ def main():
 
     batches = data.forever()
     for step in range(args.num_steps):
-        images, labels = next(batches)
+        batch = next(batches)
         optimizer.lr = poly_lr(args.learning_rate, step, args.num_steps, args.power)
-        losses = segmentation_loss(model(jt.array(images)), jt.array(labels), ignore)
+        images = transforms.normalise_batch(batch.images, record["normalisation"], batch.boxes)
+        losses = segmentation_loss(model(images), jt.array(batch.labels).int32(), data.ignore_label)
         optimizer.step(losses["loss"])
         jt.sync_all()  # every rank runs its reductions here: left pending, rank 0 alone would wait for them below
         values = {name: float(value.item()) for name, value in losses.items()}
@@ -126,7 +123,7 @@ def main():
         log.close()
         rows = read_log(log.path)
         curves = {name: (rows["step"], rows[name]) for name in ("main", "aux")}
-        plot = visualize.plot_curves(curves, f"{args.model} on {args.dataset}: cross entropy", "step", smooth=0.9)
+        plot = visualize.plot_curves(curves, f"{args.model} on {data.title}: cross entropy", "step", smooth=0.9)
         plot.save(os.path.join(args.snapshot_dir, "loss.png"))
         print(json.dumps({"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4)}))
 
