@@ -5,7 +5,7 @@ gtCoarse/.../..._gtCoarse_labelIds.png (train_extra). `train+` and `train++` are
 labels together. Where there are only *_labelTrainIds.png, these are read. The test split has no labels that count.
 """
 
-from datasets.files import FileDataset, hex_palette
+from datasets.files import FileDataset, hex_palette, value_table
 
 NAMES = """
     road; sidewalk; building; wall; fence; pole; traffic light; traffic sign; vegetation; terrain; sky; person; rider;
@@ -51,4 +51,4 @@ class Cityscapes(FileDataset):
         return pairs
 
     def table_for(self, label_path):
-        return self.value_table(TRAIN_IDS) if "labelTrainIds" in label_path.name else self.table
+        return value_table(TRAIN_IDS, self.ignore_label) if "labelTrainIds" in label_path.name else self.table

@@ -6,7 +6,7 @@ category id minus 1, 255 where unlabelled; eleven ids never occur, so that 171 c
 are.
 """
 
-from datasets.files import FileDataset, hex_palette
+from datasets.files import FileDataset, hex_palette, value_table
 
 NAMES = """
     person; bicycle; car; motorcycle; airplane; bus; train; truck; boat; traffic light; fire hydrant; stop sign;
@@ -70,4 +70,4 @@ class COCOStuff(FileDataset):
         return self.match(pictures, labels, "", ("_labelTrainIds.png", ".png")) if pictures and labels else []
 
     def table_for(self, label_path):
-        return self.value_table(TRAIN_IDS) if "labelTrainIds" in label_path.name else self.table
+        return value_table(TRAIN_IDS, self.ignore_label) if "labelTrainIds" in label_path.name else self.table

@@ -22,6 +22,15 @@ def hex_palette(text):
     return tuple(tuple(bytes.fromhex(colour)) for colour in text.split())
 
 
+def value_table(values, ignore):
+    """{value: class or None} -> 256 entries: class, ignore label, or 254 for a value that stands for nothing."""
+    table = np.full(256, 254, np.uint8)
+    table[[255, ignore]] = ignore
+    for value, number in values.items():
+        table[value] = ignore if number is None else number
+    return table
+
+
 class FileDataset(SegmentationDataset):
     """A subclass says what a root looks like (`is_root`), which pairs a split has (`pairs_of`), and `values`:
     {value in the label file: class}; void values are those with class None. `expected`: official counts of the
@@ -54,7 +63,7 @@ class FileDataset(SegmentationDataset):
                 f"--ignore-label {self.ignore_label} with {len(self.names)} classes: labels travel as uint8, so at "
                 "most 254 classes and an ignore label in 0..255 other than 254 (255 is usual)"
             )
-        self.table = self.value_table(self.values)
+        self.table = value_table(self.values, self.ignore_label)
         self.pairs = self.listed(data_list) if data_list else self.pairs_of_split(split)
         super().__init__(len(self.pairs), **options)
         if cache:
@@ -130,6 +139,10 @@ class FileDataset(SegmentationDataset):
                 known.setdefault(stem(image.name), (image, label))
         return known
 
+    @property
+    def has_labels(self):
+        return any(label is not None for _, label in self.pairs)
+
     # --- reading
 
     def sample_name(self, index):
@@ -188,14 +201,6 @@ class FileDataset(SegmentationDataset):
             image_io.NOTICES.append(("bad-label", f"{path} has values that are no class; they are ignored"))
             label[wrong] = self.ignore_label
         return label
-
-    def value_table(self, values):
-        """{value: class or None} -> 256 entries: class, ignore label, or 254 for a value that stands for nothing."""
-        table = np.full(256, 254, np.uint8)
-        table[[255, self.ignore_label]] = self.ignore_label
-        for value, number in values.items():
-            table[value] = self.ignore_label if number is None else number
-        return table
 
     def bad_label(self, path, values, wrong):
         found, counts = np.unique(values[wrong], return_counts=True)

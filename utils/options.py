@@ -74,6 +74,13 @@ def add_augmentation(parser, choices):
     )
 
 
+def add_conversion(parser):
+    """The flags of the scripts that prepare data."""
+    parser.add_argument("--workers", type=natural, help="processes (default: the cores)")
+    parser.add_argument("--force", action="store_true", help="write files again that are there")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and stop")
+
+
 def common_parser(models, datasets, devices):
     """A parent parser; `models` and `datasets` are lists of names."""
     parser = argparse.ArgumentParser(add_help=False)
