@@ -6,6 +6,7 @@ data = training_data("auto", "train", size=(769, 769), random_scale=True, random
 for batch in data.forever(start=0): ...                                    # base.Batch
 """
 
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cac
         if scene_size:
             options.update(height=scene_size[0], width=scene_size[1])
         return kind(split, **options)
+    if not data_dir and name == "cityscapes":
+        data_dir = os.environ.get("CITYSCAPES_DATASET")  # as its own scripts have it
     if not data_dir:
         raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {kind.looks_like}")
     if cache != "off" and name != "packed":  # a packed folder is in memory as much as it can be

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from itertools import islice
 from typing import NamedTuple
 
+import cv2
 import jittor as jt
 import numpy as np
 from jittor.dataset import Dataset
@@ -19,6 +20,7 @@ from datasets import image_io, workers
 from datasets.image_io import DataError
 from datasets.transforms import CITYSCAPES_SCALES, EvalTransform
 
+cv2.setNumThreads(0)  # processes and Jittor share the cores; OpenCV's own threads would only be in the way
 ROOM = 32 << 20  # bytes of shared memory for a sample whose size is not known; larger ones go through the pipe
 
 
@@ -136,7 +138,9 @@ class SegmentationDataset(Dataset):
         size = getattr(self.transform, "size", None)
         room = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else ROOM
         name = lambda task: self.sample_name(task[1])  # noqa: E731
-        results = workers.run(self.load, tasks(), self.num_workers, room, name)
+        ahead = 2 * self.batch_size // self.world_size  # samples on their way, so that no worker waits for a step
+        depth = max(3, -(-ahead // max(self.num_workers, 1)))
+        results = workers.run(self.load, tasks(), self.num_workers, room, name, depth)
         try:
             for first in results:
                 group = [first, *islice(results, sizes.popleft() - 1)]

@@ -16,7 +16,6 @@ import traceback
 from collections import deque
 from multiprocessing import get_context
 
-import cv2
 import numpy as np
 
 from datasets.image_io import DataError
@@ -121,7 +120,6 @@ def serve(load, pipe, others, memory, slot_bytes, parent):
     if os.getppid() != parent:
         os._exit(0)
     gc.freeze()  # what the parent made, Jittor's tensors too, is never freed here
-    cv2.setNumThreads(0)
     while True:
         try:
             slot, task = pipe.recv()

@@ -1,8 +1,12 @@
 """The scripts that verify, prepare and pack data, as their users call them."""
 
 import json
+import runpy
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +15,31 @@ from PIL import Image
 from datasets import build_dataset, scene_folders, training_data
 from datasets.image_io import DataError
 from datasets.scenes import draw_scene
+from utils import runtime
 
+ROOT = Path(__file__).resolve().parent.parent
 SIZE, SEED = (48, 96), 4
+
+
+@pytest.fixture
+def script(monkeypatch, capfd):
+    """Run a script as a command would, but in this process, where Jittor is imported already: two seconds less a
+    call."""
+    monkeypatch.setattr(runtime, "start", lambda device: None)
+
+    def call(python, path, *arguments):
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / path), run_name="__main__")
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) or end.code is None else 1
+            print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(path, code or 0, out, err)
+
+    return call
 
 
 def say(done):
@@ -22,13 +49,13 @@ def say(done):
 # --- verify
 
 
-def verify(run_command, root, out, *more):
-    return run_command("python", "scripts/verify_dataset.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
+def verify(script, root, out, *more):
+    return script("python", "scripts/verify_dataset.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
 
 
-def test_verify_says_what_is_there(run_command, tmp_path):
+def test_verify_says_what_is_there(script, tmp_path):
     root = scene_folders.write_cityscapes(tmp_path / "set", 3, SIZE, SEED)
-    done = verify(run_command, root, tmp_path / "out")
+    done = verify(script, root, tmp_path / "out")
     assert done.returncode == 0, say(done)
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert (
@@ -53,7 +80,7 @@ def test_verify_says_what_is_there(run_command, tmp_path):
     assert width > 700 and height > 1000
 
 
-def test_verify_names_each_fault_and_fails(run_command, tmp_path):
+def test_verify_names_each_fault_and_fails(script, tmp_path):
     root = scene_folders.write_folder(tmp_path / "set", 4, SIZE, SEED)
     images, labels = sorted((root / "images/train").iterdir()), sorted((root / "labels/train").iterdir())
     images[0].write_bytes(images[0].read_bytes()[:500])
@@ -63,7 +90,7 @@ def test_verify_names_each_fault_and_fails(run_command, tmp_path):
     Image.fromarray(np.full(SIZE, 255, np.uint8)).save(labels[3])
     val = sorted((root / "images/val").iterdir())[0]
     val.write_bytes(images[2].read_bytes())  # the same picture in both splits
-    done = verify(run_command, root, tmp_path / "out")
+    done = verify(script, root, tmp_path / "out")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     report = json.loads((tmp_path / "out/report.json").read_text())
     errors, warnings = report["errors"], " ".join(report["warnings"])
@@ -72,26 +99,26 @@ def test_verify_names_each_fault_and_fails(run_command, tmp_path):
     assert report["splits"]["train"]["failed"] == 2 and "2 errors" in done.stdout
 
 
-def test_verify_of_nothing(run_command, tmp_path):
-    done = verify(run_command, tmp_path, tmp_path / "out")
+def test_verify_of_nothing(script, tmp_path):
+    done = verify(script, tmp_path, tmp_path / "out")
     assert done.returncode == 1 and "layout of no known data set" in done.stderr and "Traceback" not in done.stderr
     root = scene_folders.write_lip(tmp_path / "lip", 1, SIZE)
     for path in (root / "train_segmentations").iterdir():
         path.unlink()
-    done = verify(run_command, root, tmp_path / "out")
+    done = verify(script, root, tmp_path / "out")
     assert done.returncode == 1 and "1 of 1 pictures in" in done.stdout and "have no label" in done.stdout
 
 
 # --- prepare
 
 
-def test_prepare_cityscapes(run_command, tmp_path):
+def test_prepare_cityscapes(script, tmp_path):
     root = scene_folders.write_cityscapes(tmp_path, 2, SIZE, SEED)
     want = {split: build_dataset("cityscapes", split, root).read(1)[1] for split in ("train", "val")}
     command = ["python", "scripts/prepare_cityscapes.py", "--data-dir", root, "--workers", "2"]
-    done = run_command(*command, "--dry-run")
+    done = script(*command, "--dry-run")
     assert done.returncode == 0 and not list(root.glob("gtFine/*/*/*TrainIds*")) and "6 to write" in done.stdout
-    done = run_command(*command)
+    done = script(*command)
     assert done.returncode == 0, say(done)
     for path in root.glob("gtFine/*/*/*_labelIds.png"):
         path.unlink()
@@ -99,18 +126,18 @@ def test_prepare_cityscapes(run_command, tmp_path):
         np.testing.assert_array_equal(build_dataset("cityscapes", split, root).read(1)[1], label)
 
 
-def test_preparation_goes_on_and_leaves_no_half_files(run_command, tmp_path):
+def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
     root = scene_folders.write_coco_stuff(tmp_path, 3, SIZE, SEED)
     want = build_dataset("coco_stuff", "train", root).read(0)[1]
     files = sorted((root / "annotations/train2017").glob("*.png"))
     whole = files[1].read_bytes()
     files[1].write_bytes(whole[:100])
     command = ["python", "scripts/prepare_coco_stuff.py", "--data-dir", root, "--workers", "1"]
-    done = run_command(*command)
+    done = script(*command)
     assert done.returncode == 1 and files[1].name in done.stderr and "1 of 6 files failed" in done.stderr
     assert len(list(root.glob("annotations/*/*_labelTrainIds.png"))) == 5 and not list(root.glob("**/*.part"))
     files[1].write_bytes(whole)
-    done = run_command(*command)
+    done = script(*command)
     assert done.returncode == 0 and "5 are there already, 1 to write" in done.stdout, say(done)
     data = build_dataset("coco_stuff", "train", root)
     assert "labelTrainIds" in data.pairs[0][1].name
@@ -118,16 +145,16 @@ def test_preparation_goes_on_and_leaves_no_half_files(run_command, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["camvid", "segnet"])
-def test_prepare_camvid(run_command, tmp_path, layout):
+def test_prepare_camvid(script, tmp_path, layout):
     root, out = scene_folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
-    done = run_command("python", "scripts/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
+    done = script("python", "scripts/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
     assert done.returncode == 0, say(done)
     for split in ("train", "val", "test"):
         a, b = build_dataset("camvid", split, root), build_dataset(split=split, data_dir=out)
         assert type(a) is type(b) and a.total_len == b.total_len == 2
         assert all((x == y).all() for k in range(2) for x, y in zip(a.read(k), b.read(k)))
     command = ["python", "scripts/prepare_camvid.py", "--data-dir", root, "--out", tmp_path / "small"]
-    done = run_command(*command, "--size", "24,48", "--workers", "1")
+    done = script(*command, "--size", "24,48", "--workers", "1")
     assert done.returncode == 0 and build_dataset(data_dir=tmp_path / "small").read(0)[1].shape == (24, 48)
 
 
@@ -175,13 +202,13 @@ def voc_and_sbd(tmp_path):
     return root, sbd, masks
 
 
-def test_prepare_voc_aug(run_command, voc_and_sbd):
+def test_prepare_voc_aug(script, voc_and_sbd):
     root, sbd, masks = voc_and_sbd
     command = ["python", "scripts/prepare_voc_aug.py", "--voc", root.parent, "--sbd", sbd.parents[1], "--workers", "1"]
-    done = run_command(*command)
+    done = script(*command)
     assert done.returncode == 1 and "would have 5 pictures, 2 of them added, not 10582 and 9118" in done.stderr
     assert not (root / "SegmentationClassAug").exists()
-    done = run_command(*command, "--any-count")
+    done = script(*command, "--any-count")
     assert done.returncode == 0, say(done)
     data = build_dataset("voc", "trainaug", root)
     assert [data.sample_name(k) for k in range(5)] == [
@@ -197,17 +224,17 @@ def test_prepare_voc_aug(run_command, voc_and_sbd):
     for name in ("2007_000000", "2007_000001"):  # VOC's own masks, finer and with their border, go before SBD's
         a, b = (np.asarray(Image.open(root / f / f"{name}.png")) for f in ("SegmentationClassAug", "SegmentationClass"))
         np.testing.assert_array_equal(a, b)
-    done = run_command(*command, "--any-count")
+    done = script(*command, "--any-count")
     assert "8 are there already, 0 to write" in done.stdout
 
 
-def test_a_damaged_mat_file_is_named(run_command, voc_and_sbd):
+def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
     root, sbd, _ = voc_and_sbd
     path = sbd / "cls" / "2008_000101.mat"
     for content in (path.read_bytes()[:150], b"MATLAB 7.3 " + b"\0" * 300, b"\0" * 128, b""):
         path.write_bytes(content)
         command = ["python", "scripts/prepare_voc_aug.py", "--voc", root, "--sbd", sbd, "--any-count", "--workers", "0"]
-        done = run_command(*command)
+        done = script(*command)
         assert done.returncode == 1 and "2008_000101.mat is not a mask of SBD" in done.stderr, say(done)
         assert "Traceback" not in done.stderr
 
@@ -226,15 +253,15 @@ def test_mat_files_as_scipy_writes_them(tmp_path):
 # --- caches
 
 
-def pack(run_command, root, out, *more):
-    return run_command("python", "scripts/pack_dataset.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
+def pack(script, root, out, *more):
+    return script("python", "scripts/pack_dataset.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
 
 
-def test_a_packed_folder_is_the_data_set(run_command, tmp_path):
+def test_a_packed_folder_is_the_data_set(script, tmp_path):
     root, out = scene_folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
-    done = pack(run_command, root, out, "--dry-run")
+    done = pack(script, root, out, "--dry-run")
     assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), say(done)
-    done = pack(run_command, root, out)
+    done = pack(script, root, out)
     assert done.returncode == 0, say(done)
     assert sorted(path.name for path in out.iterdir()) == ["pack.json", "train.u8", "val.u8"]
     for split in ("train", "val"):
@@ -246,44 +273,41 @@ def test_a_packed_folder_is_the_data_set(run_command, tmp_path):
     streams = [training_data("auto", "train", (40, 40), data_dir=place, **rules).forever() for place in (root, out)]
     for first, second, _ in zip(*streams, range(4)):
         assert all((x == y).all() for x, y in zip(first, second))
-    done = pack(run_command, root, out)
+    done = pack(script, root, out)
     assert done.stdout.count("(there already)") == 2 and "decode" not in done.stderr
 
 
-def test_packing_goes_on_where_it_stopped(run_command, tmp_path):
+def test_packing_goes_on_where_it_stopped(script, tmp_path):
     root, out = scene_folders.write_folder(tmp_path / "set", 4, SIZE, SEED), tmp_path / "packed"
     image = sorted((root / "images/train").iterdir())[2]
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
-    done = pack(run_command, root, out, "--split", "train")
+    done = pack(script, root, out, "--split", "train")
     assert done.returncode == 1 and image.name in done.stderr and not (out / "pack.json").exists(), say(done)
     with pytest.raises(ValueError, match="no pack.json"):
         build_dataset("packed", "train", out)
     image.write_bytes(whole)
-    done = pack(run_command, root, out, "--split", "train")
+    done = pack(script, root, out, "--split", "train")
     assert done.returncode == 0 and "goes on, 3 of 4 are written" in done.stdout, say(done)
     a, b = build_dataset("folder", "train", root), build_dataset("packed", "train", out)
     assert all((x == y).all() for k in range(4) for x, y in zip(a.read(k), b.read(k)))
 
 
 def test_packing_is_refused_where_it_does_not_fit(monkeypatch, tmp_path):
-    import shutil
-    import sys
-
     from scripts import pack_dataset
 
     root = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
     monkeypatch.setattr(sys, "argv", ["x", "--data-dir", str(root), "--out", str(tmp_path / "out"), "--workers", "0"])
     monkeypatch.setattr(pack_dataset.runtime, "start", lambda device: None)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 20000}))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 20000}))
     with pytest.raises(ValueError, match="needs 0.00 GB and only 0.00 GB are free; choose another --out"):
         pack_dataset.main()
     assert not (tmp_path / "out").exists()
 
 
-def test_a_packed_folder_refuses_what_it_does_not_hold(run_command, tmp_path):
+def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
     root, out = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
-    assert pack(run_command, root, out).returncode == 0
+    assert pack(script, root, out).returncode == 0
     for options, words in (
         (dict(split="test"), "unknown split 'test' .* choose from train, val"),
         (dict(num_classes=19), "packed with --num-classes 9, not 19"),
@@ -332,7 +356,7 @@ def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
 
 def test_the_benchmark_prints_its_table(run_command):
     command = ["python", "scripts/benchmark_data.py", "--size", "64,128", "--crop", "49,49", "--count", "2"]
-    done = run_command(*command, "--rounds", "1")
+    done = run_command(*command, "--rounds", "1")  # a process of its own: it pins itself to one core
     assert done.returncode == 0, say(done)
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 6 and "official order" in rows[1] and "| 1.00 |" in rows[1] and "packed" in rows[5]

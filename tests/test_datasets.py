@@ -111,6 +111,11 @@ def test_cityscapes_maps_all_ids():
     assert table == {label: number for number, label in enumerate(ids)} and len(cityscapes.VALUES) == 34
 
 
+def test_cityscapes_is_found_by_the_variable_of_its_own_scripts(roots, monkeypatch):
+    monkeypatch.setenv("CITYSCAPES_DATASET", str(roots["cityscapes"]))
+    assert build_dataset("cityscapes", "val").total_len == COUNT
+
+
 def test_cityscapes_unites_splits_and_knows_that_test_has_no_labels(roots, tmp_path):
     assert build_dataset("cityscapes", "trainval", roots["cityscapes"]).total_len == 2 * COUNT
     data = build_dataset("cityscapes", "test", roots["cityscapes"])
@@ -325,7 +330,7 @@ def test_flat_folder_with_lists_or_as_a_whole(roots, tmp_path):
 # --- what is not there, or not right
 
 
-def test_an_unknown_layout_is_described(tmp_path):
+def test_an_unknown_layout_is_described(tmp_path, monkeypatch):
     (tmp_path / "stuff").mkdir()
     with pytest.raises(ValueError, match=r"(?s)no known data set; it holds stuff. Known are.*cityscapes: leftImg8bit"):
         build_dataset(data_dir=tmp_path)
@@ -333,6 +338,7 @@ def test_an_unknown_layout_is_described(tmp_path):
         build_dataset(data_dir=tmp_path / "gone")
     with pytest.raises(DataError, match="is not Cityscapes: neither it, nor .* leftImg8bit.*; it holds stuff"):
         build_dataset("cityscapes", data_dir=tmp_path)
+    monkeypatch.delenv("CITYSCAPES_DATASET", raising=False)
     with pytest.raises(ValueError, match="--dataset voc needs --data-dir, the folder that holds JPEGImages"):
         build_dataset("voc")
 
