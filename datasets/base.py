@@ -50,7 +50,7 @@ class SegmentationDataset(Dataset):
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose error or skip")
         if options.get("num_workers", 0) is None:
-            cores = len(os.sched_getaffinity(0)) // int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+            cores = workers.cores() // int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
             options["num_workers"] = max(1, min(8, cores)) if jt.flags.use_cuda else 0
         super().__init__(keep_numpy_array=True, **options)
         self.transform, self.order_seed, self.on_bad_sample = transform, seed, on_bad_sample

@@ -44,6 +44,11 @@ def run(load, tasks, count, slot_bytes, name=str, depth=3):
         pool.close()
 
 
+def cores():
+    """Cores that workers may run on. mpirun binds a rank to one or two of them, which is not meant for its workers."""
+    return os.cpu_count() if "OMPI_COMM_WORLD_SIZE" in os.environ else len(os.sched_getaffinity(0))
+
+
 class Pool:
     """Task `n` goes to worker n % count, into slot (n // count) % depth of that worker's shared memory."""
 
@@ -119,6 +124,8 @@ def serve(load, pipe, others, memory, slot_bytes, parent):
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(0)
+    if "OMPI_COMM_WORLD_SIZE" in os.environ:
+        os.sched_setaffinity(0, range(os.cpu_count()))
     gc.freeze()  # what the parent made, Jittor's tensors too, is never freed here
     while True:
         try:

@@ -2,6 +2,7 @@
 job."""
 
 import json
+import os
 import time
 from itertools import islice
 from pathlib import Path
@@ -95,6 +96,7 @@ from datasets.scenes import Scenes
 class Dying(Scenes):
     def open_pair(self, index):
         if index == 5:
+            print("cores of a worker:", len(os.sched_getaffinity(0)), file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().open_pair(index)
 try:
@@ -112,4 +114,5 @@ def test_a_worker_that_is_killed_ends_the_job(run_command, tmp_path):
     done, seconds = mpi(run_command, "-c", DYING)
     assert done.returncode not in (0, 124) and seconds < 60
     assert "was killed (signal 9" in done.stderr and "scene_0000005" in done.stderr, done.stderr
+    assert f"cores of a worker: {os.cpu_count()}" in done.stderr  # not the one core that its rank is bound to
     assert np.count_nonzero(["test: data worker" in line for line in done.stderr.splitlines()]) == 1
