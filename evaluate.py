@@ -18,7 +18,7 @@ def parse_args(argv=None):
     shared = options.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)
     parser = argparse.ArgumentParser("evaluate.py", parents=[shared], description=__doc__.split("\n")[0])
     run = parser.add_argument_group("evaluation")
-    run.add_argument("--restore-from", required=True, metavar="FILE", help="checkpoint written by train.py")
+    run.add_argument("--restore-from", required=True, metavar="FILE", help="of train.py, PyTorch, Jittor: see README")
     run.add_argument("--save-dir", help="default: <folder of the checkpoint>/outputs")
     run.add_argument("--split", default="val", help="default: %(default)s")
     run.add_argument("--max-images", type=options.positive, help="evaluate only the first so many")
@@ -38,22 +38,32 @@ def main():
 
     from datasets import transforms
     from models.cca.functional import resolve
-    from utils import checkpoint, visualize
+    from utils import checkpoint, visualize, weights
     from utils.distributed import all_sum, is_main, shard
     from utils.inference import predict
     from utils.logger import write_json
     from utils.metrics import ConfusionMatrix
 
-    arrays, meta = checkpoint.load(args.restore_from)
+    arrays, meta = weights.read(args.restore_from)
     if is_main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
+        for remark in meta.get("remarks", ()):
+            print(f"{args.restore_from}: {remark}")
+    if meta["num_classes"] is None:
+        raise ValueError(f"{args.restore_from} is a backbone without a head: something to train from, not to evaluate")
     source = {name: vars(args)[name] for name in options.SOURCE}
     source["num_classes"] = args.num_classes or meta["num_classes"]  # ADE20K has 150 or 151, CamVid 11 or 32
     if args.ignore_label is None:
         source["ignore_label"] = meta["ignore_label"]
     data = build_dataset(args.dataset, args.split, **source)
     ignore = data.ignore_label
-    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"], cca_backend=args.cca_backend)
+    model = build_model(
+        meta["model"],
+        meta["num_classes"],
+        meta["recurrence"],
+        cca_backend=args.cca_backend,
+        **meta.get("model_options", {}),
+    )
     checkpoint.load_weights(model, arrays, args.restore_from)
     model.eval()
 
@@ -86,7 +96,7 @@ def main():
             "images": min(args.max_images or data.total_len, data.total_len),
             "settings": {
                 "checkpoint": args.restore_from,
-                "step": meta["step"],
+                "step": meta.get("step"),
                 "options": vars(args),
                 "machine": machine,
             },

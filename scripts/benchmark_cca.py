@@ -92,7 +92,7 @@ def jittor_case(name, arrays):
 
 
 def torch_case(name, arrays):
-    import torch
+    import torch  # through .backward, as a training step does: gradients end up contiguous, as Jittor's are
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     q, k, v, g = (torch.from_numpy(x) for x in arrays)
@@ -123,8 +123,9 @@ def torch_case(name, arrays):
             with torch.no_grad():
                 return [attention(q, k, v).contiguous()]
         inputs = [x.detach().requires_grad_() for x in (q, k, v)]
-        out = attention(*inputs)
-        return [out, *torch.autograd.grad(out, inputs, g)]
+        out = attention(*inputs).contiguous()  # results laid out as the inputs are, here and in .grad
+        out.backward(g)
+        return [out, *(x.grad for x in inputs)]
 
     return run
 

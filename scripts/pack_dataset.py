@@ -32,7 +32,7 @@ def parse_args():
     parser.add_argument("--ignore-label", type=int)
     parser.add_argument("--on-bad-label", choices=("error", "ignore"), default="error")
     parser.add_argument("--resize-labels", action="store_true")
-    parser.add_argument("--workers", type=options.natural, help="processes (default: the cores)")
+    parser.add_argument("--workers", type=options.whole, help="processes (default: the cores)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and stop")
     return parser.parse_args()
 

@@ -31,7 +31,7 @@ def parse_args():
     parser.add_argument("--ignore-label", type=int)
     parser.add_argument("--out", default="runs/verify", help="folder for report and sheet (default: %(default)s)")
     parser.add_argument("--rows", type=options.positive, default=8, help="of the contact sheet (default: %(default)s)")
-    parser.add_argument("--workers", type=options.natural, help="processes (default: the cores)")
+    parser.add_argument("--workers", type=options.whole, help="processes (default: the cores)")
     return parser.parse_args()
 
 

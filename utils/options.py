@@ -1,6 +1,25 @@
-"""The flags that train.py and evaluate.py share. Only they see `args`; everything else gets its parts passed in."""
+"""The flags that train.py and evaluate.py share. Only they see `args`; everything else gets its parts passed in.
+
+The names of the official scripts and of their Jittor ports are kept. Those that never did anything still parse, are
+left out of --help, and `legacy_in` tells which were given, so that a run can say so once.
+"""
 
 import argparse
+import sys
+
+YES, NO = ("1", "true", "yes", "y", "on", "t"), ("0", "false", "no", "n", "off", "f", "none")
+LEGACY = {  # flag -> arguments of add_argument
+    "--is-training": {"action": "store_true"},
+    "--not-restore-last": {"action": "store_true"},
+    "--save-num-images": {},
+    "--local_rank": {},
+    "--local-rank": {},
+    "--devices": {},
+    "-d": {},
+    "--ft": {"nargs": "?", "const": "1"},
+    "--image-dir": {},
+    "--label-dir": {},
+}
 
 
 def size(text):
@@ -15,19 +34,35 @@ def size(text):
 
 
 def positive(text):
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
+    number = whole(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
     return number
 
 
-def natural(text):
-    if text == "0":
-        return 0
-    return positive(text)
+def whole(text):
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
+    return number
+
+
+def boolean(text):
+    """The original's `type=bool` took any word for true, "False" too; here a word means what it says."""
+    word = text.lower()
+    if word in YES or word == "ture":  # as a published command has it
+        return True
+    if word in NO:
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no; expected one of {', '.join(YES + NO)}")
+
+
+def flag(group, name, help):
+    """A yes/no flag: --name, --name 1, --name False."""
+    group.add_argument(name, nargs="?", type=boolean, const=True, default=False, metavar="yes|no", help=help)
 
 
 def numbers(text):
@@ -48,7 +83,7 @@ def span(text):
     return values
 
 
-# What train.py and evaluate.py hand on to the data set, by name.
+# What train.py and evaluate.py hand on to the data set, by name, and what only training does with it.
 SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
@@ -56,27 +91,24 @@ SOURCE += ["scene_size"]
 AUGMENTATION = "augment random_scale random_mirror short_side scale_range color_jitter cat_max_ratio".split()
 
 
-def add_augmentation(parser, choices):
-    """The flags of training alone that say how pictures are varied."""
+def add_augmentation(parser):
+    """The flags of training that say how pictures are varied."""
     group = parser.add_argument_group("augmentation")
-    group.add_argument(
-        "--augment", choices=choices, default="fast", help="official: scale all, then crop (default: fast)"
+    add = group.add_argument
+    add(
+        "--augment", choices=("fast", "official"), default="fast", help="official: scale all, then crop (default: fast)"
     )
-    group.add_argument(
-        "--random-scale", action="store_true", help="as usual for the data set (Cityscapes: 0.7, 0.8 .. 2.1)"
-    )
-    group.add_argument("--random-mirror", action="store_true", help="left to right, one time in two")
-    group.add_argument("--short-side", type=numbers, metavar="N,N..", help="scale the short side to one of these")
-    group.add_argument("--scale-range", type=span, metavar="LOW,HIGH", help="scale by something between")
-    group.add_argument("--color-jitter", action="store_true", help="vary brightness, contrast, saturation and hue")
-    group.add_argument(
-        "--cat-max-ratio", type=float, metavar="X", help="draw crops again while one class has more of it"
-    )
+    flag(group, "--random-scale", "as usual for the data set (Cityscapes: 0.7, 0.8 .. 2.1)")
+    flag(group, "--random-mirror", "left to right, one time in two")
+    add("--short-side", type=numbers, metavar="N,N..", help="scale the short side to one of these")
+    add("--scale-range", type=span, metavar="LOW,HIGH", help="scale by something between")
+    add("--color-jitter", action="store_true", help="vary brightness, contrast, saturation and hue")
+    add("--cat-max-ratio", type=float, metavar="X", help="draw crops again while one class has more of it")
 
 
 def add_conversion(parser):
     """The flags of the scripts that prepare data."""
-    parser.add_argument("--workers", type=natural, help="processes (default: the cores)")
+    parser.add_argument("--workers", type=whole, help="processes (default: the cores)")
     parser.add_argument("--force", action="store_true", help="write files again that are there")
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and stop")
 
@@ -88,33 +120,38 @@ def common_parser(models, datasets, devices):
     network.add_argument(
         "--cca-backend", default="auto", choices=("auto", "reference", "fused"), help="attention (default: auto)"
     )
+    network.add_argument(
+        "--van-size", metavar="NAME", help="van_tiny, van_small, van_base (default), van_large; b0 .. b6"
+    )
+    network.add_argument("--drop-path", type=float, metavar="P", help="of VAN in training (default: that of its size)")
     data = parser.add_argument_group("data")
-    data.add_argument("--data-dir", metavar="DIR", help="the data set, a folder that holds it, or one inside it")
-    data.add_argument(
-        "--data-list", metavar="FILE", help="pictures and labels, a pair a line (default: the whole split)"
-    )
-    data.add_argument(
-        "--dataset",
-        choices=datasets,
-        default="auto",
-        metavar="NAME",
-        help=f"{', '.join(datasets)} (default: told by --data-dir)",
-    )
-    data.add_argument("--num-classes", type=positive, help="default: those of the data set")
+    add = data.add_argument
+    add("--data-dir", metavar="DIR", help="the data set, a folder that holds it, or one inside it")
+    add("--data-list", metavar="FILE", help="pictures and labels, a pair a line (default: the whole split)")
+    names = ", ".join(datasets)
+    add("--dataset", choices=datasets, default="auto", metavar="NAME", help=f"{names} (default: told by --data-dir)")
+    add("--num-classes", type=positive, help="default: those of the data set")
     data.add_argument("--ignore-label", type=int, help="label value that counts nowhere (default: the data set's)")
     data.add_argument("--batch-size", type=positive, default=8, help="over all ranks (default: %(default)s)")
-    data.add_argument(
-        "--num-workers", type=natural, help="processes that load, on each rank (default: up to 8 with a GPU, else 0)"
+    add(
+        "--num-workers", type=whole, metavar="N", help="processes that load, on each rank (default: with a GPU up to 8)"
     )
-    data.add_argument("--on-bad-sample", choices=("error", "skip"), default="error", help="skip: at most 1 in 100")
-    data.add_argument(
-        "--on-bad-label", choices=("error", "ignore"), default="error", help="for values that are no class"
-    )
-    data.add_argument("--resize-labels", action="store_true", help="to the size of their pictures, where they differ")
-    data.add_argument("--cache", choices=("off", "ram"), default="off", help="keep decoded pictures (default: off)")
+    add("--on-bad-sample", choices=("error", "skip"), default="error", help="skip: at most 1 in 100")
+    add("--on-bad-label", choices=("error", "ignore"), default="error", help="for values that are no class")
+    add("--resize-labels", action="store_true", help="to the size of their pictures, where they differ")
+    add("--cache", choices=("off", "ram"), default="off", help="keep decoded pictures (default: off)")
     scenes = parser.add_argument_group("drawn scenes")
     scenes.add_argument("--scene-size", type=size, default=(128, 256), metavar="H,W", help="default: 128,256")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", choices=devices, default="auto", help="default: %(default)s")
+    machine.add_argument("--gpu", metavar="0,1", help="GPUs to see, as CUDA_VISIBLE_DEVICES; one process uses one")
     machine.add_argument("--verbose", action="store_true", help="let Jittor speak")
+    for name, how in LEGACY.items():
+        parser.add_argument(name, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **how)
     return parser
+
+
+def legacy_in(argv=None):
+    """The flags without effect that this command line has."""
+    words = [word.split("=", 1)[0] for word in (sys.argv[1:] if argv is None else argv)]
+    return [name for name in LEGACY if name in words]

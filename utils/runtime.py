@@ -112,6 +112,29 @@ def mpi_size():
     return int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
 
 
+def check_gpus_for_ranks(gpus):
+    """Jittor gives rank k of a machine its k-th GPU; with fewer GPUs than ranks two would share one, without NCCL."""
+    ranks = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    if ranks > gpus:
+        raise MachineError(
+            f"{ranks} ranks on this machine see {gpus} GPU{'s' if gpus > 1 else ''}, and each needs its own. "
+            f"Next: mpirun -np {gpus}, or see to it that every rank sees all GPUs (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def mixed_precision(run):
+    """16-bit activations for the rest of the run. Parameters, losses and BatchNorm statistics stay in 32 bits."""
+    if run["device"] != "cuda":
+        raise MachineError("--amp needs a CUDA GPU: 16-bit numbers have no fast path on the CPU. Leave --amp out")
+    import jittor as jt
+
+    jt.flags.auto_mixed_precision_level = 5
+
+
+def mpi_rank():
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
+
+
 def environment(device, verbose=False):
     """What Jittor must find in os.environ for this choice. Values the user set himself are kept."""
     record = read_record()
@@ -136,11 +159,18 @@ def environment(device, verbose=False):
     return env
 
 
-def start(device="auto", verbose=False, quiet=True):
-    """Set the environment, import Jittor, switch the device on. Returns what was decided, for `describe`."""
+def start(device="auto", verbose=False, quiet=True, gpu=None):
+    """Set the environment, import Jittor, switch the device on. Returns what was decided, for `describe`.
+
+    `gpu`: the GPUs to see, as "0,1"; under mpirun each rank takes the one of its own number, and `gpu` is not used.
+    """
     if "jittor" in sys.modules:
         raise MachineError("runtime.start() comes before the first `import jittor`; Jittor is imported already")
+    if gpu and gpu.lower() != "none" and mpi_size() == 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     device, reason = choose_device(device)
+    if device == "cuda":
+        check_gpus_for_ranks(count_gpus()[0])
     os.environ.update(environment(device, verbose))
     warnings.filterwarnings("ignore", message="The value of the smallest subnormal")  # Jittor flushes those to zero
     jt = import_jittor()
@@ -206,16 +236,37 @@ def silence_compiler():
     atexit.register(finish)
 
 
+EXPECTED = (MachineError, ValueError, FloatingPointError, OSError)  # each with a message that says what to do
+
+
+def run(main, name):
+    """Call `main`; what is expected to go wrong ends in one line and exit code 1, under mpirun naming the rank."""
+    try:
+        main()
+    except EXPECTED as error:
+        stop(f"{name}: {error}")
+    except SystemExit as leaving:  # an uncaught one would wait for the other ranks, and they for this one
+        if mpi_size() > 1:
+            flush_and_exit(leaving.code if isinstance(leaving.code, int) else 1)
+        raise
+
+
 def stop(message):
     """End this process, and under mpirun the whole job, with one line and exit code 1."""
     if mpi_size() == 1:
         sys.exit(message)
-    print(message, file=sys.stderr, flush=True)
-    os._exit(1)  # a rank that leaves in the ordinary way waits for the others
+    print(f"{message} [rank {mpi_rank()} of {mpi_size()}]", file=sys.stderr)
+    flush_and_exit(1)
+
+
+def flush_and_exit(code):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a rank that leaves in the ordinary way waits for the others
 
 
 def _abort_all_ranks(kind, error, trace):
     """Under mpirun an uncaught exception must end the job: Jittor's own shutdown waits for the other ranks forever."""
     traceback.print_exception(kind, error, trace)
-    sys.stderr.flush()
-    os._exit(1)
+    print(f"rank {mpi_rank()} of {mpi_size()} failed; the job ends", file=sys.stderr)
+    flush_and_exit(1)
