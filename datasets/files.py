@@ -184,10 +184,10 @@ class FileDataset(SegmentationDataset):
         """File -> classes (H, W) uint8; a value that means nothing is an error, or void with on_bad_label="ignore"."""
         values = image_io.read_label(path, self.colours)
         table = self.table_for(path)
+        if values.dtype.kind == "f":
+            raise DataError(f"{path} holds {values.dtype} numbers, and labels are whole ones; save it as an 8-bit PNG")
         if values.dtype != np.uint8:
-            wide = values > 255
-            if values.dtype == np.int32 or wide.any():
-                values = values.astype(np.int64)
+            wide = (values > 255) | (values < 0)
             if wide.any() and self.on_bad_label == "error":
                 raise self.bad_label(path, values, wide)
             values = np.where(wide, 256, values)

@@ -13,8 +13,9 @@ import numpy as np
 
 from datasets.normalise import CAFFE_BGR, IMAGENET_RGB, normalise, normalise_batch  # noqa: F401 (one place to look)
 
-CITYSCAPES_SCALES = tuple(k / 10 for k in range(7, 22))  # 0.7, 0.8 .. 2.1
-VOC_SCALES = tuple(k / 10 for k in range(5, 17))  # 0.5, 0.6 .. 1.6
+# As the official code computes them: 0.7 + 0.1 is a little less than 0.8, and labels at the edge of a pixel notice.
+CITYSCAPES_SCALES = tuple(0.7 + k / 10 for k in range(15))  # 0.7, 0.8 .. 2.1
+VOC_SCALES = tuple(0.5 + k / 10 for k in range(12))  # 0.5, 0.6 .. 1.6
 ADE20K_SIDES = (300, 375, 450, 525, 600)
 PADDING = tuple(round(x) for x in CAFFE_BGR["mean"])  # for eyes only: the box decides
 

@@ -80,7 +80,6 @@ def official(pair, crop, epoch, index):
     import numpy as np
 
     from datasets.cityscapes import IDS
-    from datasets.transforms import CITYSCAPES_SCALES
 
     rng = np.random.default_rng([1, epoch, index])
     image = cv2.imread(str(pair[0]), cv2.IMREAD_COLOR)
@@ -88,7 +87,7 @@ def official(pair, crop, epoch, index):
     label = raw.copy()
     for value in range(-1, 34):
         label[raw == value] = IDS.index(value) if value in IDS else 255
-    factor = CITYSCAPES_SCALES[rng.integers(len(CITYSCAPES_SCALES))]
+    factor = 0.7 + int(rng.integers(15)) / 10.0
     image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     label = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     image = np.asarray(image, np.float32)

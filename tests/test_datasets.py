@@ -1,5 +1,6 @@
 """Every data set from generated scenes on disk: found by its folders, counted, read, and refused where it is wrong."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -114,6 +115,51 @@ def test_cityscapes_maps_all_ids():
 def test_cityscapes_is_found_by_the_variable_of_its_own_scripts(roots, monkeypatch):
     monkeypatch.setenv("CITYSCAPES_DATASET", str(roots["cityscapes"]))
     assert build_dataset("cityscapes", "val").total_len == COUNT
+
+
+def step_by_step(image, label, crop, rng):
+    """The published loader from the files on, in float; only the source of its choices is ours."""
+    raw = cv2.imread(str(label), cv2.IMREAD_GRAYSCALE)
+    image, label = cv2.imread(str(image), cv2.IMREAD_COLOR), raw.copy()
+    ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
+    for value in range(-1, 34):
+        label[raw == value] = ids.index(value) if value in ids else 255
+    factor = 0.7 + int(rng.integers(15)) / 10.0
+    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    label = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    image = np.asarray(image, np.float32)
+    image -= np.array((104.00698793, 116.66876762, 122.67891434), np.float32)
+    down, right = max(crop[0] - label.shape[0], 0), max(crop[1] - label.shape[1], 0)
+    if down > 0 or right > 0:
+        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(0.0, 0.0, 0.0))
+        label = cv2.copyMakeBorder(label, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(255,))
+    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(label.shape, crop))
+    image = image[top : top + crop[0], left : left + crop[1]].transpose(2, 0, 1)
+    label = label[top : top + crop[0], left : left + crop[1]]
+    return (image[:, :, ::-1], label[:, ::-1]) if rng.random() < 0.5 else (image, label)
+
+
+def test_the_official_pipeline_from_files_to_the_network(tmp_path):
+    """`--augment official` is bit-equal to the published loader; the default has its labels, and nearly its
+    pictures."""
+    from datasets.normalise import normalise_batch
+
+    root, crop = scene_folders.write_cityscapes(tmp_path, 3, (256, 512), SEED, splits=("train",)), (193, 193)
+    rules = dict(random_scale=True, random_mirror=True, data_dir=root, batch_size=4, seed=11)
+    official = training_data("cityscapes", "train", crop, "official", num_workers=2, **rules)
+    fast = training_data("cityscapes", "train", crop, **rules)
+    position, off = 0, []
+    for a, b, _ in zip(official.forever(), fast.forever(), range(8)):
+        x, y = (normalise_batch(batch.images, boxes=batch.boxes).numpy() for batch in (a, b))
+        for k, index in enumerate(a.indices):
+            rng = np.random.default_rng([11, position // 3, int(index)])  # seed, epoch, sample
+            image, label = step_by_step(*official.pairs[index], crop, rng)
+            np.testing.assert_array_equal(x[k], image)
+            np.testing.assert_array_equal(a.labels[k], label)
+            np.testing.assert_array_equal(b.labels[k], label)
+            off.append(np.abs(y[k] - image).mean())
+            position += 1
+    assert len(off) == 32 and max(off) < 0.02  # grey levels
 
 
 def test_cityscapes_unites_splits_and_knows_that_test_has_no_labels(roots, tmp_path):
@@ -447,6 +493,18 @@ def test_label_ids_where_train_ids_are_expected(tmp_path):
     path.rename(str(path).replace("labelIds", "labelTrainIds"))
     with pytest.raises(DataError, match=r"labelTrainIds.png has label values .*these are Cityscapes labelIds"):
         build_dataset(data_dir=root).read(0)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_labels_of_other_numbers(own, kind):
+    path = sorted((own / "labels" / "train").iterdir())[0]
+    label = np.asarray(Image.open(path)).astype(kind)
+    label[0, 0] = -1
+    path.unlink()
+    Image.fromarray(label).save(path.with_suffix(".tif"))
+    words = "float32 numbers" if kind is np.float32 else r"-1 \(1 pixels\)"
+    with pytest.raises(DataError, match=words):
+        build_dataset(data_dir=own).read(0)
 
 
 def test_a_16_bit_label_with_small_values_is_read(own):

@@ -121,6 +121,8 @@ INCIDENTAL = (
     "last_step",
     "keep_last",
     "eval_images",
+    "num_workers",
+    "cache",
 )
 
 
