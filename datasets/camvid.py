@@ -11,7 +11,8 @@ import re
 import numpy as np
 
 from datasets.files import FileDataset, hex_palette
-from datasets.image_io import ColourMap, DataError
+from datasets.image_io import DataError
+from datasets.label_io import ColourMap
 from datasets.pairs import stem
 
 NAMES = tuple("Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist".split())

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets import image_io, pairs
+from datasets import image_io, label_io, pairs
 from datasets.base import SegmentationDataset
 from datasets.image_io import DataError
 from datasets.pairs import nearby, stem
@@ -182,7 +182,7 @@ class FileDataset(SegmentationDataset):
 
     def read_label(self, path):
         """File -> classes (H, W) uint8; a value that means nothing is an error, or void with on_bad_label="ignore"."""
-        values = image_io.read_label(path, self.colours)
+        values = label_io.read_label(path, self.colours)
         table = self.table_for(path)
         if values.dtype.kind == "f":
             raise DataError(f"{path} holds {values.dtype} numbers, and labels are whole ones; save it as an 8-bit PNG")

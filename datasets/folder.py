@@ -10,7 +10,8 @@ classes.json can say more: {"names": [...], "palette": [[r, g, b], ...], "values
 import json
 
 from datasets.files import FileDataset
-from datasets.image_io import ColourMap, DataError
+from datasets.image_io import DataError
+from datasets.label_io import ColourMap
 from datasets.voc import devkit_palette
 
 WORDS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}

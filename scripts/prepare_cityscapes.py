@@ -24,7 +24,7 @@ def main():
     import cv2
     from PIL import Image
 
-    from datasets import cityscapes, image_io
+    from datasets import cityscapes, label_io
     from datasets.files import value_table
     from utils.jobs import convert, cores
 
@@ -32,7 +32,7 @@ def main():
     table = value_table(cityscapes.VALUES, 255)
 
     def write(source, target):
-        values = image_io.read_label(source)
+        values = label_io.read_label(source)
         if values.max(initial=0) > 33 and not set(values[values > 33].tolist()) <= {255}:
             raise ValueError(f"{source} has values up to {values.max()}; label ids end at 33")
         Image.fromarray(cv2.LUT(values.astype("uint8"), table)).save(target, "png")

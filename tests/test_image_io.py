@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 import zlib
 
 import cv2
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 
 from datasets import image_io
-from datasets.image_io import ColourMap, DataError, read_image, read_label, read_picture
+from datasets.image_io import DataError, read_image, read_picture
+from datasets.label_io import ColourMap, read_label
 from datasets.scenes import draw_scene
 
 
@@ -167,6 +169,15 @@ def test_a_busy_disk_is_asked_three_times(rgb, tmp_path, monkeypatch):
     assert read_image(path).shape == (96, 128, 3) and len(calls) == 3
     calls, failures = [], 9
     fails(["a.png", "after 3 tries", "Input/output error"], read_image, path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_label])
+def test_a_file_that_is_being_written_is_waited_for(scene, tmp_path, read):
+    whole = save(Image.fromarray(scene[1]), tmp_path / "whole.png").read_bytes()
+    path = tmp_path / "a.png"
+    path.write_bytes(whole[:200])
+    threading.Timer(0.05, lambda: path.write_bytes(whole)).start()
+    assert read(path).shape[:2] == (96, 128)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
