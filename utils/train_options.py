@@ -20,7 +20,6 @@ def network(parser, models):
     add = parser.add_argument_group("network to train").add_argument
     add("--model", choices=models, default="ccnet", metavar="NAME", help=f"{', '.join(models)} (default: %(default)s)")
     add("--recurrence", type=options.whole, default=2, help="passes through the attention (default: %(default)s)")
-    add("--num-classes", type=options.positive, help="default: those of the data set")
     add("--output-stride", choices=("multi", "8", "16", "32"), help="of VAN; multi (default): its stages together at 8")
     add("--plain-stride", action="store_true", default=None, help="of VAN at 8 or 16: do not dilate")
     add(
@@ -65,8 +64,8 @@ def data(parser):
     group = parser.add_argument_group("training data")
     add = group.add_argument
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)")
-    options.flag(group, "--random-scale", "by 0.7, 0.8 .. 2.1")
-    options.flag(group, "--random-mirror", "left to right, one time in two")
+    add("--split", default="train", help="of the data set (default: %(default)s)")
+    options.add_augmentation(parser)
 
 
 def run(parser):
@@ -147,6 +146,8 @@ INCIDENTAL = (
     "last_step",
     "keep_last",
     "eval_images",
+    "num_workers",
+    "cache",
 )
 
 
