@@ -9,19 +9,20 @@ import argparse
 import json
 import os
 
-from datasets import DATASETS, dataset_class
+from datasets import CHOICES, build_dataset
 from models import MODELS, build_model
 from utils import options, runtime
 
 
 def parse_args(argv=None):
-    shared = options.common_parser(sorted(MODELS), sorted(DATASETS), runtime.DEVICES)
+    shared = options.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)
     parser = argparse.ArgumentParser("evaluate.py", parents=[shared], description=__doc__.split("\n")[0])
     run = parser.add_argument_group("evaluation")
     run.add_argument("--restore-from", required=True, metavar="FILE", help="of train.py, PyTorch, Jittor: see README")
     run.add_argument("--save-dir", help="default: <folder of the checkpoint>/outputs")
-    run.add_argument("--split", choices=("train", "val"), default="val", help="default: %(default)s")
+    run.add_argument("--split", default="val", help="default: %(default)s")
     run.add_argument("--max-images", type=options.positive, help="evaluate only the first so many")
+    run.add_argument("--no-fold", action="store_true", help="run each BatchNorm by itself: slower, the same results")
     run.add_argument("--min-miou", type=float, metavar="X", help="fail (exit code 1) below this mean IoU, 0 to 1")
     run.add_argument(
         "--sheet-rows", type=options.positive, default=6, help="pictures on sheet.png (default: %(default)s)"
@@ -38,6 +39,7 @@ def main():
 
     from datasets import transforms
     from models.cca.functional import resolve
+    from models.fold import fold
     from utils import checkpoint, visualize, weights
     from utils.distributed import all_sum, is_main, shard
     from utils.inference import predict
@@ -49,14 +51,14 @@ def main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
         for remark in meta.get("remarks", ()):
             print(f"{args.restore_from}: {remark}")
-    kind = dataset_class(args.dataset)
     if meta["num_classes"] is None:
         raise ValueError(f"{args.restore_from} is a backbone without a head: something to train from, not to evaluate")
-    if meta["num_classes"] != len(kind.names):
-        raise ValueError(
-            f"{args.restore_from} has {meta['num_classes']} classes, --dataset {args.dataset} {len(kind.names)}"
-        )
-    ignore = meta["ignore_label"] if args.ignore_label is None else args.ignore_label
+    source = {name: vars(args)[name] for name in options.SOURCE}
+    source["num_classes"] = args.num_classes or meta["num_classes"]  # ADE20K has 150 or 151, CamVid 11 or 32
+    if args.ignore_label is None:
+        source["ignore_label"] = meta["ignore_label"]
+    data = build_dataset(args.dataset, args.split, **source)
+    ignore = data.ignore_label
     model = build_model(
         meta["model"],
         meta["num_classes"],
@@ -66,9 +68,9 @@ def main():
     )
     checkpoint.load_weights(model, arrays, args.restore_from)
     model.eval()
+    if not args.no_fold:
+        fold(model)
 
-    height, width = args.scene_size
-    data = kind(args.split, height, width)
     mine = list(shard(min(args.max_images or data.total_len, data.total_len)))
     matrix, rows = ConfusionMatrix(meta["num_classes"], ignore), []
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
@@ -80,21 +82,21 @@ def main():
             matrix.update(label, prediction)
             if len(rows) < args.sheet_rows:
                 shown = np.where(label == ignore, ignore, prediction)
-                rows.append([image[:, :, ::-1], *(visualize.colourise(x, kind.palette) for x in (label, shown))])
+                rows.append([image[:, :, ::-1], *(visualize.colourise(x, data.palette) for x in (label, shown))])
         bar.update(len(pairs))
         bar.set_postfix_str(f"mIoU {100 * matrix.miou:.2f}", refresh=False)
     bar.close()
     matrix.counts = all_sum(matrix.counts)
 
     if is_main():
-        table = matrix.table(kind.names)
+        table = matrix.table(data.names)
         print(table)
         save_dir = args.save_dir or os.path.join(os.path.dirname(args.restore_from), "outputs")
         os.makedirs(save_dir, exist_ok=True)
         result = {
             "miou": matrix.miou,
             "pixel_accuracy": matrix.pixel_accuracy,
-            "iou": {name: None if np.isnan(x) else float(x) for name, x in zip(kind.names, matrix.iou)},
+            "iou": {name: None if np.isnan(x) else float(x) for name, x in zip(data.names, matrix.iou)},
             "images": min(args.max_images or data.total_len, data.total_len),
             "settings": {
                 "checkpoint": args.restore_from,
@@ -107,7 +109,7 @@ def main():
         with open(os.path.join(save_dir, "result.txt"), "w") as file:  # the two keys of the official script
             json.dump({"meanIU": matrix.miou, "IU_array": np.nan_to_num(matrix.iou).tolist()}, file)
         titles = ("picture", "truth", "prediction")
-        visualize.contact_sheet(rows, titles, kind.names, kind.palette).save(os.path.join(save_dir, "sheet.png"))
+        visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
         print(f"{result['images']} images: mean IoU {matrix.miou:.4f}; tables and sheet.png in {save_dir}")
         if args.min_miou is not None and not matrix.miou >= args.min_miou:
             raise ValueError(f"mean IoU is {matrix.miou:.4f}, below --min-miou {args.min_miou}")

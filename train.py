@@ -12,13 +12,13 @@ import json
 import math
 import time
 
-from datasets import DATASETS, dataset_class
+from datasets import CHOICES, build_dataset, training_data
 from models import MODELS, build_model
-from utils import runtime, train_options
+from utils import options, runtime, train_options
 
 
 def parse_args(argv=None):
-    return train_options.parse(argv, sorted(MODELS), sorted(DATASETS), runtime.DEVICES, __doc__.split("\n")[0])
+    return train_options.parse(argv, sorted(MODELS), CHOICES, runtime.DEVICES, __doc__.split("\n")[0])
 
 
 def main():
@@ -55,12 +55,12 @@ def main():
     record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
     record["commit"], log = logger.git_commit(), None
     if distributed.is_main():
-        title = f"{args.model} on {args.dataset}"
+        title = f"{args.model} on {data.title}"
         log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
         log.begin({**record, "machine": machine})
     interrupt.listen()
 
-    pieces = stream(data, args, samples * args.accumulate // args.batch_size)
+    pieces = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         asked = time.time()
         batch = [next(pieces) for _ in range(args.accumulate)]  # each (images, labels, names)
@@ -73,6 +73,7 @@ def main():
             losses["gradient"] = optim.gradient_norm(optimizer)
         values = distributed.means({**losses, "stop": interrupt.asked()})
         if not all(map(math.isfinite, values.values())):
+            batch = [(images.numpy(), *rest) for images, *rest in batch]
             postmortem.stop(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
         if moves:
             optim.update(optimizer, step - scaler.skipped)
@@ -111,58 +112,42 @@ def main():
 
 def build_data(args, meta):
     """-> training data, validation pictures, and what a checkpoint says about both."""
-    from datasets import transforms
+    from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
 
-    kind = dataset_class(args.dataset)
-    how = meta.get("normalisation") or transforms.CAFFE_BGR
+    source = {name: vars(args)[name] for name in options.SOURCE}
+    augmentation = {name: vars(args)[name] for name in options.AUGMENTATION}
+    rules = {"seed": args.random_seed, "batch_size": args.batch_size // args.accumulate}
+    data = training_data(args.dataset, args.split, args.input_size, **rules, **source, **augmentation)
+    source.update(data_list=None, cache="off")
+    pictures = build_dataset(args.dataset, "val", **source) if args.eval_every else None
+    usual = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
-        "dataset": args.dataset,
-        "num_classes": args.num_classes or len(kind.names),
-        "ignore_label": kind.ignore_label if args.ignore_label is None else args.ignore_label,
-        "normalisation": how,
+        "dataset": data.title,
+        "num_classes": len(data.names),
+        "ignore_label": data.ignore_label,
+        "normalisation": meta.get("normalisation") or usual,
+        "model_options": train_options.model_options(args),
     }
-    augment = transforms.TrainTransform(
-        args.input_size,
-        scales=transforms.CITYSCAPES_SCALES if args.random_scale else None,
-        mirror=args.random_mirror,
-        how=how,
-        ignore=info["ignore_label"],
-    )
-    data = kind(args.split, *args.scene_size, transform=augment, seed=args.random_seed, batch_size=args.batch_size)
-    return data, kind("val", *args.scene_size), info
+    return data, pictures, info
 
 
-def stream(data, args, start):
-    """This rank's part of each piece of a batch, for ever, from piece `start` on: images, labels, names of the samples.
+def stream(data, how, start):
+    """This rank's part of each piece of a batch, for ever, from piece `start` on: images (B, 3, H, W) on the device,
+    labels, names."""
+    from datasets.transforms import normalise_batch
 
-    Epoch after epoch in one stream that is cut into pieces; order and augmentation depend on (seed, epoch, index).
-    """
-    import numpy as np
-
-    from utils import distributed
-
-    piece = args.batch_size // args.accumulate
-    here = distributed.local_batch(piece)
-    first = start * piece + distributed.rank() * here
-    while True:
-        samples, names = [], []
-        for at in range(first, first + here):
-            epoch, place = divmod(at, data.total_len)
-            data.set_epoch(epoch)
-            index = int(np.random.default_rng([args.random_seed, epoch]).permutation(data.total_len)[place])
-            samples.append(data[index])
-            names.append(data.sample_name(index))
-        yield *(np.stack(part) for part in zip(*samples)), names
-        first += piece
+    for batch in data.forever(start):
+        images = normalise_batch(batch.images, how, batch.boxes)
+        yield images, batch.labels.astype("int32"), [data.sample_name(index) for index in batch.indices]
 
 
 def build_network(args, info):
     from models.batch_norm import freeze
     from utils import amp
 
-    van = {"van_size": args.van_size, "drop_path": args.drop_path} if args.model == "van" else {}
-    van = {key: value for key, value in van.items() if value is not None}
-    model = build_model(args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **van)
+    model = build_model(
+        args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **info["model_options"]
+    )
     if args.frozen_bn:
         freeze(model)
     return amp.mixed(model, args.amp) if args.amp else model
@@ -196,7 +181,7 @@ def gradients(args, model, criterion, scaler, optimizer, batch, step):
         total = sum(criterion.total_weight(label) for label in labels) / len(batch)
     for k, (images, *_) in enumerate(batch):
         noise.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
-        losses = criterion(model, jt.array(images), labels[k], total)
+        losses = criterion(model, images, labels[k], total)
         scaler.backward(optimizer, losses["loss"] / len(batch))
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
         jt.sync_all()  # frees the memory of this piece; and the update starts from finished gradients, always the same
