@@ -6,7 +6,7 @@
 // __syncthreads, __syncwarp, __shfl_xor_sync, dynamic shared memory, wmma 16 x 16 x 16 with float sums, __half and
 // __nv_bfloat16 with their rounding, launches and their limits, the few runtime calls in use. `__shared__` arrays of
 // fixed size are one array for the block, but are not watched; the kernels have none.
-// Found, with the place in memory and the thread, and thrown as standin::Fault by the launch:
+// Found, with the place in memory and the thread, and thrown as an exception by the launch:
 //   - an access outside a buffer; a write to an input; vectors and wmma tiles at addresses that are not aligned;
 //   - a read of memory that nothing has written, in shared memory and in outputs;
 //   - a race: two threads at one place, one of them writing, between them neither a barrier nor, inside a warp, a
@@ -29,6 +29,7 @@
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -36,15 +37,17 @@
 #define __host__
 #define __shared__ static
 #define __launch_bounds__(...)
-#define __syncthreads() standin::block_barrier(__FILE__, __LINE__)
-#define __syncwarp() standin::warp_barrier(__FILE__, __LINE__, true)
+#define STANDIN_TEXT(x) #x
+#define STANDIN_HERE(line) __FILE__ ":" STANDIN_TEXT(line)
+#define __syncthreads() standin::wait(standin::kAtBlock, STANDIN_HERE(__LINE__))
+#define __syncwarp() standin::warp_barrier(STANDIN_HERE(__LINE__), true)
 #define CCA_DYNAMIC_SHARED(name) unsigned char* const name = (unsigned char*)standin::gpu.shared
 #define CCA_LAUNCH(kernel, blocks, threads, bytes, ...) \
     standin::launch((const void*)(kernel), blocks, threads, bytes, [&] { kernel(__VA_ARGS__); })
 
 static struct {
     unsigned x;
-} threadIdx, blockIdx, blockDim, gridDim;
+} threadIdx, blockIdx, blockDim;
 
 enum cudaError_t { cudaSuccess, cudaErrorInvalidValue, cudaErrorInvalidConfiguration, cudaErrorNoDevice };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMultiProcessorCount };
@@ -52,17 +55,13 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 
 namespace standin {
 
-struct Fault : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
-
 // Two bytes of memory: who wrote and who read last, and when. Time counts barriers, of warps and of blocks.
 struct Cell {
     std::uint32_t written, read;  // 0: never
     std::uint16_t writer, reader;
     bool shared_read;  // several lanes of one warp have read since its last barrier
 };
-const std::uint16_t kHost = 0xffff, kSeveralWarps = 0xfffe;
+const std::uint16_t kSeveralWarps = 0xffff;
 
 struct Region {
     std::string name;
@@ -75,18 +74,16 @@ struct Region {
 enum State { kReady, kAtWarp, kAtBlock, kDone };
 struct Thread {
     ucontext_t context;
-    std::unique_ptr<char[]> stack;
+    std::vector<char> stack;
     State state;
-    const char* file;
-    int line;
+    const char* place;  // of the barrier it waits at
 };
 
 struct Machine {
     int shared_limit = 232448, processors = 132;  // an H200; tests set others
     cudaError_t error = cudaSuccess;
-    std::map<const void*, int> allowed;      // bytes of shared memory, of kernels that asked
-    std::vector<std::vector<int>> launches;  // blocks, threads, bytes
-
+    std::map<const void*, int> allowed;            // bytes of shared memory, of kernels that asked
+    std::vector<std::vector<int>> launches;        // blocks, threads, bytes
     std::vector<std::unique_ptr<Region>> regions;  // the first is shared memory
     alignas(1024) char shared[256 << 10];
     std::vector<Thread> threads = std::vector<Thread>(1024);
@@ -96,7 +93,7 @@ struct Machine {
     int count = 0, current = 0;  // threads of the block, and the one that runs
     std::uint32_t time = 1, launch_start = 1, block_start = 1, block_time = 1, warp_time[32] = {};
     float exchange[32][2][256];  // of each warp
-
+    Machine() { regions.emplace_back(new Region{"shared memory", shared, 0, true, {}}); }
     bool ordered(std::uint32_t when, int thread) const {  // has `thread` met the current one since then?
         if (thread == current || when < launch_start) return true;
         if (when < block_start) return false;
@@ -106,7 +103,7 @@ struct Machine {
 static Machine gpu;
 
 [[noreturn]] inline void fail(const std::string& what) {
-    gpu.fault = what + ": block " + std::to_string(blockIdx.x) + ", thread " + std::to_string(gpu.current);
+    gpu.fault = what;
     swapcontext(&gpu.threads[gpu.current].context, &gpu.scheduler);
     std::abort();
 }
@@ -121,7 +118,7 @@ inline void touch(Region* r, const void* p, std::size_t bytes, bool write) {
     for (std::size_t n = at / 2; n < (at + bytes + 1) / 2; n++) {
         Cell& c = r->cells[n];
         if (!write && c.written == 0) fail("read of what nothing has written, " + place());
-        if (c.writer != kHost && c.written && !gpu.ordered(c.written, c.writer))
+        if (c.written && !gpu.ordered(c.written, c.writer))
             fail("race: thread " + std::to_string(c.writer) + " wrote before without a barrier, " + place());
         const bool same_warp = c.reader / 32 == gpu.current / 32 && c.reader != kSeveralWarps;
         const bool recent =
@@ -141,152 +138,114 @@ inline void touch(Region* r, const void* p, std::size_t bytes, bool write) {
     }
 }
 
+// A pointer that knows its buffer, and what it points to.
 template <class T>
-class Checked;
-template <class T>
-struct Place {  // what *p is, where T may be written
-    Checked<T> p;
-    operator T() const { return p.read(); }
-    const Place& operator=(T x) const { return p.write(x), *this; }
-    const Place& operator=(const Place& x) const { return p.write(x), *this; }
-};
-
-// A pointer that knows its buffer.
-template <class T>
-class Checked {
-  public:
-    typedef typename std::remove_const<T>::type Number;
-    explicit Checked(T* p) : p_(p), region_(nullptr) {
+struct Checked {
+    struct Place {
+        Checked p;
+        operator T() const { return touch(p.region, p.raw, sizeof(T), false), *p.raw; }
+        const Place& operator=(const T& x) const { return touch(p.region, p.raw, sizeof(T), true), *p.raw = x, *this; }
+        const Place& operator=(const Place& x) const { return *this = T(x); }
+    };
+    T* raw;
+    Region* region;
+    explicit Checked(T* p) : raw(p), region(nullptr) {
         for (auto& r : gpu.regions)
-            if ((char*)p >= r->base && (char*)p < r->base + r->bytes) region_ = r.get();
+            if ((char*)p >= r->base && (char*)p < r->base + r->bytes) region = r.get();
     }
-    Checked(T* p, Region* region) : p_(p), region_(region) {}
-    operator Checked<const T>() const { return Checked<const T>(p_, region_); }
-    Checked operator+(std::ptrdiff_t n) const { return Checked(p_ + n, region_); }
-    typename std::conditional<std::is_const<T>::value, Number, Place<T>>::type operator*() const { return get(this); }
-    auto operator[](std::ptrdiff_t n) const { return *(*this + n); }
-    T* raw() const { return p_; }
-
-    Number read() const { return touch(region_, p_, sizeof(T), false), *p_; }
-    void write(const Number& x) const { touch(region_, p_, sizeof(T), true), *const_cast<Number*>(p_) = x; }
-
-  private:
-    static Number get(const Checked<const Number>* p) { return p->read(); }
+    Checked(T* p, Region* region) : raw(p), region(region) {}
     template <class U>
-    static Place<U> get(const Checked<U>* p) {
-        return Place<U>{*p};
+    operator Checked<U>() const {
+        return {raw, region};
     }
-    T* p_;
-    Region* region_;
+    Checked operator+(std::ptrdiff_t n) const { return {raw + n, region}; }
+    Place operator[](std::ptrdiff_t n) const { return {*this + n}; }
+    Place operator*() const { return {*this}; }
 };
 
 // A buffer the kernels may use, as long as this lives. An output counts as unwritten.
 struct Buffer {
-    Region* region;
-    Buffer(const char* name, const void* p, std::size_t bytes, bool writable) : region(new Region) {
-        *region = Region{name, (char*)p, bytes, writable, std::vector<Cell>(writable ? (bytes + 1) / 2 : 0)};
-        gpu.regions.emplace_back(region);
+    Buffer(const char* name, const void* p, std::size_t bytes, bool writable) {
+        std::vector<Cell> cells(writable ? (bytes + 1) / 2 : 0);
+        gpu.regions.emplace_back(new Region{name, (char*)p, bytes, writable, cells});
     }
-    ~Buffer() {
-        for (std::size_t n = 0; n < gpu.regions.size(); n++)
-            if (gpu.regions[n].get() == region) gpu.regions.erase(gpu.regions.begin() + n);
-    }
+    ~Buffer() { gpu.regions.pop_back(); }  // the last one made is the first to go
 };
 
-// ------------------------------------------------------------------------------------------------ threads and blocks
+// ------------------------------------------------------------------------------------------- threads and blocks
 
-inline void wait(State state, const char* file, int line) {
+inline void wait(State state, const char* place) {
     Thread& t = gpu.threads[gpu.current];
     t.state = state;
-    t.file = file;
-    t.line = line;
+    t.place = place;
     swapcontext(&t.context, &gpu.scheduler);
 }
-inline void block_barrier(const char* file, int line) { wait(kAtBlock, file, line); }
-inline void warp_barrier(const char* file, int line, bool orders) {
-    const int warp = gpu.current / 32;
-    wait(kAtWarp, file, line);
-    if (orders && gpu.current % 32 == 0) gpu.warp_time[warp] = ++gpu.time;  // lane 0 is the first to go on
+inline void warp_barrier(const char* place, bool orders = false) {
+    wait(kAtWarp, place);
+    if (orders && gpu.current % 32 == 0) gpu.warp_time[gpu.current / 32] = ++gpu.time;  // lane 0 is the first to go on
 }
 
-// True if threads [from, to) all wait in this state, and at the same line.
-inline bool together(int from, int to, State state) {
-    int waiting = 0;
-    for (int n = from; n < to; n++) waiting += gpu.threads[n].state == state;
-    if (waiting < to - from) return false;
-    const Thread &a = gpu.threads[from], *b = &a;
+[[noreturn]] inline void give_up(const std::string& what) {
+    throw std::runtime_error(what + ": block " + std::to_string(blockIdx.x) + ", thread " +
+                             std::to_string(gpu.current));
+}
+
+// Lets threads [from, to) go on if all of them wait in this state, at the same place.
+inline bool release(int from, int to, State state) {
     for (int n = from; n < to; n++)
-        if (gpu.threads[n].line != a.line || std::strcmp(gpu.threads[n].file, a.file)) b = &gpu.threads[n];
-    if (b != &a)
-        throw Fault(std::string("threads meet at different barriers: ") + a.file + ":" + std::to_string(a.line) +
-                    " and " + b->file + ":" + std::to_string(b->line) + ", block " + std::to_string(blockIdx.x));
+        if (gpu.threads[n].state != state) return false;
+    const std::string place = gpu.threads[from].place;
+    for (int n = from; n < to; n++) {
+        if (gpu.threads[n].place != place)
+            give_up("threads meet at different barriers: " + place + " and " + gpu.threads[n].place);
+        gpu.threads[n].state = kReady;
+    }
     return true;
 }
 
-inline void entry() {
-    gpu.body();
-    gpu.threads[gpu.current].state = kDone;
-    swapcontext(&gpu.threads[gpu.current].context, &gpu.scheduler);
-}
-
-inline void resume(int thread) {
-    gpu.current = thread;
-    threadIdx.x = thread;
-    swapcontext(&gpu.scheduler, &gpu.threads[thread].context);
-    if (!gpu.fault.empty()) throw Fault(gpu.fault);
-}
+inline void entry() { wait((gpu.body(), kDone), "the end"); }
 
 inline void run_block(int bytes) {
-    const std::size_t stack = 64 << 10;
     std::memset(gpu.shared, 0xff, bytes);  // NaN in every type
-    Region& shared = *gpu.regions[0];
-    shared.bytes = bytes;
-    shared.cells.assign(bytes / 2, Cell());
+    gpu.regions[0]->bytes = bytes;
+    gpu.regions[0]->cells.assign(bytes / 2, Cell());
     gpu.block_start = gpu.block_time = ++gpu.time;
-    for (auto& t : gpu.warp_time) t = gpu.time;
+    std::fill_n(gpu.warp_time, 32, gpu.time);
     for (int n = 0; n < gpu.count; n++) {
         Thread& t = gpu.threads[n];
-        if (!t.stack) t.stack.reset(new char[stack]);
         getcontext(&t.context);
-        t.context.uc_stack.ss_sp = t.stack.get();
-        t.context.uc_stack.ss_size = stack;
-        t.context.uc_link = nullptr;
+        t.stack.resize(64 << 10);
+        t.context.uc_stack.ss_sp = t.stack.data();
+        t.context.uc_stack.ss_size = t.stack.size();
         t.state = kReady;
         makecontext(&t.context, entry, 0);
     }
-    for (;;) {
-        for (int warp = 0; warp < gpu.count; warp += 32) do {
-                for (int n = warp; n < warp + 32; n++)
-                    if (gpu.threads[n].state == kReady) resume(n);
-                if (!together(warp, warp + 32, kAtWarp)) break;
-                for (int n = warp; n < warp + 32; n++) gpu.threads[n].state = kReady;
-            } while (true);
-        if (together(0, gpu.count, kAtBlock)) {
-            gpu.block_time = ++gpu.time;
-            for (int n = 0; n < gpu.count; n++) gpu.threads[n].state = kReady;
-            continue;
+    do {
+        gpu.block_time = ++gpu.time;
+        for (int warp = 0; warp < gpu.count; warp += 32) {
+            do {
+                for (int n = warp; n < warp + 32; n++) {
+                    if (gpu.threads[n].state != kReady) continue;
+                    gpu.current = threadIdx.x = n;
+                    swapcontext(&gpu.scheduler, &gpu.threads[n].context);
+                    if (!gpu.fault.empty()) give_up(gpu.fault);
+                }
+            } while (release(warp, warp + 32, kAtWarp));
         }
-        for (int n = 0; n < gpu.count; n++)
-            if (gpu.threads[n].state != kDone)
-                throw Fault("not every thread reaches the barrier at " + std::string(gpu.threads[n].file) + ":" +
-                            std::to_string(gpu.threads[n].line) + ", block " + std::to_string(blockIdx.x));
-        return;
-    }
+    } while (release(0, gpu.count, kAtBlock));
+    for (int n = 0; n < gpu.count; n++)
+        if (gpu.threads[n].state != kDone)
+            give_up(std::string("not every thread reaches the barrier at ") + gpu.threads[n].place);
 }
 
 inline void launch(const void* kernel, unsigned blocks, unsigned threads, int bytes, std::function<void()> body) {
     const int most = gpu.allowed.count(kernel) ? gpu.allowed[kernel] : 48 << 10;
-    if (blocks == 0 || threads == 0 || threads > 1024 || threads % 32 || bytes > most) {
-        gpu.error = cudaErrorInvalidConfiguration;
-        return;
-    }
-    if (gpu.regions.empty() || gpu.regions[0]->base != gpu.shared)
-        gpu.regions.emplace(gpu.regions.begin(), new Region{"shared memory", gpu.shared, 0, true, {}});
+    if (blocks == 0 || threads == 0 || threads > 1024 || threads % 32 || bytes > most)
+        return void(gpu.error = cudaErrorInvalidConfiguration);
     gpu.launches.push_back({int(blocks), int(threads), bytes});
     gpu.fault.clear();
     gpu.body = body;
     gpu.count = threads;
-    gridDim.x = blocks;
     blockDim.x = threads;
     gpu.launch_start = ++gpu.time;
     for (blockIdx.x = 0; blockIdx.x < blocks; blockIdx.x++) run_block(bytes);
@@ -296,20 +255,18 @@ inline void launch(const void* kernel, unsigned blocks, unsigned threads, int by
 
 template <class T>
 T __shfl_xor_sync(unsigned, T x, int other) {
-    float* slots = standin::gpu.exchange[standin::gpu.current / 32][0];
-    const int lane = standin::gpu.current % 32;
-    slots[lane] = x;
-    standin::warp_barrier("__shfl_xor_sync", 0, false);
-    const T result = slots[lane ^ other];
-    standin::warp_barrier("__shfl_xor_sync", 1, false);
-    return result;
+    auto& slots = standin::gpu.exchange[threadIdx.x / 32][0];
+    slots[threadIdx.x % 32] = x;
+    standin::warp_barrier("__shfl_xor_sync");
+    x = slots[(threadIdx.x ^ other) % 32];
+    return standin::warp_barrier("end of __shfl_xor_sync"), x;
 }
-
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __frcp_rn(float a) { return 1 / a; }
-
-inline cudaError_t cudaGetDevice(int* device) {
-    return *device = 0, standin::gpu.processors ? cudaSuccess : cudaErrorNoDevice;
+inline cudaError_t cudaGetDevice(int*) { return standin::gpu.processors ? cudaSuccess : cudaErrorNoDevice; }
+inline cudaError_t cudaGetLastError() { return std::exchange(standin::gpu.error, cudaSuccess); }
+inline const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaErrorNoDevice ? "no CUDA-capable device" : "invalid value or configuration";
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
     *value = what == cudaDevAttrMultiProcessorCount ? standin::gpu.processors : standin::gpu.shared_limit;
@@ -321,23 +278,14 @@ cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute, int bytes) {
     standin::gpu.allowed[(const void*)kernel] = bytes;
     return cudaSuccess;
 }
-inline cudaError_t cudaGetLastError() {
-    const cudaError_t error = standin::gpu.error;
-    return standin::gpu.error = cudaSuccess, error;
-}
-inline const char* cudaGetErrorString(cudaError_t error) {
-    const char* texts[] = {"no error", "invalid argument", "invalid configuration argument", "no CUDA-capable device"};
-    return texts[error];
-}
+// ------------------------------------------------------------------------------------------- numbers of 16 bits
 
-// ------------------------------------------------------------------------------------------------- numbers of 16 bits
-
-struct __half {
+template <int>
+struct Bits16 {
     std::uint16_t bits;
 };
-struct __nv_bfloat16 {
-    std::uint16_t bits;
-};
+typedef Bits16<0> __half;
+typedef Bits16<1> __nv_bfloat16;
 inline float __half2float(__half h) {
     const int e = h.bits >> 10 & 31, m = h.bits & 1023;
     const float x = e == 31 ? (m ? NAN : INFINITY) : e ? std::ldexp(1024.f + m, e - 25) : std::ldexp(float(m), -24);
@@ -361,75 +309,63 @@ inline float __bfloat162float(__nv_bfloat16 b) {
 inline __nv_bfloat16 __float2bfloat16_rn(float f) {
     std::uint32_t bits;
     std::memcpy(&bits, &f, 4);
-    if (std::isnan(f)) return {0x7fff};
-    return {std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+    return {std::isnan(f) ? std::uint16_t(0x7fff) : std::uint16_t((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
 }
-inline float number(float x) { return x; }
 inline float number(__half x) { return __half2float(x); }
 inline float number(__nv_bfloat16 x) { return __bfloat162float(x); }
 
-// ------------------------------------------------------------------------------------------------ wmma: 8 numbers a
-// lane
+// ------------------------------------------------------------------------------------ wmma, 8 numbers a lane
 
 namespace nvcuda {
 namespace wmma {
-struct matrix_a {};
-struct matrix_b {};
-struct accumulator {};
-struct row_major {};
-struct col_major {};
-enum layout_t { mem_row_major, mem_col_major };
+struct matrix_a;
+struct matrix_b;
+struct accumulator;
+struct row_major;
+struct col_major;
+enum layout_t { mem_row_major };
 template <class Use, int M, int N, int K, class T, class Layout = void>
 struct fragment {  // the lane has row lane / 2, columns lane % 2 * 8 to + 7
     static_assert(M == 16 && N == 16 && K == 16, "only 16 x 16 x 16");
     float x[8];
 };
 
+// Where number n of the lane lies in a tile.
 template <class T>
-void check_tile(const T* p, unsigned pitch) {
-    if ((std::uintptr_t)p % 32 || pitch * sizeof(T) % 16)
+int place(const T* tile, int pitch, int n, bool rows) {
+    if ((std::uintptr_t)tile % 32 || pitch * sizeof(T) % 16)
         standin::fail("a wmma tile must start at a multiple of 32 bytes, its rows be a multiple of 16 apart");
+    const int row = threadIdx.x % 32 / 2, column = threadIdx.x % 2 * 8 + n;
+    return rows ? row * pitch + column : column * pitch + row;
 }
 template <class Use, class T, class Layout>
 void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout>& f, standin::Checked<const T> p, unsigned pitch) {
-    check_tile(p.raw(), pitch);
-    const int lane = threadIdx.x % 32, row = lane / 2, column = lane % 2 * 8;
-    for (int n = 0; n < 8; n++)
-        f.x[n] =
-            number(p[std::is_same<Layout, row_major>::value ? row * pitch + column + n : (column + n) * pitch + row]);
-    standin::warp_barrier("load_matrix_sync", 0, false);
-}
-template <class T>
-void fill_fragment(fragment<accumulator, 16, 16, 16, T>& f, T x) {
-    for (float& y : f.x) y = x;
-}
-template <class A, class B, class T>
-void mma_sync(fragment<accumulator, 16, 16, 16, float>& d, const fragment<matrix_a, 16, 16, 16, T, A>& a,
-              const fragment<matrix_b, 16, 16, 16, T, B>& b, const fragment<accumulator, 16, 16, 16, float>& c) {
-    const int lane = threadIdx.x % 32, row = lane / 2, column = lane % 2 * 8;
-    auto& both = standin::gpu.exchange[threadIdx.x / 32];
-    std::memcpy(both[0] + lane * 8, a.x, sizeof(a.x));
-    std::memcpy(both[1] + lane * 8, b.x, sizeof(b.x));
-    standin::warp_barrier("mma_sync", 0, false);
-    for (int n = 0; n < 8; n++) {
-        float sum = c.x[n];
-        for (int k = 0; k < 16; k++) sum += both[0][row * 16 + k] * both[1][k * 16 + column + n];
-        d.x[n] = sum;
-    }
-    standin::warp_barrier("mma_sync", 1, false);
+    for (int n = 0; n < 8; n++) f.x[n] = number(p[place(p.raw, pitch, n, std::is_same<Layout, row_major>::value)]);
+    standin::warp_barrier("load_matrix_sync");
 }
 inline void store_matrix_sync(standin::Checked<float> p, const fragment<accumulator, 16, 16, 16, float>& f,
                               unsigned pitch, layout_t) {
-    check_tile(p.raw(), pitch);
+    for (int n = 0; n < 8; n++) p[place(p.raw, pitch, n, true)] = f.x[n];
+    standin::warp_barrier("store_matrix_sync");
+}
+inline void fill_fragment(fragment<accumulator, 16, 16, 16, float>& f, float x) { std::fill_n(f.x, 8, x); }
+template <class A, class B, class T>
+void mma_sync(fragment<accumulator, 16, 16, 16, float>& d, const fragment<matrix_a, 16, 16, 16, T, A>& a,
+              const fragment<matrix_b, 16, 16, 16, T, B>& b, const fragment<accumulator, 16, 16, 16, float>& c) {
     const int lane = threadIdx.x % 32;
-    for (int n = 0; n < 8; n++) p[lane / 2 * pitch + lane % 2 * 8 + n] = f.x[n];
-    standin::warp_barrier("store_matrix_sync", 0, false);
+    auto& both = standin::gpu.exchange[threadIdx.x / 32];
+    std::copy_n(a.x, 8, both[0] + lane * 8);
+    std::copy_n(b.x, 8, both[1] + lane * 8);
+    standin::warp_barrier("mma_sync");
+    d = c;
+    for (int n = 0; n < 8; n++)
+        for (int k = 0; k < 16; k++) d.x[n] += both[0][lane / 2 * 16 + k] * both[1][k * 16 + lane % 2 * 8 + n];
+    standin::warp_barrier("end of mma_sync");
 }
 }  // namespace wmma
 }  // namespace nvcuda
 
-// -------------------------------------------------------------------------- what cuda_memory.cuh leaves to its
-// compiler
+// ---------------------------------------------------------------- what cuda_memory.cuh leaves to its compiler
 
 namespace cca {
 template <class T>
@@ -442,18 +378,18 @@ struct Pack {
 };
 template <int N, class T>
 bool aligned(standin::Checked<const T> p) {
-    return (std::uintptr_t)p.raw() % (N * sizeof(T)) == 0;
+    return (std::uintptr_t)p.raw % (N * sizeof(T)) == 0;
 }
 template <int N, class T>
 Pack<T, N> load_pack(standin::Checked<const T> p) {
-    if (!aligned<N, T>(p)) standin::fail("a vector is read where it is not aligned");
+    if (!aligned<N, T>(p)) standin::fail("read of a vector that is not aligned");
     Pack<T, N> pack;
     for (int n = 0; n < N; n++) pack.x[n] = p[n];
     return pack;
 }
 template <int N, class T>
 void store_pack(standin::Checked<T> p, const Pack<T, N>& pack) {
-    if (!aligned<N, T>(p)) standin::fail("a vector is written where it is not aligned");
+    if (!aligned<N, T>(p)) standin::fail("write of a vector that is not aligned");
     for (int n = 0; n < N; n++) p[n] = pack.x[n];
 }
 }  // namespace cca
