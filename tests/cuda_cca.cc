@@ -97,4 +97,19 @@ int cca_launch(int n, int* numbers) {
     std::copy_n(standin::gpu.launches[n].begin(), 3, numbers);
     return 1;
 }
+
+// The tiles of one kernel and axis (0: columns) at a size: lines, queries, round, keys, parts, threads, bytes.
+void cca_plan(int type, int kernel, int axis, int batch, int cq, int c, int height, int width, int shared,
+              int processors, int* numbers) {
+    const cca::Call call = {batch, cq, c, {height, width}};
+    const cca::Device device = {shared, processors};
+    const cca::Pass pass = call.passes()[axis];
+    const cca::Kernel kind = cca::Kernel(kernel);
+    const cca::Pass p = type == 0   ? cca::plan<float>(call, kind, pass, device)
+                        : type == 1 ? cca::plan<__half>(call, kind, pass, device)
+                                    : cca::plan<__nv_bfloat16>(call, kind, pass, device);
+    const int bytes = type == 0 ? cca::Layout<float>(kind, p).bytes : cca::Layout<__half>(kind, p).bytes;
+    const int all[] = {1 << p.shift, p.queries, p.round, p.keys, p.parts, 32 * p.warps(), bytes};
+    std::copy_n(all, 7, numbers);
+}
 }

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -61,6 +62,13 @@ class Kernels:
             yield tuple(numbers)
             n += 1
 
+    def plan(self, dtype, kernel, axis, shape, shared, processors):
+        """Tiles that `kernel` (statistics, values, gradients) gets for shape (batch, cq, c, height, width)."""
+        numbers = (ctypes.c_int * 7)()
+        kind = ("statistics", "values", "gradients").index(kernel)
+        self.library.cca_plan(TYPES.index(dtype), kind, axis, *shape, shared, processors, numbers)
+        return dict(zip(("lines", "queries", "round", "keys", "parts", "threads", "bytes"), numbers))
+
     def call(self, name, dtype, q, v, *rest):
         sides = (ctypes.c_int * (v.ndim - 2))(*v.shape[2:])
         head = TYPES.index(dtype), v.shape[0], q.shape[1], v.shape[1], v.ndim - 2, sides
@@ -88,6 +96,22 @@ class Kernels:
         q, k, v, g = (to_type(x, dtype) for x in (q, k, v, g))
         out, stats = self.forward(q, k, v, dtype)
         return [to_float64(x, dtype) for x in (out, *self.backward(q, k, v, out, stats, g, dtype))]
+
+
+def jittor_source(monkeypatch, kernels):
+    """Let FusedCUDA run as it is, its source given to g++ behind the stand-in instead of to nvcc; -> the sources."""
+    header = f'#include "{TESTS / "cuda_standin.h"}"\n{kernels.CUDA_HEADER}'
+    header += "#define float16 __half\n#define bfloat16 __nv_bfloat16\n"
+    sources = []
+
+    def to_gpp(source):
+        sources.append(source)
+        names = sorted(set(re.findall(r"\b((?:in|out)\d)_p\b", source)))
+        buffers = [f'standin::Buffer buffer_{n}("{n}", {n}_p, {n}->size, {int(n[0] == "o")});\n' for n in names]
+        return {"cpu_header": header, "cpu_src": "".join(buffers) + source}
+
+    monkeypatch.setattr(kernels, "cuda_source", to_gpp)
+    return sources
 
 
 def pointer(x):
