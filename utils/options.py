@@ -24,6 +24,16 @@ def positive(text):
     return number
 
 
+def fraction(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
+    return number
+
+
 def common_parser(models, datasets, devices):
     """A parent parser; `models` and `datasets` are lists of names."""
     parser = argparse.ArgumentParser(add_help=False)

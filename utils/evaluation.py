@@ -1,0 +1,75 @@
+"""A network over a whole data set: pictures are read ahead, computed, and handed over one by one; none is kept."""
+
+import ctypes
+
+import jittor as jt
+
+from utils import inference
+from utils.metrics import ConfusionMatrix
+from utils.prefetch import prefetch
+
+
+def evaluate_dataset(model, read, indices, num_classes, ignore, normalise, workers=1, all_sum=None, **how):
+    """-> ConfusionMatrix, summed over ranks if `all_sum` is given. For validation while training, too.
+
+    read(index) -> (picture (H, W, 3) uint8, label (H, W)); normalise(picture) -> (3, H, W) float32; `indices` are those
+    of this rank; `how` goes to inference.predict. The model comes back in the mode in which it was.
+    """
+    matrix = ConfusionMatrix(num_classes, ignore)
+    training = model.is_training()
+    model.eval()
+    try:
+        for _, (_, label, *_), prediction in predictions(model, read, indices, normalise, workers, **how):
+            matrix.update(label, prediction)
+    finally:
+        if training:
+            model.train()
+    return matrix.reduce(all_sum) if all_sum else matrix
+
+
+def predictions(model, read, tasks, normalise, workers=1, **how):
+    """Yields (task, what read(task) gave, prediction (H, W)), in order. The first two things read are picture and label
+    (or None: then the prediction has the size of the picture). An error in reading is raised here.
+
+    On a GPU the network of the next pictures is started before this one is handed over to be scored.
+    """
+    started = []  # pictures whose results are still on the device
+    for group in groups(prefetch(read, tasks, workers), how):
+        images = [normalise(sample[0]) for _, sample in group]
+        sizes = [(sample[0] if sample[1] is None else sample[1]).shape[:2] for _, sample in group]
+        launched = inference.launch(model, images, sizes, **how)
+        del images
+        yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
+        started = [(task, sample, bands) for (task, sample), bands in zip(group, launched)]
+        del launched
+        release_memory()
+    yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
+
+
+def groups(samples, how):
+    """As many pictures together as fill one network call."""
+    options = {key: how[key] for key in ("tile", "scales") if key in how}
+    group, tiles, pixels = [], 0, 0
+    for task, sample in samples:
+        if isinstance(sample, Exception):
+            raise sample
+        group.append((task, sample))
+        size = sample[0].shape[:2]
+        tiles += inference.tile_count(size, **options)
+        pixels += size[0] * size[1]
+        if tiles >= (how.get("batch") or inference.CALL_TILES) or pixels >= inference.CALL_PIXELS:
+            yield group
+            group, tiles, pixels = [], 0, 0
+    if group:
+        yield group
+
+
+def release_memory():
+    """Give back what Jittor and malloc hold for sizes that may not come again; 3 ms. A GPU keeps its pool."""
+    if jt.flags.use_cuda:
+        return
+    jt.gc()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        pass
