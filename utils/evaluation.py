@@ -28,13 +28,25 @@ def evaluate_dataset(model, read, indices, num_classes, ignore, normalise, worke
 
 
 def predictions(model, read, tasks, normalise, workers=1, **how):
-    """Yields (task, what read(task) gave, prediction (H, W)), in order. The first two things read are picture and label
-    (or None: then the prediction has the size of the picture). An error in reading is raised here.
+    """`stream` over what `read` gives for each task, read ahead. An error in reading is raised here."""
 
-    On a GPU the network of the next pictures is started before this one is handed over to be scored.
+    def samples():
+        for task, sample in prefetch(read, tasks, workers):
+            if isinstance(sample, Exception):
+                raise sample
+            yield task, sample
+
+    return stream(model, samples(), normalise, **how)
+
+
+def stream(model, samples, normalise, **how):
+    """(task, sample) .. -> (task, sample, prediction (H, W)) .., in order. A sample begins with picture and label;
+    where that is None, the prediction has the size of the picture.
+
+    On a GPU the network of the next pictures is started before these are handed over to be scored.
     """
     started = []  # pictures whose results are still on the device
-    for group in groups(prefetch(read, tasks, workers), how):
+    for group in groups(samples, how):
         images = [normalise(sample[0]) for _, sample in group]
         sizes = [(sample[0] if sample[1] is None else sample[1]).shape[:2] for _, sample in group]
         launched = inference.launch(model, images, sizes, **how)
@@ -51,8 +63,6 @@ def groups(samples, how):
     options = {key: how[key] for key in ("tile", "scales") if key in how}
     group, tiles, pixels = [], 0, 0
     for task, sample in samples:
-        if isinstance(sample, Exception):
-            raise sample
         group.append((task, sample))
         size = sample[0].shape[:2]
         tiles += inference.tile_count(size, **options)

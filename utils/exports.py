@@ -77,9 +77,9 @@ def save_label(label, palette, path):
 
 
 def save_png(picture, path):
-    """Whole or not at all. The temporary name has no .png, and stands beside the folder, not in it."""
+    """Whole or not at all."""
     folder, name = os.path.split(path)
-    part = f"{folder}.{name}.{os.getpid()}.part"
+    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
     picture.save(part, format="PNG")
     os.replace(part, path)
 
