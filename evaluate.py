@@ -67,7 +67,7 @@ def main():
 
     from datasets import transforms
     from models.cca.functional import resolve
-    from utils import cityscapes, evaluation, exports, restore, visualize
+    from utils import cityscapes, evaluation, exports, loading, visualize
     from utils.boundary import BoundaryScore
     from utils.distributed import all_sum, is_main, shard
     from utils.gallery import Gallery, thumbnail
@@ -75,7 +75,7 @@ def main():
     from utils.scores import Scores
 
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
-    model, meta = restore.load_network(args.restore_from, build_model, asked, cca_backend=args.cca_backend)
+    model, meta = loading.load_network(args.restore_from, build_model, asked, cca_backend=args.cca_backend)
     data = open_data(args, meta)
     kind = type(data).__module__.split(".")[-1]  # the file in datasets/
     count = min(args.max_images or data.total_len, data.total_len)

@@ -82,7 +82,7 @@ def main():
 
     from datasets import transforms
     from models.cca.functional import resolve
-    from utils import evaluation, exports, inference, pictures, restore, visualize
+    from utils import evaluation, exports, inference, loading, pictures, visualize
     from utils.prefetch import prefetch
 
     if jittor.in_mpi:
@@ -96,7 +96,7 @@ def main():
         endings = " ".join((*pictures.PICTURES, *pictures.VIDEOS))
         raise ValueError(f"--input {' '.join(args.input)} holds no picture or video ({endings})")
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
-    model, meta = restore.load_network(args.restore_from, build_model, asked, cca_backend=args.cca_backend)
+    model, meta = loading.load_network(args.restore_from, build_model, asked, cca_backend=args.cca_backend)
     names, palette = classes_of(meta, args.dataset)
     wanted = chosen_classes(args.probability, names)
     print(runtime.describe(machine, resolve(args.cca_backend)))

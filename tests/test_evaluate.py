@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from models import build_model
-from utils import checkpoint, restore, runtime
+from utils import checkpoint, loading, runtime
 from utils.metrics import iou
 
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
@@ -150,15 +150,15 @@ def test_what_only_the_checkpoint_or_the_data_can_refute_is_answered_likewise(ev
 
 def test_a_flag_that_contradicts_the_checkpoint_is_an_error_that_says_so():
     asked = dict(model=None, num_classes=None, recurrence=None, van_size=None)
-    agreed = restore.agree("f.npz", META, asked)
+    agreed = loading.agree("f.npz", META, asked)
     assert agreed == dict(model="ccnet_r18", num_classes=9, recurrence=2, van_size=None)
-    assert restore.agree("f.npz", META, dict(asked, recurrence=2, num_classes=9)) == agreed
+    assert loading.agree("f.npz", META, dict(asked, recurrence=2, num_classes=9)) == agreed
     for key, value in dict(model="ccnet", num_classes=19, recurrence=1).items():
         with pytest.raises(ValueError, match=f"--{key.replace('_', '-')} {value} contradicts f.npz.*leave"):
-            restore.agree("f.npz", META, dict(asked, **{key: value}))
+            loading.agree("f.npz", META, dict(asked, **{key: value}))
     van = dict(META, model="van", model_options={"van_size": "van_base"})
     with pytest.raises(ValueError, match="--van-size van_large contradicts"):
-        restore.agree("f.npz", van, dict(asked, van_size="van_large"))
+        loading.agree("f.npz", van, dict(asked, van_size="van_large"))
 
 
 def test_released_files_take_what_they_do_not_record_from_the_flags(monkeypatch, tmp_path):
@@ -176,16 +176,16 @@ def test_released_files_take_what_they_do_not_record_from_the_flags(monkeypatch,
         built.update(name=name, recurrence=recurrence)
         return build_model(name, num_classes, recurrence, **options)
 
-    loaded, told = restore.load_network(str(tmp_path / "CS_scenes.pth"), build, asked)
+    loaded, told = loading.load_network(str(tmp_path / "CS_scenes.pth"), build, asked)
     assert built == {"name": "ccnet_r18", "recurrence": 1} and told["recurrence"] == 1
     assert not loaded.is_training()
     np.testing.assert_array_equal(loaded.conv1.weight.numpy(), arrays["conv1.weight"])
     folded = []
-    restore.load_network(str(tmp_path / "CS_scenes.pth"), build, asked, fold=folded.append)
+    loading.load_network(str(tmp_path / "CS_scenes.pth"), build, asked, fold=folded.append)
     assert len(folded) == 1
     meta["num_classes"] = None
     with pytest.raises(ValueError, match="is a backbone without a classifier"):
-        restore.load_network("resnet101-imagenet.pth", build, asked)
+        loading.load_network("resnet101-imagenet.pth", build, asked)
 
 
 def test_the_official_commands_parse():
