@@ -29,18 +29,20 @@ def parse_args(argv=None):
         "--boundary",
         nargs="?",
         const=0.02,
-        type=options.fraction,
+        type=eval_options.fraction,
         metavar="X",
         help="also how well outlines are met, within X of the diagonal (default: 0.02)",
     )
-    run.add_argument("--min-miou", type=options.fraction, metavar="X", help="exit code 1 below this mean IoU, 0 to 1")
+    run.add_argument(
+        "--min-miou", type=eval_options.fraction, metavar="X", help="exit code 1 below this mean IoU, 0 to 1"
+    )
     out = parser.add_argument_group("output")
     out.add_argument("--save-dir", "--Output", metavar="DIR", help="default: <folder of the checkpoint>/outputs")
     out.add_argument("--export", choices=("cityscapes", "ade20k", "voc"), help="write files for that test server")
     out.add_argument("--save-predictions", action="store_true", help="a palette PNG per picture: classes and colours")
     out.add_argument("--sheet-rows", type=options.positive, default=6, metavar="N", help="of sheet.png (default: 6)")
     out.add_argument(
-        "--examples", type=eval_options.count, default=3, metavar="N", help="best and worst pictures kept (default: 3)"
+        "--examples", type=options.whole, default=3, metavar="N", help="best and worst pictures kept (default: 3)"
     )
     return parser.parse_args(argv)
 
@@ -60,8 +62,8 @@ def open_data(args, meta):
 def main():
     args = parse_args()
     how = eval_options.inference_arguments(args)  # what makes no sense together ends here, before anything is loaded
-    eval_options.before_jittor(args)
-    machine = runtime.start(args.device, args.verbose)  # Jittor is imported here, and not before
+    eval_options.before_jittor()
+    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # Jittor is imported here, and not before
 
     from tqdm import tqdm
 
@@ -86,6 +88,8 @@ def main():
             f"{meta['model']}, R = {meta['recurrence']}, {meta['num_classes']} classes, {eval_options.describe(how)}"
         )
         print(f"{about}; {meta['normalisation']['channels']} minus {meta['normalisation']['mean']}")
+        for remark in (*meta.get("remarks", ()), *eval_options.remarks(args)):
+            print(remark)
     os.makedirs(os.path.join(save_dir, "predictions" if args.save_predictions else ""), exist_ok=True)
     samples = [data.sample_name(index) for index in range(count)]
     if args.export and args.export != kind:
@@ -165,7 +169,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, FileNotFoundError) as error:
-        runtime.stop(f"evaluate.py: {error}")
+    runtime.run(main, "evaluate.py")

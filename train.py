@@ -2,137 +2,233 @@
 
     python train.py --model ccnet_r18 --dataset scenes --random-mirror --num-steps 400     # one device
     mpirun -np 4 python train.py ...                                                       # four, the same global batch
+    python train.py ... --resume auto                                                      # go on where a run stopped
 
-Writes into --snapshot-dir: CS_scenes_<step>.npz, log.csv, args.json, loss.png. evaluate.py takes it from there.
+Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.csv, args.json, loss.png and, at each
+validation, sheet.png. evaluate.py takes it from there.
 """
 
-import argparse
 import json
 import math
-import os
-import sys
+import time
 
 from datasets import DATASETS, dataset_class
 from models import MODELS, build_model
-from utils import options, runtime
+from utils import runtime, train_options
 
 
 def parse_args(argv=None):
-    shared = options.common_parser(sorted(MODELS), sorted(DATASETS), runtime.DEVICES)
-    parser = argparse.ArgumentParser("train.py", parents=[shared], description=__doc__.split("\n")[0])
-    run = parser.add_argument_group("training")
-    run.add_argument("--model", choices=sorted(MODELS), default="ccnet_r18", help="default: %(default)s")
-    run.add_argument("--recurrence", type=int, default=2, help="passes through the attention (default: %(default)s)")
-    run.add_argument("--num-classes", type=options.positive, help="default: those of the data set")
-    run.add_argument("--num-steps", "--max-iter", type=options.positive, default=40000, help="default: %(default)s")
-    run.add_argument("--learning-rate", type=float, default=1e-2, help="at step 0 (default: %(default)s)")
-    run.add_argument("--power", type=float, default=0.9, help="of the poly schedule (default: %(default)s)")
-    run.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd", help="default: %(default)s")
-    run.add_argument("--momentum", type=float, default=0.9, help="of SGD (default: %(default)s)")
-    run.add_argument("--weight-decay", type=float, default=5e-4, help="default: %(default)s")
-    run.add_argument(
-        "--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)"
-    )
-    run.add_argument("--random-scale", action="store_true", help="by 0.7, 0.8 .. 2.1")
-    run.add_argument("--random-mirror", action="store_true", help="left to right, one time in two")
-    run.add_argument("--random-seed", "--seed", type=int, default=12345, help="default: %(default)s")
-    run.add_argument("--snapshot-dir", default="./snapshots/", help="default: %(default)s")
-    run.add_argument("--save-pred-every", type=options.positive, default=10000, help="steps between checkpoints")
-    return parser.parse_args(argv)
-
-
-def poly_lr(base, step, total, power):
-    return base * (1 - step / total) ** power
+    return train_options.parse(argv, sorted(MODELS), sorted(DATASETS), runtime.DEVICES, __doc__.split("\n")[0])
 
 
 def main():
     args = parse_args()
-    machine = runtime.start(args.device, args.verbose)  # Jittor is imported here, and not before
+    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # Jittor is imported here, and not before
 
     import jittor as jt
 
-    from datasets import transforms
     from models.cca.functional import resolve
-    from models.losses import segmentation_loss
-    from utils import checkpoint, visualize
-    from utils.distributed import is_main
-    from utils.logger import RunLog, git_commit, read_log, write_json
+    from utils import checkpoint, distributed, interrupt, logger, optim, postmortem, resume
+    from utils.schedule import poly
 
-    if args.batch_size % jt.world_size:
-        raise ValueError(f"--batch-size {args.batch_size} does not divide over {jt.world_size} ranks; take a multiple")
-    if is_main():
-        print(runtime.describe(machine, resolve(args.cca_backend)))
+    distributed.local_batch(args.batch_size, args.accumulate)  # does it divide?
     jt.set_global_seed(args.random_seed)
+    if args.amp:
+        runtime.mixed_precision(machine)
+    if distributed.is_main():
+        print(runtime.describe(machine, resolve(args.cca_backend)))
+        for line in train_options.remarks(args):
+            print(line)
+
+    counted = {"step": args.start_iters, "samples": args.start_iters * args.batch_size}
+    begin = resume.starting_point(
+        args.snapshot_dir, args.resume, args.restore_from, read_weights, vars(args), **counted
+    )
+    data, pictures, info = build_data(args, begin["meta"])
+    model = build_network(args, info)
+    criterion = build_criterion(args, info, model)
+    optimizer = build_optimizer(args, model, criterion)
+    resume.load(begin, model, criterion, optimizer)
+    first, samples, best = begin["step"], begin["samples"], begin["best"]
+    if first >= args.last_step:
+        return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
+
+    record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
+    log = None
+    if distributed.is_main():
+        title = f"{args.model} on {args.dataset}"
+        log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
+        log.begin({**record, "machine": machine, "commit": logger.git_commit()})
+    interrupt.listen()
+
+    batches = stream(data, args, samples // args.batch_size)
+    for step in range(first, args.last_step):
+        asked = time.time()
+        images, labels, names = next(batches)
+        waited = time.time() - asked
+        lr = poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps)
+        optim.set_lr(optimizer, lr)
+        losses = gradients(args, model, criterion, optimizer, images, labels, step)
+        values = distributed.means({**losses, "stop": interrupt.asked()})
+        if not math.isfinite(values["loss"]):
+            batch = {"images": images, "labels": labels}
+            postmortem.stop(
+                args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, names, vars(args)
+            )
+        optim.update(optimizer, step)
+
+        done, samples, stop = step + 1, samples + args.batch_size, values.pop("stop") > 0
+        last, score = done == args.last_step, None
+        if log:
+            log.step(done, lr, waited, epoch=samples // data.total_len, gamma=gamma(model), **values)
+        if args.eval_every and (last or done % args.eval_every == 0):
+            score = evaluate(args, model, pictures, info, log, done)
+        better = score is not None and score > best["miou"]
+        if better:
+            best = {"miou": score, "step": done}
+        if last or stop or better or done % args.save_pred_every == 0:
+            path = checkpoint.path_of(args.snapshot_dir, done)
+            if log:
+                epoch, position = divmod(samples, data.total_len)
+                place = {"step": done, "samples": samples, "epoch": epoch, "position": position, "best": best}
+                checkpoint.save(
+                    path, model, {**record, **place, "seed": args.random_seed}, resume.state(optimizer, criterion)
+                )
+                if better:
+                    checkpoint.link_best(path)
+                checkpoint.prune(args.snapshot_dir, args.keep_last)
+                log.draw()
+            distributed.wait_for_all()
+        if stop:
+            if log:
+                log.close(f"stopped on request after step {done}, saved as {path}; go on with --resume auto")
+            interrupt.leave()
+
+    if log:
+        log.close()
+        print(json.dumps({"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4), "best": best}))
+
+
+def read_weights(path):
+    """Weights of any file that --restore-from may name -> ({key: array}, meta)."""
+    from utils import checkpoint
+
+    return checkpoint.load(path)
+
+
+def build_data(args, meta):
+    """-> training data, validation pictures, and what a checkpoint says about both."""
+    from datasets import transforms
 
     kind = dataset_class(args.dataset)
-    ignore = kind.ignore_label if args.ignore_label is None else args.ignore_label
-    num_classes = args.num_classes or len(kind.names)
+    how = meta.get("normalisation") or transforms.CAFFE_BGR
+    info = {
+        "dataset": args.dataset,
+        "num_classes": args.num_classes or len(kind.names),
+        "ignore_label": kind.ignore_label if args.ignore_label is None else args.ignore_label,
+        "normalisation": how,
+    }
     augment = transforms.TrainTransform(
         args.input_size,
         scales=transforms.CITYSCAPES_SCALES if args.random_scale else None,
         mirror=args.random_mirror,
-        ignore=ignore,
+        how=how,
+        ignore=info["ignore_label"],
     )
-    height, width = args.scene_size
-    data = kind("train", height, width, transform=augment, seed=args.random_seed, batch_size=args.batch_size)
-    data.set_attrs(shuffle=True, drop_last=True)
+    data = kind("train", *args.scene_size, transform=augment, seed=args.random_seed, batch_size=args.batch_size)
+    return data, kind("val", *args.scene_size), info
 
-    model = build_model(args.model, num_classes, args.recurrence, cca_backend=args.cca_backend)
-    if args.optimizer == "sgd":  # decay on every parameter, as the official training does
-        optimizer = jt.optim.SGD(model.parameters(), args.learning_rate, args.momentum, args.weight_decay)
-    else:  # no decay on norms and biases
-        matrices = [p for p in model.parameters() if len(p.shape) > 1]
-        vectors = {"params": [p for p in model.parameters() if len(p.shape) <= 1], "weight_decay": 0}
-        optimizer = jt.optim.AdamW(matrices, args.learning_rate, weight_decay=args.weight_decay)
-        optimizer.add_param_group(vectors)
 
-    record = {
-        "model": args.model,
-        "num_classes": num_classes,
-        "recurrence": args.recurrence,
-        "ignore_label": ignore,
-        "normalisation": transforms.CAFFE_BGR,
-        "dataset": args.dataset,
-        "commit": git_commit(),
-        "options": vars(args),
-    }
-    log = None
-    if is_main():
-        os.makedirs(args.snapshot_dir, exist_ok=True)
-        write_json(os.path.join(args.snapshot_dir, "args.json"), {**record, "machine": machine, "command": sys.argv})
-        print("The first steps compile Jittor's operators: a minute or two on a new machine, then kept.")
-        log = RunLog(args.snapshot_dir, args.num_steps, batch_size=args.batch_size)
+def stream(data, args, start):
+    """This rank's part of each batch, for ever, from batch `start` on: images, labels, names of the samples.
 
-    batches = data.forever()
-    for step in range(args.num_steps):
-        images, labels = next(batches)
-        optimizer.lr = poly_lr(args.learning_rate, step, args.num_steps, args.power)
-        losses = segmentation_loss(model(jt.array(images)), jt.array(labels), ignore)
-        optimizer.step(losses["loss"])
-        jt.sync_all()  # every rank runs its reductions here: left pending, rank 0 alone would wait for them below
-        values = {name: float(value.item()) for name, value in losses.items()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"the loss is {values} at step {step}; a lower --learning-rate is the usual remedy"
-            )
-        done = step + 1
-        if is_main():
-            log.step(done, optimizer.lr, gamma=float(model.head.cca.gamma.item()), **values)
-            if done % args.save_pred_every == 0 or done == args.num_steps:
-                path = os.path.join(args.snapshot_dir, f"CS_scenes_{done}.npz")
-                checkpoint.save(path, model, {**record, "step": done})
+    Epoch after epoch in one stream that is cut into batches; order and augmentation depend on (seed, epoch, index).
+    """
+    import numpy as np
 
-    if is_main():
-        log.close()
-        rows = read_log(log.path)
-        curves = {name: (rows["step"], rows[name]) for name in ("main", "aux")}
-        plot = visualize.plot_curves(curves, f"{args.model} on {args.dataset}: cross entropy", "step", smooth=0.9)
-        plot.save(os.path.join(args.snapshot_dir, "loss.png"))
-        print(json.dumps({"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4)}))
+    from utils import distributed
+
+    here, position = distributed.local_batch(args.batch_size), start * args.batch_size
+    while True:
+        samples, names = [], []
+        for at in range(position + distributed.rank() * here, position + (distributed.rank() + 1) * here):
+            epoch, place = divmod(at, data.total_len)
+            data.set_epoch(epoch)
+            index = int(np.random.default_rng([args.random_seed, epoch]).permutation(data.total_len)[place])
+            samples.append(data[index])
+            names.append(data.sample_name(index))
+        yield *(np.stack(part) for part in zip(*samples)), names
+        position += args.batch_size
+
+
+def build_network(args, info):
+    from models.batch_norm import freeze
+
+    van = {"van_size": args.van_size, "drop_path": args.drop_path} if args.model == "van" else {}
+    van = {key: value for key, value in van.items() if value is not None}
+    model = build_model(args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **van)
+    if args.frozen_bn:
+        freeze(model)
+    return model
+
+
+def build_criterion(args, info, model):
+    from models.losses import Criterion
+
+    ohem = {"thresh": args.ohem_thres, "min_kept": args.ohem_keep} if args.ohem else None
+    return Criterion(
+        model, info["num_classes"], info["ignore_label"], args.aux_weight, ohem, args.class_weights, args.ccl
+    )
+
+
+def build_optimizer(args, model, criterion):
+    from utils import optim
+
+    named = [*model.named_parameters(), *((f"criterion.{name}", p) for name, p in criterion.named_parameters())]
+    rates = (args.learning_rate, args.momentum, args.weight_decay, args.head_lr_factor)
+    return optim.build(named, args.optimizer, *rates)
+
+
+def gradients(args, model, criterion, optimizer, images, labels, step):
+    """Losses of this rank's part of the batch; the optimiser has their gradients. -> {"loss": .., "main": .., ...}"""
+    import jittor as jt
+
+    from models import noise
+
+    pieces, sums = args.accumulate, {}
+    images, labels = jt.array(images), jt.array(labels)
+    each = len(labels) // pieces
+    total = criterion.total_weight(labels) / pieces if pieces > 1 else None
+    for k in range(pieces):
+        rows = slice(k * each, (k + 1) * each)
+        noise.at(args.random_seed, step, jt.rank * len(labels) + k * each)
+        losses = criterion(model, images[rows], labels[rows], total) if pieces > 1 else criterion(model, images, labels)
+        optimizer.backward(losses["loss"] / pieces)
+        sums = {name: sums.get(name, 0) + value / pieces for name, value in losses.items()}
+        jt.sync_all()  # the memory of this piece is free for the next, and the update starts from finished gradients
+    return sums
+
+
+def gamma(model):
+    return float(model.head.cca.gamma.item())
+
+
+def evaluate(args, model, pictures, info, log, step):
+    """Mean IoU on the validation pictures; a line, a row and a sheet of predictions on the main rank."""
+    from datasets import transforms
+    from utils import visualize
+    from utils.validation import validate
+
+    rules = (info["num_classes"], info["ignore_label"], args.eval_images)
+    matrix, shown = validate(model, pictures, lambda x: transforms.normalise(x, info["normalisation"]), *rules, show=6)
+    if log:
+        rows = [
+            [image[:, :, ::-1], *(visualize.colourise(x, pictures.palette) for x in maps)] for image, *maps in shown
+        ]
+        log.validation(step, matrix.miou, matrix.pixel_accuracy)
+        log.sheet(rows, ("picture", "truth", f"step {step}"), pictures.names, pictures.palette)
+    return matrix.miou
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, FileNotFoundError, FloatingPointError) as error:
-        runtime.stop(f"train.py: {error}")
+    runtime.run(main, "train.py")

@@ -1,4 +1,4 @@
-"""CCNet: a dilated backbone, the recurrent criss-cross attention head, and an auxiliary head on stage 3.
+"""CCNet: a dilated backbone, the recurrent criss-cross attention head, and an auxiliary head on an earlier stage.
 
 Attribute names are the state-dict keys of the official checkpoint (head.conva.0.weight, head.cca.gamma, ...).
 """
@@ -8,36 +8,70 @@ from jittor import nn
 
 from models.batch_norm import BatchNorm
 from models.cca import RCCA
+from models.noise import Dropout2d
 from models.resnet import ResNet
+from models.van import VAN
+
+ACTIVATIONS = {"leaky_relu": lambda x: nn.leaky_relu(x, 0.01), "relu": nn.relu}
+
+
+class Activation(nn.Module):
+    def __init__(self, name):
+        self.name = name
+
+    def execute(self, x):
+        return ACTIVATIONS[self.name](x)
 
 
 class BatchNormAct(BatchNorm):
-    """BatchNorm followed by leaky ReLU 0.01: one entry in a Sequential, as the official in-place ABN."""
+    """BatchNorm and activation in one entry of a Sequential, as the official in-place ABN."""
+
+    def __init__(self, channels, activation):
+        super().__init__(channels)
+        self.activation = activation
 
     def execute(self, x):
-        return nn.leaky_relu(super().execute(x), 0.01)
+        return ACTIVATIONS[self.activation](super().execute(x))
+
+    def folded(self):
+        return Activation(self.activation)
 
 
-def conv_bn_act(in_channels, channels, bias=False):
-    return nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias), BatchNormAct(channels)
+def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):
+    conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+    return conv, BatchNormAct(channels, activation)
 
 
 class RCCAHead(nn.Module):
     """(B, C, h, w) -> logits (B, K, h, w); `recurrence` passes through one shared attention module."""
 
-    def __init__(self, in_channels, channels, num_classes, recurrence, backend="auto"):
-        self.conva = nn.Sequential(*conv_bn_act(in_channels, channels))
+    def __init__(self, in_channels, channels, num_classes, recurrence, backend, activation):
+        self.conva = nn.Sequential(*conv_bn_act(in_channels, channels, activation))
         self.cca = RCCA(channels, recurrence, backend)
-        self.convb = nn.Sequential(*conv_bn_act(channels, channels))
+        self.convb = nn.Sequential(*conv_bn_act(channels, channels, activation))
         self.bottleneck = nn.Sequential(
-            *conv_bn_act(in_channels + channels, channels),
-            nn.Dropout2d(0.1),
+            *conv_bn_act(in_channels + channels, channels, activation),
+            Dropout2d(0.1),
             nn.Conv2d(channels, num_classes, 1),
         )
 
     def execute(self, x):
         y = self.convb(self.cca(self.conva(x)))  # (B, channels, h, w)
         return self.bottleneck(jt.concat([x, y], dim=1))
+
+
+def auxiliary_head(in_channels, channels, num_classes, activation, bias=True):
+    return nn.Sequential(
+        *conv_bn_act(in_channels, channels, activation, bias=bias),
+        Dropout2d(0.1),
+        nn.Conv2d(channels, num_classes, 1),
+    )
+
+
+def checked(num_classes):
+    if num_classes < 2:
+        raise ValueError(f"num_classes is {num_classes}; segmentation needs at least 2")
+    return num_classes
 
 
 class CCNet(ResNet):
@@ -47,23 +81,72 @@ class CCNet(ResNet):
     The backbone is inherited, not held, because the official keys have no prefix for it.
     """
 
-    def __init__(self, num_classes=19, recurrence=2, depth=18, cca_backend="auto", aux_always=False):
-        if num_classes < 2:
-            raise ValueError(f"num_classes is {num_classes}; segmentation needs at least 2")
-        super().__init__(depth)
-        aux_channels, channels = self.channels
-        self.head = RCCAHead(channels, channels // 4, num_classes, recurrence, cca_backend)
-        self.dsn = nn.Sequential(
-            *conv_bn_act(aux_channels, aux_channels // 2, bias=True),
-            nn.Dropout2d(0.1),
-            nn.Conv2d(aux_channels // 2, num_classes, 1),
-        )
+    def __init__(
+        self,
+        num_classes=19,
+        recurrence=2,
+        depth=101,
+        stem="deep",
+        contract_dilation=False,
+        ceil_pool=True,
+        activation="leaky_relu",
+        aux_channels=None,  # None: half of stage 3's, with a bias, as the official network
+        cca_backend="auto",
+        aux_always=False,
+    ):
+        super().__init__(depth, stem, contract_dilation, ceil_pool)
+        x3, x4 = self.channels
+        self.head = RCCAHead(x4, x4 // 4, checked(num_classes), recurrence, cca_backend, activation)
+        self.dsn = auxiliary_head(x3, aux_channels or x3 // 2, num_classes, activation, bias=aux_channels is None)
         self.aux_always = aux_always
         self.train()  # Jittor's dropout starts switched off
 
     def execute(self, x):
         x3, x4 = self.features(x)
         logits = [self.head(x4)]
+        if self.is_training() or self.aux_always:
+            logits.append(self.dsn(x3))
+        return logits
+
+
+class VANCCNet(VAN):
+    """The same head on a Visual Attention Network; the auxiliary head on stage 3.
+
+    `output_stride` 8, 16 or 32: the head reads stage 4, brought there by stride 1 and, with `dilate`, by dilation (see
+    VAN). "multi": strides stay 4, 8, 16, 32; stages 2 to 4, brought to 1/8 and squeezed by a 1x1 convolution, go into
+    the head: a quarter of the work of output stride 8.
+    """
+
+    def __init__(
+        self,
+        num_classes=19,
+        recurrence=2,
+        van_size="van_base",
+        output_stride="multi",
+        dilate=True,
+        drop_path=0.1,
+        cca_backend="auto",
+        aux_always=False,
+    ):
+        multi = output_stride == "multi"
+        super().__init__(van_size, 32 if multi else output_stride, dilate, drop_path)
+        dims = self.dims
+        if multi:
+            self.squeeze = nn.Sequential(*conv_bn_act(sum(dims[1:]), dims[3], "leaky_relu", kernel=1))
+        self.multi = multi
+        self.head = RCCAHead(dims[3], dims[3] // 2, checked(num_classes), recurrence, cca_backend, "leaky_relu")
+        self.dsn = auxiliary_head(dims[2], dims[2] // 2, num_classes, "leaky_relu")
+        self.aux_always = aux_always
+        self.train()
+
+    def execute(self, x):
+        _, x2, x3, x4 = self.features(x)
+        if self.multi:
+            size = tuple(x2.shape[2:])
+            maps = [x2] + [nn.interpolate(m, size, mode="bilinear", align_corners=True) for m in (x3, x4)]
+            logits = [self.head(self.squeeze(jt.concat(maps, dim=1)))]  # (B, K, H/8, W/8)
+        else:
+            logits = [self.head(x4)]
         if self.is_training() or self.aux_always:
             logits.append(self.dsn(x3))
         return logits

@@ -1,7 +1,10 @@
-"""Dilated ResNet with the deep stem of CCNet: three 3x3 convolutions, then four stages; output stride 8.
+"""Dilated ResNet-18/50/101, output stride 8. Attribute names are the state-dict keys of the official checkpoint.
 
-Attribute names are the state-dict keys of the official checkpoint. Input (B, 3, H, W); the pooling rounds up, so that
-sides go H -> ceil(H/2) -> ... as 97 -> 49 -> 25 -> 13.
+Three stems: `deep` (3x3 convolutions of 64, 64, 128 channels: MIT's ImageNet weights and the official CCNet), `v1c`
+(32, 32, 64: mmsegmentation), `v1` (one 7x7 of 64: torchvision). Two rules for the dilation that replaces the stride of
+stages 3 and 4: 2 and 4 in every block (official), or, contracted, in the first block that of the stage before
+(mmsegmentation). The official pooling rounds up (97 -> 49 -> 25 -> 13), mmsegmentation's down, which tells at even
+sides: 512 ends as 65 or as 64.
 """
 
 from jittor import nn
@@ -13,14 +16,17 @@ def conv3x3(in_planes, planes, stride=1, dilation=1):
     return nn.Conv2d(in_planes, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
 
 
+def conv1x1(in_planes, planes, stride=1):
+    return nn.Conv2d(in_planes, planes, 1, stride, bias=False)
+
+
 class BasicBlock(nn.Module):
     expansion = 1
+    folds = (("conv1", "bn1"), ("conv2", "bn2"))
 
     def __init__(self, inplanes, planes, stride=1, dilation=1, downsample=None):
-        self.conv1 = conv3x3(inplanes, planes, stride, dilation)
-        self.bn1 = BatchNorm(planes)
-        self.conv2 = conv3x3(planes, planes, 1, dilation)
-        self.bn2 = BatchNorm(planes)
+        self.conv1, self.bn1 = conv3x3(inplanes, planes, stride, dilation), BatchNorm(planes)
+        self.conv2, self.bn2 = conv3x3(planes, planes, 1, dilation), BatchNorm(planes)
         self.downsample = downsample
 
     def execute(self, x):
@@ -29,39 +35,70 @@ class BasicBlock(nn.Module):
         return nn.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-BLOCKS = {18: (BasicBlock, (2, 2, 2, 2))}  # depth -> block, number of blocks in each stage
+class Bottleneck(nn.Module):
+    expansion = 4
+    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+
+    def __init__(self, inplanes, planes, stride=1, dilation=1, downsample=None):
+        self.conv1, self.bn1 = conv1x1(inplanes, planes), BatchNorm(planes)
+        self.conv2, self.bn2 = conv3x3(planes, planes, stride, dilation), BatchNorm(planes)  # the stride is here
+        self.conv3, self.bn3 = conv1x1(planes, 4 * planes), BatchNorm(4 * planes)
+        self.downsample = downsample
+
+    def execute(self, x):
+        y = nn.relu(self.bn1(self.conv1(x)))
+        y = nn.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return nn.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+BLOCKS = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3)), 101: (Bottleneck, (3, 4, 23, 3))}
+STEMS = {"deep": (64, 64, 128), "v1c": (32, 32, 64), "v1": (64,)}
 
 
 class ResNet(nn.Module):
     """`features(x)` -> stage 3 (B, 256e, H/8, W/8) and stage 4 (B, 512e, H/8, W/8), e being the block's expansion."""
 
-    def __init__(self, depth=18):
+    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+
+    def __init__(self, depth=101, stem="deep", contract_dilation=False, ceil_pool=True):
+        for value, known, name in ((depth, BLOCKS, "depth"), (stem, STEMS, "stem")):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(str, known))}")
         block, counts = BLOCKS[depth]
-        self.inplanes = 128
-        self.conv1, self.bn1 = conv3x3(3, 64, stride=2), BatchNorm(64)
-        self.conv2, self.bn2 = conv3x3(64, 64), BatchNorm(64)
-        self.conv3, self.bn3 = conv3x3(64, 128), BatchNorm(128)
-        self.maxpool = nn.Pool(3, stride=2, padding=1, ceil_mode=True, op="maximum")
+        planes = STEMS[stem]
+        if stem == "v1":
+            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+            self.bn1 = BatchNorm(64)
+        else:
+            self.conv1, self.bn1 = conv3x3(3, planes[0], stride=2), BatchNorm(planes[0])
+            self.conv2, self.bn2 = conv3x3(planes[0], planes[1]), BatchNorm(planes[1])
+            self.conv3, self.bn3 = conv3x3(planes[1], planes[2]), BatchNorm(planes[2])
+        self.stem = stem
+        self.inplanes = planes[-1]
+        self.maxpool = nn.Pool(3, stride=2, padding=1, ceil_mode=ceil_pool, op="maximum")
+        first = (1, 2) if contract_dilation else (2, 4)  # dilation of the first block of stages 3 and 4
         self.layer1 = self._stage(block, 64, counts[0])
         self.layer2 = self._stage(block, 128, counts[1], stride=2)
-        self.layer3 = self._stage(block, 256, counts[2], dilation=2)  # dilation instead of stride, in every block
-        self.layer4 = self._stage(block, 512, counts[3], dilation=4)
+        self.layer3 = self._stage(block, 256, counts[2], dilation=2, first=first[0])
+        self.layer4 = self._stage(block, 512, counts[3], dilation=4, first=first[1])
         self.channels = (256 * block.expansion, 512 * block.expansion)
 
-    def _stage(self, block, planes, count, stride=1, dilation=1):
+    def _stage(self, block, planes, count, stride=1, dilation=1, first=1):
         out = planes * block.expansion
         downsample = None
         if stride != 1 or self.inplanes != out:
-            downsample = nn.Sequential(nn.Conv2d(self.inplanes, out, 1, stride, bias=False), BatchNorm(out))
-        blocks = [block(self.inplanes, planes, stride, dilation, downsample)]
+            downsample = nn.Sequential(conv1x1(self.inplanes, out, stride), BatchNorm(out))
+        blocks = [block(self.inplanes, planes, stride, first, downsample)]
         blocks += [block(out, planes, dilation=dilation) for _ in range(count - 1)]
         self.inplanes = out
         return nn.Sequential(*blocks)
 
     def features(self, x):
         x = nn.relu(self.bn1(self.conv1(x)))  # (B, 64, H/2, W/2)
-        x = nn.relu(self.bn2(self.conv2(x)))
-        x = nn.relu(self.bn3(self.conv3(x)))  # (B, 128, H/2, W/2)
+        if self.stem != "v1":
+            x = nn.relu(self.bn2(self.conv2(x)))
+            x = nn.relu(self.bn3(self.conv3(x)))  # (B, 128, H/2, W/2), with v1c 64 channels
         x = self.layer1(self.maxpool(x))  # (B, 64e, H/4, W/4)
         x3 = self.layer3(self.layer2(x))  # (B, 256e, H/8, W/8)
         return x3, self.layer4(x3)

@@ -93,7 +93,7 @@ def gpu_memory():
 
 def measure(args, folder, way, workers):
     """In a process of its own: -> {seconds, read, memory ..}"""
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", eval_options.FEW_PRIMITIVES)
+    eval_options.before_jittor()
     machine = runtime.start(args.device)
     import cv2
     import jittor as jt
@@ -195,7 +195,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, FileNotFoundError) as error:
-        runtime.stop(f"benchmark_eval.py: {error}")
+    runtime.run(main, "benchmark_eval.py")

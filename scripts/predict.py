@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets import DATASETS, dataset_class  # noqa: E402
 from models import MODELS, build_model  # noqa: E402
-from utils import eval_options, options, runtime  # noqa: E402
+from utils import eval_options, runtime  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -28,7 +28,9 @@ def parse_args(argv=None):
     add("--input", nargs="+", required=True, metavar="PATH", help="pictures, folders of pictures, videos")
     add("--save-dir", required=True, metavar="DIR")
     add("--dataset", choices=sorted(DATASETS), help="whose class names and colours (default: what the checkpoint says)")
-    add("--opacity", type=options.fraction, default=0.55, metavar="X", help="of the overlay (default: %(default)s)")
+    add(
+        "--opacity", type=eval_options.fraction, default=0.55, metavar="X", help="of the overlay (default: %(default)s)"
+    )
     add(
         "--probability",
         nargs="?",
@@ -72,8 +74,8 @@ def chosen_classes(text, names):
 def main():
     args = parse_args()
     how = eval_options.inference_arguments(args)
-    eval_options.before_jittor(args)
-    machine = runtime.start(args.device, args.verbose)
+    eval_options.before_jittor()
+    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)
 
     import jittor
     import numpy as np
@@ -101,6 +103,8 @@ def main():
     wanted = chosen_classes(args.probability, names)
     print(runtime.describe(machine, resolve(args.cca_backend)))
     print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes, {eval_options.describe(how)}")
+    for remark in meta.get("remarks", ()):
+        print(remark)
     if others:
         print(f"{len(others)} other files in the folders are left alone, such as {others[0]}")
 
@@ -179,7 +183,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, FileNotFoundError) as error:
-        runtime.stop(f"predict.py: {error}")
+    runtime.run(main, "predict.py")

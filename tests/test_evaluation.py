@@ -1,6 +1,7 @@
 """utils/evaluation.py: a data set goes through whole, once, in order, and leaves nothing behind in memory."""
 
 import json
+import types
 
 import jittor as jt
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from utils import evaluation, inference
 from utils.metrics import ConfusionMatrix
+from utils.validation import validate
 
 
 class Brightness(jt.nn.Module):
@@ -30,19 +32,17 @@ def pair(index):
     return image, label
 
 
-def test_a_data_set_gives_the_matrix_of_its_pictures_and_the_model_its_mode_back():
+def test_validation_gives_the_matrix_of_its_pictures_and_the_model_goes_on_training():
     want = ConfusionMatrix(2)
     for index in range(9):
         image, label = pair(index)
         want.update(label, (image[:, :, 0] > 127).astype(np.uint8))
     model = Brightness()
-    model.train()
-    for workers, batch in ((0, None), (2, 3)):
-        got = evaluation.evaluate_dataset(model, pair, range(9), 2, 255, normalise, workers, batch=batch)
-        np.testing.assert_array_equal(got.counts, want.counts)
-        assert model.is_training()
-    summed = evaluation.evaluate_dataset(model, pair, range(9), 2, 255, normalise, 0, all_sum=lambda x: 2 * x)
-    np.testing.assert_array_equal(summed.counts, 2 * want.counts)
+    pairs = types.SimpleNamespace(read=pair, total_len=9)
+    matrix, shown = validate(model, pairs, normalise, 2, show=3)
+    np.testing.assert_array_equal(matrix.counts, want.counts)
+    assert model.is_training() and len(shown) == 3
+    assert validate(model, pairs, normalise, 2, max_images=4)[0].counts.sum() < want.counts.sum()
 
 
 def test_pictures_come_in_order_with_what_was_read():
@@ -73,7 +73,7 @@ def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(workers):
         return pair(index)
 
     with pytest.raises(ValueError, match="leaf_2.png is truncated"):
-        evaluation.evaluate_dataset(Brightness(), read, range(4), 2, 255, normalise, workers)
+        list(evaluation.predictions(Brightness(), read, range(4), normalise, workers))
 
 
 def test_small_pictures_share_a_network_call_and_large_ones_do_not(monkeypatch):
@@ -88,9 +88,8 @@ def test_small_pictures_share_a_network_call_and_large_ones_do_not(monkeypatch):
 
 MEMORY = """
 import json, numpy as np
-from argparse import Namespace
 from utils import eval_options, runtime
-eval_options.before_jittor(Namespace(gpu=None))
+eval_options.before_jittor()
 runtime.start("cpu", quiet=False)
 from models import build_model
 from utils import evaluation

@@ -24,7 +24,19 @@ def mpi(run_command, *command):
 def test_two_ranks_train_save_and_end(run_command, run_dir):
     """Saving is rank 0's alone: a reduction still pending then would hang the job."""
     size = ["--scene-size", "48,96", "--input-size", "48,64", "--batch-size", "4", "--num-steps", "3"]
-    done = mpi(run_command, "train.py", "--device", "cpu", *size, "--snapshot-dir", run_dir, "--save-pred-every", "1")
+    done = mpi(
+        run_command,
+        "train.py",
+        "--model",
+        "ccnet_r18",
+        "--device",
+        "cpu",
+        *size,
+        "--snapshot-dir",
+        run_dir,
+        "--save-pred-every",
+        "1",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("2 MPI ranks") == 1
     assert len(list(run_dir.glob("CS_scenes_*.npz"))) == 3

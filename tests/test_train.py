@@ -9,7 +9,8 @@ from PIL import Image
 
 from utils import checkpoint
 
-TRAIN = "python train.py --device cpu --scene-size 48,96 --input-size 48,64 --batch-size 2 --num-steps 3".split()
+TRAIN = "python train.py --model ccnet_r18 --device cpu --scene-size 48,96 --input-size 48,64".split()
+TRAIN += "--batch-size 2 --num-steps 3".split()
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def test_a_run_leaves_what_it_promises(runs):
         "args.json",
         "log.csv",
         "loss.png",
+        "validation.csv",
     ]
     rows = list(csv.DictReader(open(folder / "log.csv")))
     assert [row["step"] for row in rows] == ["1", "2", "3"]
@@ -57,7 +59,9 @@ def test_one_line_says_where_the_run_happens_and_jittor_is_quiet(runs):
     _, (done, *_) = runs
     assert done.stdout.startswith("cpu (asked for) · 1 MPI rank · 1 thread · attention fused · jittor 1.3.11")
     assert "Compiling" not in done.stdout + done.stderr and "[i " not in done.stdout + done.stderr
-    assert "3/3" in done.stderr and "img/s" in done.stderr and "lr " in done.stderr
+    assert "step 3/3 loss" in done.stderr and all(
+        word in done.stderr for word in ("gamma", "lr ", "img/s", "wait", "left")
+    )
 
 
 def test_the_same_seed_gives_the_same_run(runs):

@@ -3,26 +3,21 @@
 import argparse
 import os
 
-from utils import options
+from utils import options, runtime
 
 # oneDNN keeps what it compiled for each size of a convolution, up to 1024 of them; pictures of many sizes fill that
 # with tens of MB that are never used again.
 FEW_PRIMITIVES = "256"
 
 
-def switch(text):
-    """--whole, --whole True, --whole 0. In the official script any text was true, `False` too; one README says Ture."""
-    if text.lower() in ("1", "true", "ture", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r}: expected true or false")
-
-
-def count(text):
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
-    return int(text)
+def fraction(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
+    return number
 
 
 def scales(text):
@@ -47,13 +42,17 @@ def inference_parser(models):
     add("--model", choices=models, help="default: what the checkpoint says")
     add("--van-size", metavar="NAME", help="default: what the checkpoint says")
     add("--num-classes", type=options.positive, help="default: what the checkpoint says")
-    add("--recurrence", type=count, help="passes through the attention (default: what the checkpoint says, else 2)")
+    add(
+        "--recurrence",
+        type=options.whole,
+        help="passes through the attention (default: what the checkpoint says, else 2)",
+    )
     add = parser.add_argument_group("how pictures are looked at").add_argument
     add(
         "--whole",
         nargs="?",
         const=True,
-        type=switch,
+        type=options.boolean,
         metavar="BOOL",
         help="whole pictures (default without --input-size)",
     )
@@ -68,16 +67,20 @@ def inference_parser(models):
         metavar="N",
         help="pad whole pictures, so that sizes are few (cuDNN tunes each)",
     )
-    add("--num-workers", type=count, default=1, metavar="N", help="processes that read ahead (default: %(default)s)")
+    add(
+        "--num-workers",
+        type=options.whole,
+        default=1,
+        metavar="N",
+        help="processes that read ahead (default: %(default)s)",
+    )
     add("--gpu", metavar="N", help="which GPU, as in the official script (sets CUDA_VISIBLE_DEVICES)")
     return parser
 
 
-def before_jittor(args):
-    """What Jittor and oneDNN read once, when they start."""
+def before_jittor():
+    """What oneDNN reads once, when it starts."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", FEW_PRIMITIVES)
-    if args.gpu is not None and "OMPI_COMM_WORLD_SIZE" not in os.environ:  # mpirun gives each rank its own
-        os.environ["CUDA_VISIBLE_DEVICES"] = args.gpu
 
 
 def inference_arguments(args):
@@ -116,3 +119,13 @@ def describe(how):
     if how["pad_multiple"] > 1:
         parts.append(f"padded to multiples of {how['pad_multiple']}")
     return ", ".join(parts)
+
+
+def remarks(args, argv=None):
+    """Lines said once: what was given and has no effect."""
+    lines = [f"{name} has no effect; it is there for old command lines" for name in options.legacy_in(argv)]
+    if args.gpu and runtime.mpi_size() > 1:
+        lines.append(f"--gpu {args.gpu} is not used under mpirun: each rank takes a GPU of its own")
+    if getattr(args, "drop_path", None) is not None:
+        lines.append("--drop-path has no effect on evaluation")
+    return lines

@@ -5,26 +5,7 @@ import ctypes
 import jittor as jt
 
 from utils import inference
-from utils.metrics import ConfusionMatrix
 from utils.prefetch import prefetch
-
-
-def evaluate_dataset(model, read, indices, num_classes, ignore, normalise, workers=1, all_sum=None, **how):
-    """-> ConfusionMatrix, summed over ranks if `all_sum` is given. For validation while training, too.
-
-    read(index) -> (picture (H, W, 3) uint8, label (H, W)); normalise(picture) -> (3, H, W) float32; `indices` are those
-    of this rank; `how` goes to inference.predict. The model comes back in the mode in which it was.
-    """
-    matrix = ConfusionMatrix(num_classes, ignore)
-    training = model.is_training()
-    model.eval()
-    try:
-        for _, (_, label, *_), prediction in predictions(model, read, indices, normalise, workers, **how):
-            matrix.update(label, prediction)
-    finally:
-        if training:
-            model.train()
-    return matrix.reduce(all_sum) if all_sum else matrix
 
 
 def predictions(model, read, tasks, normalise, workers=1, **how):

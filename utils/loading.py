@@ -1,20 +1,9 @@
 """From a checkpoint file to a network ready to evaluate. What the file says about itself is not to be said again."""
 
-from utils import checkpoint
+from utils import checkpoint, weights
 
 USUAL = {"model": "ccnet", "recurrence": 2}  # of released files, which do not record them
 SAME = {"ccnet_large": "ccnet"}  # one network, two names
-
-
-def read_checkpoint(path):
-    """-> ({key: array}, meta): our own .npz, or a released PyTorch or Jittor file."""
-    if str(path).endswith(".npz"):
-        return checkpoint.load(path)
-    try:
-        from utils import weights
-    except ImportError:
-        return checkpoint.load(path)  # says what is wrong with it
-    return weights.read(path)
 
 
 def load_network(path, build, asked, fold=None, **options):
@@ -23,7 +12,7 @@ def load_network(path, build, asked, fold=None, **options):
     `asked`: what the command line says of model, num_classes, recurrence, van_size (None: nothing). What contradicts
     the file is an error. `fold(model)` may simplify the network for evaluation.
     """
-    arrays, meta = read_checkpoint(path)
+    arrays, meta = weights.read(path)
     if meta.get("num_classes", 0) is None:
         raise ValueError(
             f"{path} is a backbone without a classifier: train from it (train.py --restore-from), then evaluate"
@@ -31,6 +20,10 @@ def load_network(path, build, asked, fold=None, **options):
     meta = {**meta, **agree(path, meta, asked)}
     options.update(meta.get("model_options") or {})
     if meta["van_size"]:
+        if meta["model"] != "van":
+            raise ValueError(
+                f"--van-size {meta['van_size']} contradicts {path}, which is {meta['model']}; leave it out"
+            )
         options["van_size"] = meta["van_size"]
     model = build(meta["model"], meta["num_classes"], meta["recurrence"], **options)
     checkpoint.load_weights(model, arrays, path)

@@ -1,48 +1,157 @@
-"""What a run leaves behind while it goes: a progress bar, log.csv, args.json."""
+"""What a run leaves behind while it goes: a progress bar, log.csv, validation.csv, curves, TensorBoard, args.json."""
 
 import csv
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
+
+from utils import visualize
+
+COLUMNS = ("step", "epoch", "loss", "main", "aux", "ccl", "lr", "gamma", "images_per_s", "data_wait", "seconds")
+VALIDATION = ("step", "miou", "pixel_accuracy", "seconds")
+REDRAW = 300  # seconds between two drawings of the curves
 
 
 class RunLog:
-    """One row per step in `folder`/log.csv and a tqdm bar with the same numbers. Only the main rank has one."""
+    """One row per step in `folder`/log.csv and the same numbers on a bar. Only the main rank has one.
 
-    FIELDS = ("step", "loss", "main", "aux", "lr", "gamma", "images_per_s", "seconds")
+    Where nobody watches (stderr is a file), a plain line every `every` steps stands in for the bar. A resumed run
+    (`first` > 0) keeps the rows of the steps it stands on and drops later ones, as if nothing had happened.
+    """
 
-    def __init__(self, folder, total, first=0, batch_size=1):
-        self.path = Path(folder) / "log.csv"
-        self.file = open(self.path, "w", newline="")  # noqa: SIM115 (closed in close)
-        self.rows = csv.DictWriter(self.file, self.FIELDS)
-        self.rows.writeheader()
-        self.bar = tqdm(total=total, initial=first, desc="train", unit="step", dynamic_ncols=True, mininterval=0.5)
-        self.batch_size, self.began, self.last = batch_size, time.time(), time.time()
+    def __init__(self, folder, title, total, first=0, batch_size=1, every=50):
+        self.folder, self.title, self.total, self.batch_size, self.every = Path(folder), title, total, batch_size, every
+        self.path = self.folder / "log.csv"
+        self.steps = Table(self.path, COLUMNS, first)
+        self.validations = Table(self.folder / "validation.csv", VALIDATION, first)
+        watched = sys.stderr.isatty()
+        how = {"desc": "train", "unit": "step", "dynamic_ncols": True, "mininterval": 0.5, "disable": not watched}
+        self.bar = tqdm(total=total, initial=first, **how)
+        self.board = tensorboard(folder)
+        self.first, self.began = first, time.time()
+        self.before = self.steps.last.get("seconds", 0.0)  # what the run took until it was resumed
+        self.last = self.drawn = self.began
 
-    def step(self, step, lr, **values):
+    def begin(self, record):
+        """args.json, and a word about the wait that comes."""
+        write_json(self.folder / "args.json", {**record, "command": sys.argv, "began": time.strftime("%F %T")})
+        print("The first steps compile Jittor's operators: a minute or two on a new machine, then kept.", flush=True)
+
+    def step(self, step, lr, waited=0.0, **values):
+        """`waited`: seconds of this step that went by until its data were there."""
         now = time.time()
-        row = {"step": step, "lr": lr, "images_per_s": self.batch_size / (now - self.last), "seconds": now - self.began}
-        self.last = now
-        row.update(values)
+        took, self.last = max(now - self.last, 1e-9), now
+        row = {**values, "step": step, "lr": lr, "images_per_s": self.batch_size / took, "data_wait": waited / took}
+        self.steps.add({**row, "seconds": self.before + now - self.began})
+        if self.board:
+            for name in COLUMNS[2:-1]:
+                if name in row:
+                    self.board.add_scalar(f"train/{name}", row[name], step)
+        parts = [f"{name} {row[name]:.3f}" for name in ("loss", "main", "aux", "ccl", "gamma") if name in row]
+        text = f"{' '.join(parts)} lr {lr:.2e} {row['images_per_s']:.1f} img/s wait {100 * row['data_wait']:.0f}%"
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(1)
+        if self.bar.disable and (step % self.every == 0 or step == self.total):
+            left = tqdm.format_interval((now - self.began) / (step - self.first) * (self.total - step))
+            print(f"step {step}/{self.total} {text} left {left}", file=sys.stderr, flush=True)
+        if now - self.drawn > REDRAW:
+            self.draw()
+
+    def validation(self, step, miou, pixel_accuracy):
+        row = {"step": step, "miou": miou, "pixel_accuracy": pixel_accuracy}
+        self.validations.add({**row, "seconds": self.before + time.time() - self.began})
+        if self.board:
+            self.board.add_scalar("val/miou", miou, step)
+            self.board.add_scalar("val/pixel_accuracy", pixel_accuracy, step)
+        self.bar.write(f"step {step}: mean IoU {100 * miou:.2f}, pixel accuracy {100 * pixel_accuracy:.2f}", sys.stdout)
+        sys.stdout.flush()
+        self.last = time.time()  # its time is not the next step's
+
+    def draw(self):
+        """loss.png, and miou.png once there is a validation."""
+        rows = read_log(self.path)
+        curves = {name: (rows["step"], rows[name]) for name in ("main", "aux") if np.isfinite(rows[name]).all()}
+        picture = visualize.plot_curves(curves, f"{self.title}: cross entropy", "step", smooth=0.9)
+        self.picture("loss.png", picture)
+        rows = read_log(self.folder / "validation.csv")
+        if rows:
+            curves = {"mean IoU": (rows["step"], rows["miou"])}
+            self.picture("miou.png", visualize.plot_curves(curves, f"{self.title}: validation", "step"))
+        self.last = self.drawn = time.time()
+
+    def sheet(self, rows, titles, names, palette):
+        """sheet.png; pictures of another size than the first are left out."""
+        rows = [row for row in rows if row[0].shape == rows[0][0].shape]
+        self.picture("sheet.png", visualize.contact_sheet(rows, titles, names, palette))
+
+    def picture(self, name, image):
+        part = self.folder / f"{name}.{os.getpid()}.part"
+        image.save(part, "png")
+        os.replace(part, self.folder / name)
+
+    def close(self, text=None):
+        self.bar.close()
+        for table in (self.steps, self.validations):
+            table.file.close()
+        if self.board:
+            self.board.close()
+        if text:
+            print(text, flush=True)
+
+
+class Table:
+    """A csv file that is added to, row by row; rows after step `first` of an earlier run are cut off."""
+
+    def __init__(self, path, columns, first):
+        self.columns = columns
+        kept = [row for row in rows_of(path) if 0 < float(row["step"]) <= first]
+        part = f"{path}.{os.getpid()}.part"
+        with open(part, "w", newline="") as file:
+            rows = csv.DictWriter(file, columns, extrasaction="ignore")
+            rows.writeheader()
+            rows.writerows(kept)
+        os.replace(part, path)
+        self.last = {key: float(value) for key, value in (kept[-1] if kept else {}).items() if value}
+        self.file = open(path, "a", newline="")
+        self.rows = csv.DictWriter(self.file, columns, extrasaction="ignore", restval="")
+
+    def add(self, row):
         self.rows.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
         self.file.flush()
-        self.bar.set_postfix_str(f"loss {row['loss']:.3f} lr {lr:.2e} {row['images_per_s']:.1f} img/s", refresh=False)
-        self.bar.update(1)
 
-    def close(self):
-        self.bar.close()
-        self.file.close()
+
+def rows_of(path):
+    """The whole rows of a csv, without a last one that a kill cut short; none if there is no such file."""
+    try:
+        with open(path, newline="") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return []
+    rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+    return [row for row in rows if None not in row and None not in row.values()]
 
 
 def read_log(path):
-    """log.csv -> {column: list of floats}."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {key: [float(row[key]) for row in rows] for key in (rows[0] if rows else ())}
+    """log.csv -> {column: list of floats}; nan where a cell is empty."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no log {path}; train.py writes log.csv into --snapshot-dir")
+    rows = rows_of(path)
+    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ())}
+
+
+def tensorboard(folder):
+    """A writer, if the optional tensorboardX is installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))
 
 
 def git_commit():

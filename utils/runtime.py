@@ -5,7 +5,7 @@
     print(runtime.describe(run, "reference"))
 
 Standard library only, so that `--help` stays instant and scripts/prepare_jittor.py can use it before
-anything is installed. What the preparation found out (which mpicc, which home) is read from RECORD.
+anything is installed. What the preparation found out (which mpicc, which CUDA) is read from RECORD.
 """
 
 import atexit
@@ -71,7 +71,8 @@ def find_nvcc():
     named = os.environ.get("nvcc_path") or shutil.which("nvcc")
     if named:
         return named
-    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc"):
+    wheels = [f"{folder}/nvidia/cu13/bin/nvcc" for folder in sys.path]  # what nvidia-cuda-nvcc installs
+    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc", *wheels):
         if os.path.isfile(path):
             return path
     return None
@@ -90,6 +91,21 @@ def count_gpus():
     return count.value, "" if count.value else "the NVIDIA driver shows no GPU (see CUDA_VISIBLE_DEVICES)"
 
 
+def compute_capabilities():
+    """What the GPUs are, for nvcc: [70] for a V100, [90] for an H100 or H200; each kind once."""
+    major, minor = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+    found = set()
+    for index in range(count_gpus()[0]):
+        driver, device, value = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0), ctypes.c_int(0)
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        number = 0
+        for attribute in (major, minor):
+            driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+            number = 10 * number + value.value
+        found.add(number)
+    return sorted(found)
+
+
 def choose_device(device="auto"):
     """`auto`, `cpu` or `cuda` -> ("cpu" or "cuda", why)."""
     if device not in DEVICES:
@@ -98,11 +114,13 @@ def choose_device(device="auto"):
         return "cpu", "asked for"
     gpus, why_none = count_gpus()
     nvcc = find_nvcc()
-    if gpus and nvcc:
+    missing = read_record().get("cuda", {}).get("missing", "") if nvcc else "no nvcc to compile its kernels"
+    if gpus and not missing:
         return "cuda", f"{gpus} GPU{'s' if gpus > 1 else ''}, {nvcc}"
-    reason = why_none if not gpus else "there is a GPU, but no nvcc to compile its kernels"
+    reason = why_none if not gpus else f"there is a GPU, but {missing}"
     if device == "cuda":
-        mend = "install the CUDA toolkit or set nvcc_path" if gpus else "check nvidia-smi"
+        mend = "install the CUDA toolkit or set nvcc_path" if not nvcc else f"{PREPARE} --device cuda"
+        mend = mend if gpus else "check nvidia-smi"
         raise MachineError(f"--device cuda: {reason}. Next: {mend}, or run with --device cpu")
     return "cpu", reason
 
@@ -110,6 +128,29 @@ def choose_device(device="auto"):
 def mpi_size():
     """Number of processes that mpirun started; 1 without it. Known before Jittor is imported."""
     return int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+
+
+def check_gpus_for_ranks(gpus):
+    """Jittor gives rank k of a machine its k-th GPU; with fewer GPUs than ranks two would share one, without NCCL."""
+    ranks = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    if ranks > gpus:
+        raise MachineError(
+            f"{ranks} ranks on this machine see {gpus} GPU{'s' if gpus > 1 else ''}, and each needs its own. "
+            f"Next: mpirun -np {gpus}, or see to it that every rank sees all GPUs (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def mixed_precision(run):
+    """16-bit activations for the rest of the run. Parameters, losses and BatchNorm statistics stay in 32 bits."""
+    if run["device"] != "cuda":
+        raise MachineError("--amp needs a CUDA GPU: 16-bit numbers have no fast path on the CPU. Leave --amp out")
+    import jittor as jt
+
+    jt.flags.auto_mixed_precision_level = 5
+
+
+def mpi_rank():
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 
 
 def environment(device, verbose=False):
@@ -121,8 +162,10 @@ def environment(device, verbose=False):
     env["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch first if it is installed
     if not verbose:
         env["log_silent"] = "1"
+    if not record.get("onednn", True):
+        env["use_mkl"] = "0"  # Jittor would download it
     if device == "cuda":
-        env["nvcc_path"] = find_nvcc()
+        env.update(cuda_environment(record.get("cuda", {})))
     cores = len(os.sched_getaffinity(0))  # under mpirun a rank is usually bound to its own cores
     if cores == os.cpu_count():
         cores //= int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
@@ -130,17 +173,47 @@ def environment(device, verbose=False):
     env = {key: value for key, value in env.items() if key not in os.environ}
     if device == "cpu":
         env["nvcc_path"] = ""  # an nvcc without a GPU must not be used
+    elif "nvcc" in record.get("cuda", {}):
+        env["nvcc_path"] = record["cuda"]["nvcc"]
     home = jittor_home()
     if home == Path(sys.prefix) / "jittor_home":  # both: JITTOR_HOME alone is written to, and needs, the real home
         env["HOME"] = env["JITTOR_HOME"] = str(home)
     return env
 
 
-def start(device="auto", verbose=False, quiet=True):
-    """Set the environment, import Jittor, switch the device on. Returns what was decided, for `describe`."""
+def cuda_environment(cuda):
+    """What Jittor must find for CUDA; `cuda` is what the preparation recorded of it, if it did."""
+    env = {"nvcc_path": find_nvcc()}
+    if "nvcc" not in cuda:
+        return env
+    named = os.environ.get("nvcc_path")
+    if named and named not in (cuda["nvcc"], cuda["asked"]):
+        raise MachineError(
+            f"nvcc_path is {named}, but this environment is prepared for {cuda['asked']}. Next: {PREPARE}"
+        )
+    archs = compute_capabilities()
+    env["cuda_archs"] = " ".join(map(str, archs or cuda["archs"]))
+    if not archs:
+        env["use_cuda_host_allocator"] = "0"  # a build without a GPU: nothing can be pinned
+    env["use_cutt"] = env["use_cutlass"] = "0"  # downloads; transposes are among the repairs
+    env["use_nccl"] = "1" if cuda["nccl"] else "0"
+    if cuda["nccl"]:
+        env["nccl_include_path"], env["nccl_lib_path"] = cuda["nccl"]
+    return env
+
+
+def start(device="auto", verbose=False, quiet=True, gpu=None):
+    """Set the environment, import Jittor, switch the device on. Returns what was decided, for `describe`.
+
+    `gpu`: the GPUs to see, as "0,1"; under mpirun each rank takes the one of its own number, and `gpu` is not used.
+    """
     if "jittor" in sys.modules:
         raise MachineError("runtime.start() comes before the first `import jittor`; Jittor is imported already")
+    if gpu and gpu.lower() != "none" and mpi_size() == 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     device, reason = choose_device(device)
+    if device == "cuda":
+        check_gpus_for_ranks(count_gpus()[0])
     os.environ.update(environment(device, verbose))
     warnings.filterwarnings("ignore", message="The value of the smallest subnormal")  # Jittor flushes those to zero
     jt = import_jittor()
@@ -206,16 +279,37 @@ def silence_compiler():
     atexit.register(finish)
 
 
+EXPECTED = (MachineError, ValueError, FloatingPointError, OSError)  # each with a message that says what to do
+
+
+def run(main, name):
+    """Call `main`; what is expected to go wrong ends in one line and exit code 1, under mpirun naming the rank."""
+    try:
+        main()
+    except EXPECTED as error:
+        stop(f"{name}: {error}")
+    except SystemExit as leaving:  # an uncaught one would wait for the other ranks, and they for this one
+        if mpi_size() > 1:
+            flush_and_exit(leaving.code if isinstance(leaving.code, int) else 1)
+        raise
+
+
 def stop(message):
     """End this process, and under mpirun the whole job, with one line and exit code 1."""
     if mpi_size() == 1:
         sys.exit(message)
-    print(message, file=sys.stderr, flush=True)
-    os._exit(1)  # a rank that leaves in the ordinary way waits for the others
+    print(f"{message} [rank {mpi_rank()} of {mpi_size()}]", file=sys.stderr)
+    flush_and_exit(1)
+
+
+def flush_and_exit(code):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a rank that leaves in the ordinary way waits for the others
 
 
 def _abort_all_ranks(kind, error, trace):
     """Under mpirun an uncaught exception must end the job: Jittor's own shutdown waits for the other ranks forever."""
     traceback.print_exception(kind, error, trace)
-    sys.stderr.flush()
-    os._exit(1)
+    print(f"rank {mpi_rank()} of {mpi_size()} failed; the job ends", file=sys.stderr)
+    flush_and_exit(1)

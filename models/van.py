@@ -1,0 +1,170 @@
+"""Visual Attention Network (Guo et al., 2022), b0 to b6. Names are the state-dict keys of the published files.
+
+Input (B, 3, H, W); `features(x)` -> four maps of `dims` channels at strides 4, 8, 16, 32, sizes rounded up. For output
+stride 16 or 8 the patch embeddings of the last stages keep stride 1, and, with `dilate`, every depthwise convolution
+behind them is dilated as much as the map is denser: weights then mean what they meant (a-trous; the dense map, sampled,
+is the sparse one). Without `dilate` they see less far, and fine-tuning has to make up for it.
+"""
+
+import math
+
+import jittor as jt
+from jittor import nn
+
+from models.batch_norm import BatchNorm
+from models.depthwise import DepthwiseConv2d
+from models.noise import DropPath
+
+SIZES = {  # channels and number of blocks in each stage
+    "van_tiny": ((32, 64, 160, 256), (3, 3, 5, 2)),
+    "van_small": ((64, 128, 320, 512), (2, 2, 4, 2)),
+    "van_base": ((64, 128, 320, 512), (3, 3, 12, 3)),
+    "van_large": ((64, 128, 320, 512), (3, 5, 27, 3)),
+    "van_b4": ((64, 128, 320, 512), (3, 6, 40, 3)),
+    "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3)),
+    "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6)),
+}
+SIZES.update({f"van_b{n}": SIZES[name] for n, name in enumerate(("van_tiny", "van_small", "van_base", "van_large"))})
+MLP_RATIOS = (8, 8, 4, 4)
+
+
+def initialised(conv):
+    """Normal, by the fan-out of a group, as the published code; biases 0."""
+    fan_out = math.prod(conv.weight.shape[2:]) * conv.out_channels // conv.groups
+    conv.weight = jt.init.gauss(tuple(conv.weight.shape), "float32", 0, math.sqrt(2 / fan_out))
+    conv.bias = jt.init.constant((conv.out_channels,), "float32", 0.0)
+    return conv
+
+
+def conv(in_channels, channels, kernel=1, stride=1, dilation=1):
+    padding = dilation * (kernel // 2)
+    return initialised(nn.Conv2d(in_channels, channels, kernel, stride, padding, dilation))
+
+
+def depthwise(channels, kernel, dilation=1):
+    return initialised(DepthwiseConv2d(channels, kernel, padding=dilation * (kernel // 2), dilation=dilation))
+
+
+def per_channel(scale, x):
+    return scale.reshape((1, -1, 1, 1)) * x
+
+
+class LayerNorm(nn.Module):
+    """Over the channels of (B, C, H, W)."""
+
+    def __init__(self, channels, eps=1e-6):
+        self.weight = jt.init.constant((channels,), "float32", 1.0)
+        self.bias = jt.init.constant((channels,), "float32", 0.0)
+        self.eps = eps
+
+    def execute(self, x):
+        x = x - jt.mean(x, dims=[1], keepdims=True)
+        x = x / jt.sqrt(jt.mean(x * x, dims=[1], keepdims=True) + self.eps)
+        return per_channel(self.weight, x) + self.bias.reshape((1, -1, 1, 1))
+
+
+class LKA(nn.Module):
+    """Large kernel attention: a gate that has seen 23x23 (with holes) through two depthwise convolutions and a 1x1."""
+
+    def __init__(self, dim, dilation):
+        self.conv0 = depthwise(dim, 5, dilation)
+        self.conv_spatial = depthwise(dim, 7, 3 * dilation)
+        self.conv1 = conv(dim, dim)
+
+    def execute(self, x):
+        return x * self.conv1(self.conv_spatial(self.conv0(x)))
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, dilation):
+        self.proj_1 = conv(dim, dim)
+        self.spatial_gating_unit = LKA(dim, dilation)
+        self.proj_2 = conv(dim, dim)
+
+    def execute(self, x):
+        return x + self.proj_2(self.spatial_gating_unit(nn.gelu(self.proj_1(x))))
+
+
+class DWConv(nn.Module):
+    """Holds one convolution, because the published keys say mlp.dwconv.dwconv."""
+
+    def __init__(self, dim, dilation):
+        self.dwconv = depthwise(dim, 3, dilation)
+
+    def execute(self, x):
+        return self.dwconv(x)
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim, hidden, dilation):
+        self.fc1 = conv(dim, hidden)
+        self.dwconv = DWConv(hidden, dilation)
+        self.fc2 = conv(hidden, dim)
+
+    def execute(self, x):
+        return self.fc2(nn.gelu(self.dwconv(self.fc1(x))))
+
+
+class Block(nn.Module):
+    def __init__(self, dim, mlp_ratio, drop_path, dilation):
+        self.norm1 = BatchNorm(dim)
+        self.attn = Attention(dim, dilation)
+        self.norm2 = BatchNorm(dim)
+        self.mlp = Mlp(dim, mlp_ratio * dim, dilation)
+        self.layer_scale_1 = jt.init.constant((dim,), "float32", 1e-2)
+        self.layer_scale_2 = jt.init.constant((dim,), "float32", 1e-2)
+        self.drop_path = DropPath(drop_path)  # of each sample alone, and only in training
+
+    def execute(self, x):
+        x = x + self.drop_path(per_channel(self.layer_scale_1, self.attn(self.norm1(x))))
+        return x + self.drop_path(per_channel(self.layer_scale_2, self.mlp(self.norm2(x))))
+
+
+class PatchEmbed(nn.Module):
+    folds = (("proj", "norm"),)
+
+    def __init__(self, in_channels, dim, kernel, stride, dilation=1):
+        self.proj = conv(in_channels, dim, kernel, stride, dilation)
+        self.norm = BatchNorm(dim)
+
+    def execute(self, x):
+        return self.norm(self.proj(x))
+
+
+class VAN(nn.Module):
+    """The backbone; with `num_classes` the ImageNet classifier: `classify(x)` -> (B, num_classes)."""
+
+    def __init__(self, van_size="van_base", output_stride=32, dilate=True, drop_path=0.1, num_classes=0):
+        if van_size not in SIZES:
+            raise ValueError(f"van_size is {van_size!r}; choose from {', '.join(SIZES)}")
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride is {output_stride!r}; a VAN has 8, 16 or 32")
+        self.dims, depths = SIZES[van_size]
+        rates = [drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))]  # from 0, over all blocks
+        stride, density, channels = 1, 1, 3
+        for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, MLP_RATIOS), 1):
+            kernel, step = (7, 4) if stage == 1 else (3, 2)
+            before = density  # how much denser than its own stride the map is that this stage reads
+            if stride * step > output_stride:
+                step, density = 1, density * step
+            stride *= step
+            setattr(self, f"patch_embed{stage}", PatchEmbed(channels, dim, kernel, step, before if dilate else 1))
+            dilation = density if dilate else 1
+            blocks = [Block(dim, ratio, rates.pop(0), dilation) for _ in range(depth)]
+            setattr(self, f"block{stage}", nn.Sequential(*blocks))
+            setattr(self, f"norm{stage}", LayerNorm(dim))
+            channels = dim
+        if num_classes:
+            self.head = nn.Linear(channels, num_classes)
+            self.head.weight = jt.init.gauss((num_classes, channels), "float32", 0, 0.02)
+
+    def features(self, x):
+        maps = []
+        for stage in (1, 2, 3, 4):
+            x = getattr(self, f"patch_embed{stage}")(x)
+            x = getattr(self, f"norm{stage}")(getattr(self, f"block{stage}")(x))
+            maps.append(x)  # (B, dims[stage - 1], h, w)
+        return maps
+
+    def classify(self, x):
+        return self.head(self.features(x)[-1].mean(dims=[2, 3]))

@@ -1,0 +1,102 @@
+import jittor as jt
+import numpy as np
+import pytest
+
+from models import noise
+from models.batch_norm import BatchNorm, freeze
+
+SHAPE = (3, 4, 5, 7)
+
+
+def layer_and_batch(rng, offset=0.0):
+    layer = BatchNorm(4)
+    layer.weight.assign(rng.uniform(0.5, 1.5, 4).astype(np.float32))
+    layer.bias.assign(rng.standard_normal(4).astype(np.float32))
+    x = rng.standard_normal(SHAPE).astype(np.float32) * 2 + offset
+    return layer, x, rng.standard_normal(SHAPE).astype(np.float32)
+
+
+def by_hand(x, weight, bias, upstream, eps=1e-5):
+    """In float64: output, gradient by x, weight and bias."""
+    x, upstream = x.astype(float), upstream.astype(float)
+    axes, wide = (0, 2, 3), (None, slice(None), None, None)
+    mean, var, n = x.mean(axes), x.var(axes), x.size // x.shape[1]
+    hat = (x - mean[wide]) / np.sqrt(var + eps)[wide]
+    by_bias, by_weight = upstream.sum(axes), (upstream * hat).sum(axes)
+    by_x = (weight / np.sqrt(var + eps))[wide] * (upstream - by_bias[wide] / n - hat * by_weight[wide] / n)
+    return hat * weight[wide] + bias[wide], by_x, by_weight, by_bias
+
+
+@pytest.mark.parametrize("offset, tolerance", [(0.0, 2e-6), (1000.0, 2e-3)])
+def test_output_and_gradients_also_where_the_mean_is_large(rng, offset, tolerance):
+    """At a mean of 1000, E[x^2] - E[x]^2 in float32 is wrong in the first digit; here only x itself is coarse."""
+    layer, x, upstream = layer_and_batch(rng, offset)
+    var = jt.array(x)
+    y = layer(var)
+    got = [y.numpy(), *(g.numpy() for g in jt.grad((y * jt.array(upstream)).sum(), [var, layer.weight, layer.bias]))]
+    for have, want in zip(got, by_hand(x, layer.weight.numpy(), layer.bias.numpy(), upstream)):
+        np.testing.assert_allclose(have, want, atol=tolerance * abs(want).max())
+
+
+def test_running_statistics_are_those_of_pytorch(rng):
+    """Momentum 0.1 of the mean and of the unbiased variance."""
+    layer, x, _ = layer_and_batch(rng, 3.0)
+    layer(jt.array(x)).sync()
+    layer(jt.array(x + 1)).sync()
+    mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), ddof=1)
+    np.testing.assert_allclose(layer.running_mean.numpy(), 0.1 * 0.9 * mean + 0.1 * (mean + 1), rtol=1e-5)
+    np.testing.assert_allclose(layer.running_var.numpy(), 0.81 + (0.09 + 0.1) * var, rtol=1e-5)
+
+
+def test_evaluation_uses_the_running_statistics_and_changes_nothing(rng):
+    layer, x, _ = layer_and_batch(rng)
+    layer.running_mean.assign(np.float32([1, 2, 3, 4]))
+    layer.running_var.assign(np.float32([4, 1, 9, 16]))
+    layer.eval()
+    want = (x - np.float32([1, 2, 3, 4])[:, None, None]) / np.sqrt(np.float32([4, 1, 9, 16]) + 1e-5)[:, None, None]
+    want = want * layer.weight.numpy()[:, None, None] + layer.bias.numpy()[:, None, None]
+    np.testing.assert_allclose(layer(jt.array(x)).numpy(), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(layer.running_mean.numpy(), [1, 2, 3, 4])
+
+
+def test_frozen_is_evaluation_in_training_and_has_no_gradient(rng):
+    layer, x, _ = layer_and_batch(rng)
+    layer.eval()
+    want = layer(jt.array(x)).numpy()
+    layer.train()
+    assert freeze(layer) == 1
+    np.testing.assert_array_equal(layer(jt.array(x)).numpy(), want)
+    assert layer.weight.is_stop_grad() and layer.bias.is_stop_grad()
+    np.testing.assert_array_equal(layer.running_mean.numpy(), 0)
+
+
+def test_keys_are_the_published_ones():
+    assert list(BatchNorm(2).state_dict()) == ["weight", "bias", "running_mean", "running_var"]
+
+
+def drawn(layer, shape, first=0, step=5):
+    noise.at(3, step, first)
+    return layer(jt.ones(shape)).numpy()
+
+
+def test_dropout_depends_on_seed_step_layer_and_sample_alone():
+    layer = noise.Dropout2d(0.5)
+    whole = drawn(layer, (6, 40, 2, 2))
+    np.testing.assert_array_equal(whole, drawn(layer, (6, 40, 2, 2)))
+    np.testing.assert_array_equal(whole[4:], drawn(layer, (2, 40, 2, 2), first=4))  # the rows of a rank
+    assert (whole != drawn(layer, (6, 40, 2, 2), step=6)).any() and (whole != layer(jt.ones(6, 40, 2, 2)).numpy()).any()
+    assert set(np.unique(whole)) == {0, 2} and (whole[:, :, :1, :1] == whole).all() and (whole[0] != whole[1]).any()
+    layer.eval()
+    assert (drawn(layer, (6, 40, 2, 2)) == 1).all()
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_mean():
+    out = drawn(noise.DropPath(0.25), (400, 3, 2, 2))
+    assert (out == out[:, :1, :1, :1]).all() and set(np.unique(out)) == {0, np.float32(4 / 3)}
+    np.testing.assert_allclose(out.mean(), 1, atol=0.1)
+
+
+def test_the_network_starts_in_training_mode():
+    from models import build_model
+
+    assert all(m.is_train for m in build_model("ccnet_r18", 9).modules() if hasattr(m, "is_train"))

@@ -1,0 +1,146 @@
+"""Depthwise convolution. The CUDA kernels run on the CPU here, one thread after the other."""
+
+import ctypes
+import shutil
+import subprocess
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from models.depthwise import FILE, DepthwiseConv2d
+from utils import runtime
+
+CASES = [  # batch, channels, height, width, kernel, stride, padding, dilation; VAN's own first
+    (2, 5, 13, 17, 5, 1, 2, 1),
+    (1, 3, 9, 31, 7, 1, 9, 3),
+    (3, 4, 7, 5, 3, 1, 1, 1),
+    (2, 3, 1, 1, 7, 1, 9, 3),
+    (1, 6, 11, 6, 5, 1, 8, 4),
+    (2, 2, 15, 10, 3, 2, 1, 1),
+    (1, 2, 12, 9, 2, 3, 0, 2),
+]
+# What a launch is on the CPU: every thread of every block, one after the other. The grid is smaller than the work, so
+# that the loops inside the kernels are walked too.
+ONE_BY_ONE = """
+#define __global__
+#define __device__
+struct Index { unsigned x, y, z; } blockIdx, threadIdx, blockDim = {7, 1, 1}, gridDim = {5, 1, 1};
+#include "%s"
+template <class F> void launch(F kernel) {
+    for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++)
+        for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++) kernel();
+}
+template <int K>
+void run(depthwise::Shape s, int slices, const float* x, const float* w, const float* dy, float* y, float* dx,
+         float* dw, float* partial) {
+    launch([&] { depthwise::forward<float, K>(s, x, w, y); });
+    launch([&] { depthwise::input_gradient<float, K>(s, dy, w, dx); });
+    launch([&] { depthwise::weight_partial<float>(s, slices, x, dy, partial); });
+    launch([&] { depthwise::weight_total<float>(slices, s.channels * s.kh * s.kw, partial, dw); });
+}
+extern "C" void run_all(const int* n, int slices, const float* x, const float* w, const float* dy, float* y, float* dx,
+                        float* dw, float* partial) {
+    depthwise::Shape s;
+    __builtin_memcpy(&s, n, sizeof s);
+    auto call = s.kh == 3 ? run<3> : s.kh == 5 ? run<5> : s.kh == 7 ? run<7> : run<0>;
+    call(s, slices, x, w, dy, y, dx, dw, partial);
+}
+"""
+
+
+def arrays(case, rng):
+    batch, channels, height, width, kernel, stride, padding, dilation = case
+    out = [(side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for side in (height, width)]
+    shapes = (batch, channels, height, width), (channels, 1, kernel, kernel), (batch, channels, *out)
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def build(case, weight):
+    channels, (kernel, stride, padding, dilation) = case[1], case[4:]
+    layer = DepthwiseConv2d(channels, kernel, stride, padding, dilation)
+    layer.weight.assign(jt.array(weight))
+    layer.bias.assign(jt.zeros(channels))
+    return layer
+
+
+def by_jittor(layer, x, dy):
+    """-> y, dx, dw, db, on the device that is on."""
+    x = jt.array(x)
+    y = layer(x)
+    gradients = jt.grad((y * jt.array(dy)).sum(), [x, layer.weight, layer.bias])
+    return [v.numpy() for v in (y, *gradients)]
+
+
+def by_definition(case, x, weight, dy):
+    """The same in float64 by loops over the taps."""
+    (batch, channels, height, width), (kernel, stride, padding, dilation) = x.shape, case[4:]
+    oh, ow = dy.shape[2:]
+    reach = [stride * (n - 1) + dilation * (kernel - 1) + 1 for n in (oh, ow)]
+    padded = np.zeros((batch, channels, max(reach[0], height + 2 * padding), max(reach[1], width + 2 * padding)))
+    padded[:, :, padding : padding + height, padding : padding + width] = x
+    y, dw, dx = np.zeros(dy.shape), np.zeros(weight.shape), np.zeros(padded.shape)
+    for a in range(kernel):
+        for b in range(kernel):
+            window = (
+                slice(None),
+                slice(None),
+                slice(a * dilation, a * dilation + stride * (oh - 1) + 1, stride),
+                slice(b * dilation, b * dilation + stride * (ow - 1) + 1, stride),
+            )
+            tap = weight[:, 0, a, b].astype(np.float64)[:, None, None]
+            y += tap * padded[window]
+            dx[window] += tap * dy
+            dw[:, 0, a, b] = (padded[window] * dy).sum((0, 2, 3))
+    return y, dx[:, :, padding : padding + height, padding : padding + width], dw, dy.sum((0, 2, 3))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cpu_layer_is_the_definition(case, rng):
+    x, weight, dy = arrays(case, rng)
+    for ours, expected in zip(by_jittor(build(case, weight), x, dy), by_definition(case, x, weight, dy)):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("depthwise")
+    (folder / "run.cc").write_text(ONE_BY_ONE % FILE)
+    command = ["g++", "-std=c++14", "-O1", "-w", "-shared", "-fPIC"]
+    subprocess.run([*command, "-o", folder / "run.so", folder / "run.cc"], check=True)
+    return ctypes.CDLL(str(folder / "run.so")).run_all
+
+
+@pytest.mark.parametrize("slices", [1, 4, 64])
+@pytest.mark.parametrize("case", CASES)
+def test_cuda_kernels_walked_on_the_cpu_are_the_definition(case, slices, kernels, rng):
+    x, weight, dy = data = arrays(case, rng)
+    kernel, stride, padding, dilation = case[4:]
+    numbers = [*x.shape, *dy.shape[2:], *(n for n in (kernel, stride, padding, dilation) for _ in "hw")]
+    out = [np.full(shape, np.nan, np.float32) for shape in (dy.shape, x.shape, weight.shape, (slices, weight.size))]
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*data, *out)]
+    kernels((ctypes.c_int * 14)(*numbers), slices, *pointers)
+    for ours, expected in zip(out[:3], by_definition(case, *data)):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
+def test_nvcc_compiles_the_file_alone(tmp_path):
+    command = ["nvcc", "-std=c++14", "-c", "-o", tmp_path / "depthwise.o", "-x", "cu", FILE]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if "-std=c++14" in done.stderr:  # newer toolkits know C++17 and up
+        done = subprocess.run([str(p).replace("c++14", "c++17") for p in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not (runtime.count_gpus()[0] and jt.has_cuda), reason="no GPU here, or Jittor built without CUDA")
+@pytest.mark.parametrize("case", CASES + [(2, 64, 97, 97, 5, 1, 2, 1), (1, 32, 6, 8, 7, 1, 9, 3)])
+def test_cuda_layer_is_the_definition_whenever_it_was_built(case, rng):
+    x, weight, dy = arrays(case, rng)
+    early = build(case, weight)
+    with jt.flag_scope(use_cuda=1):
+        results = by_jittor(early, x, dy)
+        again = by_jittor(build(case, weight), x, dy)
+    for ours, expected, twice in zip(results, by_definition(case, x, weight, dy), again):
+        np.testing.assert_allclose(ours, expected, atol=1e-3, rtol=1e-4)
+        np.testing.assert_array_equal(ours, twice)  # no atomics

@@ -1,0 +1,54 @@
+"""Where a run starts: from nothing, from weights, or from where another one stopped.
+
+Only the main rank reads files, which other nodes may not have: what is small is shared at once, the arrays in `load`.
+"""
+
+from utils import checkpoint, distributed, optim, restore, train_options
+
+
+def starting_point(folder, resume, restore_from, read_weights, settings, step=0, samples=0):
+    """-> {"step", "samples", "best", "meta", "source", "resumed"} on every rank, and "arrays" on the main one.
+
+    `resume`: a checkpoint, "auto" for the newest whole one in `folder` (none there: a fresh start), or None.
+    `read_weights(path)` -> (arrays, meta) reads what --restore-from may name.
+    """
+    begin = {"step": step, "samples": samples, "best": {"miou": -1.0, "step": 0}, "meta": {}, "source": None}
+    begin["resumed"], arrays = False, {}
+    if distributed.is_main():
+        checkpoint.prepare_folder(folder)
+        path = checkpoint.newest(folder) if resume == "auto" else resume
+        if resume == "auto" and not path:
+            print(f"--resume auto: no checkpoint in {folder} yet, so the run starts at its beginning")
+        if path:
+            arrays, meta = checkpoint.read(path)
+            if "samples" not in meta:
+                raise ValueError(f"{path} has weights alone, nothing to resume; start from it by --restore-from")
+            for line in train_options.compare(settings, meta["options"], path):
+                print(line)
+            begin.update({key: meta[key] for key in ("step", "samples", "best")}, meta=meta, source=path, resumed=True)
+            print(f"resumed from {path}: step {meta['step']}, epoch {meta['epoch']} + {meta['position']} samples")
+        elif restore_from:
+            arrays, meta = read_weights(restore_from)
+            begin.update(meta=meta, source=restore_from)
+    return {**distributed.share(begin), "arrays": arrays}
+
+
+def load(begin, model, criterion, optimizer):
+    """Bring model, criterion and optimiser of every rank to `begin`."""
+    arrays, source = begin["arrays"], begin["source"]
+    if begin["resumed"] and distributed.is_main():
+        checkpoint.load_weights(model, {k: v for k, v in arrays.items() if "/" not in k}, source)
+        own = {k.split("/", 1)[1]: v for k, v in arrays.items() if k.startswith("criterion/")}
+        checkpoint.load_weights(criterion, own, source)
+        optim.load_moments(optimizer, arrays, source)
+    elif arrays:
+        print(restore.load_into(model, arrays, source))
+    distributed.broadcast([*model.state_dict().values(), *criterion.state_dict().values()])
+    if begin["resumed"]:
+        distributed.broadcast(value for _, value in optim.named_moments(optimizer))
+
+
+def state(optimizer, criterion):
+    """What a checkpoint holds beside the weights, as arrays."""
+    arrays = {f"criterion/{key}": value.numpy() for key, value in criterion.state_dict().items()}
+    return {**arrays, **{key: value.numpy() for key, value in optim.named_moments(optimizer)}}

@@ -1,0 +1,146 @@
+"""The flags of train.py beside the shared ones. Names and defaults are the official script's where it had them."""
+
+import argparse
+
+from utils import options, runtime
+
+
+def parse(argv, models, datasets, devices, description):
+    shared = options.common_parser(models, datasets, devices)
+    parser = argparse.ArgumentParser("train.py", parents=[shared], description=description)
+    network(parser, models)
+    for group in (schedule, losses, data, run):
+        group(parser)
+    args = parser.parse_args(argv)
+    settle(parser, args)
+    return args
+
+
+def network(parser, models):
+    add = parser.add_argument_group("network to train").add_argument
+    add("--model", choices=models, default="ccnet", metavar="NAME", help=f"{', '.join(models)} (default: %(default)s)")
+    add("--recurrence", type=options.whole, default=2, help="passes through the attention (default: %(default)s)")
+    add("--num-classes", type=options.positive, help="default: those of the data set")
+    add("--restore-from", metavar="FILE", help="weights to start from: a backbone or a whole network")
+    add("--frozen-bn", action="store_true", help="BatchNorm keeps its statistics and scales (fine-tuning)")
+
+
+def schedule(parser):
+    add = parser.add_argument_group("optimisation").add_argument
+    add(
+        "--num-steps", type=options.positive, metavar="N", help="where the schedule, and the run, ends (default: 40000)"
+    )
+    add("--max-iter", type=options.positive, metavar="N", help="the same; with both, --num-steps counts from --start")
+    add("--start-iters", "--start", type=options.whole, default=0, metavar="N", help="first step (default: 0)")
+    add("--learning-rate", "--lr", type=float, default=1e-2, metavar="X", help="at step 0 (default: %(default)s)")
+    add("--power", type=float, default=0.9, metavar="X", help="of the poly schedule (default: %(default)s)")
+    add("--warmup-steps", type=options.whole, default=0, metavar="N", help="of linear rise before it (default: 0)")
+    add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="default: %(default)s")
+    add("--momentum", type=float, default=0.9, metavar="X", help="of SGD (default: %(default)s)")
+    add("--weight-decay", type=float, default=5e-4, metavar="X", help="default: %(default)s")
+    add("--head-lr-factor", type=float, default=1.0, metavar="X", help="head and dsn learn so much faster (default: 1)")
+    add("--accumulate", type=options.positive, default=1, metavar="N", help="cut a batch in N pieces, to save memory")
+    add("--amp", action="store_true", help="16-bit activations; CUDA only")
+
+
+def losses(parser):
+    group = parser.add_argument_group("losses")
+    add = group.add_argument
+    options.flag(group, "--ohem", "train the main head on hard pixels only")
+    add("--ohem-thres", type=float, default=0.6, metavar="P", help="probability below which a pixel is hard")
+    add("--ohem-keep", type=options.whole, default=200000, metavar="N", help="least number kept in a global batch")
+    add("--aux-weight", type=float, default=0.4, metavar="X", help="of the auxiliary loss (default: %(default)s)")
+    add("--ccl", type=float, nargs="?", const=1.0, default=0.0, metavar="X", help="category consistent loss, times X")
+    add("--class-weights", type=numbers, metavar="W,W,...", help="a weight for each class in the cross entropy")
+
+
+def data(parser):
+    group = parser.add_argument_group("training data")
+    add = group.add_argument
+    add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)")
+    options.flag(group, "--random-scale", "by 0.7, 0.8 .. 2.1")
+    options.flag(group, "--random-mirror", "left to right, one time in two")
+
+
+def run(parser):
+    add = parser.add_argument_group("run").add_argument
+    add("--random-seed", "--seed", type=options.whole, default=12345, help="default: %(default)s")
+    add("--snapshot-dir", default="./snapshots/", metavar="DIR", help="default: %(default)s")
+    add("--save-pred-every", type=options.positive, default=10000, metavar="N", help="steps between checkpoints")
+    add("--keep-last", type=options.whole, default=0, metavar="N", help="checkpoints to keep, best.npz aside (0: all)")
+    add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: none)")
+    add("--eval-images", type=options.positive, metavar="N", help="validate on the first so many only")
+    add("--resume", "--continue", "-c", metavar="FILE", help="go on from a checkpoint of a run; `auto`: its newest one")
+    add("--print-frequency", type=options.positive, default=50, metavar="N", help="steps between lines in a log file")
+
+
+def numbers(text):
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers with commas between them") from None
+
+
+def settle(parser, args):
+    """What follows from several flags. `num_steps` is the length of the schedule, `last_step` where this run stops."""
+    if args.max_iter and args.num_steps:  # --max-iter 60000 --start 2000 --num-steps 2000: one chunk of a longer run
+        args.last_step = min(args.max_iter, args.start_iters + args.num_steps)
+    else:
+        args.last_step = args.max_iter or args.num_steps or 40000
+    args.num_steps = args.max_iter or args.last_step
+    if args.start_iters >= args.last_step:
+        parser.error(f"--start-iters {args.start_iters} is not before the last step, {args.last_step}")
+    for name, low, high in (("momentum", 0, 1), ("learning_rate", 0, 1e9), ("weight_decay", 0, 1e9), ("power", 0, 99)):
+        if not low <= getattr(args, name) <= high:
+            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)} is not between {low} and {high:g}")
+    if not 0 <= args.ohem_thres <= 1:
+        parser.error(f"--ohem-thres {args.ohem_thres} is no probability; expected 0 to 1")
+
+
+def remarks(args, argv=None):
+    """Lines that a run prints once: what was given and has no effect, and what means something else than elsewhere."""
+    lines = [f"{name} has no effect; it is there for old command lines" for name in options.legacy_in(argv)]
+    if args.gpu and runtime.mpi_size() > 1:
+        lines.append(f"--gpu {args.gpu} is not used under mpirun: each rank takes a GPU of its own")
+    if getattr(args, "ohem", False) and runtime.mpi_size() > 1:
+        text = f"--ohem-keep {args.ohem_keep} counts over the batch of all {runtime.mpi_size()} ranks"
+        lines.append(f"{text}; the official code counts on each GPU: multiply it by their number for its results")
+    if getattr(args, "model", "van") != "van":
+        given = [name for name in ("van_size", "drop_path") if getattr(args, name) is not None]
+        lines += [f"--{name.replace('_', '-')} has no effect without --model van" for name in given]
+    return lines
+
+
+NETWORK = ("model", "van_size", "num_classes", "recurrence", "optimizer", "ccl", "frozen_bn")
+INCIDENTAL = (
+    "resume",
+    "restore_from",
+    "snapshot_dir",
+    "device",
+    "gpu",
+    "verbose",
+    "last_step",
+    "keep_last",
+    "eval_images",
+)
+
+
+def compare(now, then, source):
+    """Options of this run against those of the checkpoint it resumes: another network is an error, others are lines."""
+    differ = {key: (then[key], now[key]) for key in now if key in then and plain(then[key]) != plain(now[key])}
+    for key in NETWORK:
+        if key in differ:
+            was, has = differ[key]
+            raise ValueError(
+                f"{source} is of a run with --{key.replace('_', '-')} {was}, this one has {has}: no way to go on"
+            )
+    return [
+        f"--{key.replace('_', '-')} was {was} in the run that is resumed, now {has}"
+        for key, (was, has) in differ.items()
+        if key not in INCIDENTAL
+    ]
+
+
+def plain(value):
+    """As JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,24 @@
+"""Mean IoU on the validation pictures while training: each whole picture once, spread over the ranks."""
+
+import numpy as np
+
+from utils import evaluation
+from utils.distributed import all_sum, shard
+from utils.metrics import ConfusionMatrix
+
+
+def validate(model, pairs, normalise, num_classes, ignore=255, max_images=None, show=0):
+    """`pairs.read(index)` -> image (H, W, 3) uint8 BGR, label (H, W); `pairs.total_len` of them.
+
+    -> ConfusionMatrix over all ranks, and the first `show` (image, label, prediction) of this one. The model is left in
+    training mode.
+    """
+    matrix, shown = ConfusionMatrix(num_classes, ignore), []
+    count = min(max_images or pairs.total_len, pairs.total_len)
+    model.eval()
+    for _, (image, label), prediction in evaluation.predictions(model, pairs.read, shard(count), normalise, workers=0):
+        matrix.update(label, prediction)
+        if len(shown) < show:
+            shown.append((image, label, np.where(label == ignore, ignore, prediction)))
+    model.train()
+    return matrix.reduce(all_sum), shown
