@@ -126,10 +126,10 @@ def main():
         out, part = (os.path.join(args.save_dir, f"{name}_overlay{end}") for end in (".mp4", ".part.mp4"))
         os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
         frames = prefetch(pictures.FrameReader(path), itertools.count(), min(args.num_workers, 1), ahead=4)
-        frames = itertools.takewhile(lambda item: item[1] is not None, frames)
+        frames = ((k, (frame, None)) for k, frame in itertools.takewhile(lambda item: item[1] is not None, frames))
         bar, writer = tqdm(total=count or None, desc=name, unit="frame", dynamic_ncols=True), None
         try:
-            for _, (image, _), label in evaluation.stream(model, ((k, (f, None)) for k, f in frames), normalise, **how):
+            for _, (image, _), label in evaluation.stream(model, frames, normalise, **how):
                 overlay = visualize.overlay(image[:, :, ::-1], label, palette, args.opacity)
                 writer = writer or pictures.video_writer(part, overlay.shape[:2], rate)
                 writer.write(np.ascontiguousarray(overlay[:, :, ::-1]))
@@ -140,23 +140,26 @@ def main():
                 writer.release()
         if not writer:
             raise ValueError(f"{path} has no frame that can be read")
-        os.replace(part, out)
+        os.replace(part, out)  # what an interrupted run leaves is called .part.mp4
 
     failed = []
     files = [(path, name) for path, name in found if not pictures.is_video(path)]
     bar = tqdm(total=len(files), desc="predict", unit="image", dynamic_ncols=True, disable=not files)
 
-    def readable():
-        for (_, name), image in prefetch(lambda task: pictures.read_upright(task[0]), files, args.num_workers):
-            if isinstance(image, Exception):
-                failed.append(str(image))
-                bar.write(f"skipped: {image}", file=sys.stderr)
-                bar.update(1)
-            else:
-                yield name, (image, None)
+    def read(task):
+        return pictures.read_upright(task[0]), None
+
+    def skip(_, error):
+        failed.append(str(error))
+        bar.write(f"skipped: {error}", file=sys.stderr)
+        bar.update(1)
 
     if wanted:
-        for name, (image, _) in readable():
+        for task, sample in prefetch(read, files, args.num_workers):
+            if isinstance(sample, Exception):
+                skip(task, sample)
+                continue
+            (_, name), (image, _) = task, sample
             label, probability = inference.predict_probabilities(model, normalise(image), **how)
             write(image, label, name)
             for k in wanted:
@@ -166,7 +169,8 @@ def main():
             evaluation.release_memory()
             bar.update(1)
     else:
-        for name, (image, _), label in evaluation.stream(model, readable(), normalise, **how):
+        done = evaluation.predictions(model, read, files, normalise, args.num_workers, on_error=skip, **how)
+        for (_, name), (image, _), label in done:
             write(image, label, name)
             bar.update(1)
     bar.close()

@@ -74,6 +74,16 @@ def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(workers):
 
     with pytest.raises(ValueError, match="leaf_2.png is truncated"):
         list(evaluation.predictions(Brightness(), read, range(4), normalise, workers))
+    left_out = []
+    kept = evaluation.predictions(
+        Brightness(),
+        read,
+        range(4),
+        normalise,
+        workers,
+        on_error=lambda task, error: left_out.append((task, str(error))),
+    )
+    assert [task for task, *_ in kept] == [0, 1, 3] and left_out == [(2, "leaf_2.png is truncated")]
 
 
 def test_small_pictures_share_a_network_call_and_large_ones_do_not(monkeypatch):

@@ -8,14 +8,18 @@ from utils import inference
 from utils.prefetch import prefetch
 
 
-def predictions(model, read, tasks, normalise, workers=1, **how):
-    """`stream` over what `read` gives for each task, read ahead. An error in reading is raised here."""
+def predictions(model, read, tasks, normalise, workers=1, on_error=None, **how):
+    """`stream` over what `read` gives for each task, read ahead. An error in reading is raised here, or goes to
+    `on_error(task, error)`, and the task is left out."""
 
     def samples():
         for task, sample in prefetch(read, tasks, workers):
-            if isinstance(sample, Exception):
+            if not isinstance(sample, Exception):
+                yield task, sample
+            elif on_error:
+                on_error(task, sample)
+            else:
                 raise sample
-            yield task, sample
 
     return stream(model, samples(), normalise, **how)
 
