@@ -49,10 +49,12 @@ class Scores:
             width = max(map(len, [*scores, "categories"]))
             text.append(f"\n{'category':{width}}     IoU" + "    iIoU" * bool(self.instance))
             for name, value in scores.items():
-                text.append(f"{name:{width}}  {percent(value)}" + f"  {percent(instances[name])}" * (name in instances))
+                text.append(
+                    f"{name:{width}}  {percent(value)}  {percent(instances[name]) if name in instances else ''}"
+                )
             means = [list(scores.values())] + [list(instances.values())] * bool(instances)
             text.append(f"{'mean':{width}}  " + "  ".join(percent(nan_mean(values)) for values in means))
-        return "\n".join(text)
+        return "\n".join(line.rstrip() for line in text)
 
     def result(self):
         """What goes into result.json; NaN, a class that nobody names, becomes null."""
