@@ -1,4 +1,4 @@
-"""evaluate.py on data sets as they lie on disk: scores, instances, and files that the Cityscapes tool itself accepts."""
+"""evaluate.py on data sets as they lie on disk: scores, instances, files that the Cityscapes tool itself accepts."""
 
 import json
 
