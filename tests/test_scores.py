@@ -63,6 +63,11 @@ def test_pictures_are_listed_best_first_and_void_ones_last(scored, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_a_picture_that_is_left_out_is_not_the_worst(scored):
+    scored.leave_out(0)
+    assert scored.ranking()[0] == 2 and scored.left_out.tolist() == [1] and scored.per_image[0, 2] == 0
+
+
 def test_ranks_add_up_to_one(scored, rng):
     want = scored.result()
     scored.reduce(lambda array: array)

@@ -17,6 +17,7 @@ class Scores:
         self.names, self.categories, self.instance, self.boundary = list(names), categories, instance, boundary
         self.matrix = ConfusionMatrix(len(names), ignore)
         self.per_image = np.zeros((count, len(PER_IMAGE) + len(names)))
+        self.left_out = np.zeros(1, np.int64)
 
     def update(self, number, label, prediction, instances=None):
         """-> the mean IoU of this picture alone."""
@@ -30,11 +31,17 @@ class Scores:
             self.boundary.update(label, prediction)
         return self.per_image[number, 0]
 
+    def leave_out(self, number):
+        """This picture could not be read."""
+        self.per_image[number] = np.nan
+        self.per_image[number, 2] = 0
+        self.left_out += 1
+
     def reduce(self, all_sum):
         for part in (self.matrix, self.instance, self.boundary):
             if part:
                 part.reduce(all_sum)
-        self.per_image = all_sum(self.per_image)
+        self.per_image, self.left_out = all_sum(self.per_image), all_sum(self.left_out)
 
     def table(self):
         counts, extra = self.matrix.counts, {}
