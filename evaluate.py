@@ -102,6 +102,9 @@ def main():
         if not args.export and not args.save_predictions:
             raise ValueError(f"--split test of {kind} has no labels to score: add --export or --save-predictions")
     export = exports.Export(args.export, save_dir, args.split, meta["num_classes"], samples) if args.export else None
+    if export and count < data.total_len and is_main():
+        print(f"only {count} of {data.total_len} files will be exported (--max-images); the server wants all of them")
+    how["flip_pairs"] = getattr(data, "flip_pairs", ())
 
     instances = [None] * count
     if kind == "cityscapes":

@@ -46,20 +46,24 @@ def parse_args(argv=None):
 
 
 def classes_of(meta, asked):
-    """-> (names, palette): what the checkpoint records, else those of a data set, else numbers and VOC's colours."""
+    """-> (names, palette, classes that change places in a mirror): what the checkpoint records, else those of a data
+    set, else numbers and VOC's colours."""
+    import numpy as np
+
     from utils.exports import voc_palette
 
     count = meta["num_classes"]
     if not asked and meta.get("names") and meta.get("palette"):
-        return meta["names"], meta["palette"]
+        return meta["names"], meta["palette"], meta.get("flip_pairs", ())
     usual = {19: "cityscapes", 150: "ade20k", 21: "voc"}.get(count)  # of released files, which say nothing
     for name in (asked, str(meta.get("dataset", "")).lower().split(" ")[0], usual):
         if name in DATASETS and len(dataset_class(name).names) == count:
-            return dataset_class(name).names, dataset_class(name).palette
+            kind = dataset_class(name)
+            return kind.names, kind.palette, getattr(kind, "flip_pairs", ())
         if name and name == asked:
             have = len(dataset_class(name).names)
             raise ValueError(f"--dataset {asked} has {have} classes, the checkpoint {count}; leave --dataset out")
-    return [f"class {k}" for k in range(count)], voc_palette()[:256].repeat(-(-count // 256), axis=0)[:count]
+    return [f"class {k}" for k in range(count)], voc_palette()[np.arange(count) % 256], ()
 
 
 def chosen_classes(text, names):
@@ -99,7 +103,7 @@ def main():
         raise ValueError(f"--input {' '.join(args.input)} holds no picture or video ({endings})")
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     model, meta = loading.load_network(args.restore_from, build_model, asked, cca_backend=args.cca_backend)
-    names, palette = classes_of(meta, args.dataset)
+    names, palette, how["flip_pairs"] = classes_of(meta, args.dataset)
     wanted = chosen_classes(args.probability, names)
     print(runtime.describe(machine, resolve(args.cca_backend)))
     print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes, {eval_options.describe(how)}")

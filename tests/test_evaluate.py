@@ -156,6 +156,7 @@ def test_a_flag_that_contradicts_the_checkpoint_is_an_error_that_says_so():
         with pytest.raises(ValueError, match=f"--{key.replace('_', '-')} {value} contradicts f.npz.*leave"):
             loading.agree("f.npz", META, dict(asked, **{key: value}))
     van = dict(META, model="van", model_options={"van_size": "van_base"})
+    assert loading.agree("f.npz", van, dict(asked, van_size="b2"))["van_size"] == "van_base"
     with pytest.raises(ValueError, match="--van-size van_large contradicts f.npz, which was trained with van_base"):
         loading.agree("f.npz", van, dict(asked, van_size="van_large"))
 

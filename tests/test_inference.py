@@ -138,6 +138,25 @@ def test_the_mirror_image_changes_nothing_for_a_mirror_symmetric_network(tile):
         np.testing.assert_allclose(plain, mirrored, atol=1e-6)
 
 
+def test_classes_that_change_places_in_the_mirror():
+    """Left and right arm: a network that tells them by the half of the picture says the same of the mirror image."""
+
+    class Sides(jt.nn.Module):
+        def execute(self, x):
+            b, _, h, w = x.shape
+            left = (jt.arange(w) < w / 2).float32().broadcast((b, 1, h, w), dims=(0, 1, 2))
+            return [jt.concat([left, 1 - left, left * 0], dim=1)]
+
+    image = picture(40, 60)
+    for average in ("logits", "probabilities"):
+        plain, mirrored, naive = (
+            predict_probabilities(Sides(), image, average=average, **how)[1]
+            for how in (dict(), dict(flip=True, flip_pairs=((0, 1),)), dict(flip=True))
+        )
+        np.testing.assert_allclose(plain, mirrored, atol=1e-6)
+        assert np.abs(plain - naive).max() > 0.1
+
+
 def test_scale_one_is_no_scale():
     image = picture(57, 81)
     np.testing.assert_array_equal(

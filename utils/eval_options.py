@@ -126,6 +126,8 @@ def remarks(args, argv=None):
     lines = [f"{name} has no effect; it is there for old command lines" for name in options.legacy_in(argv)]
     if args.gpu and runtime.mpi_size() > 1:
         lines.append(f"--gpu {args.gpu} is not used under mpirun: each rank takes a GPU of its own")
+    elif args.gpu and args.device == "cpu":
+        lines.append(f"--gpu {args.gpu} has no effect with --device cpu")
     if getattr(args, "drop_path", None) is not None:
         lines.append("--drop-path has no effect on evaluation")
     return lines

@@ -26,7 +26,8 @@ def predict(model, images, sizes=None, **how):
 
     tile=(h, w) slides windows of that size, else the picture is seen whole, with both sides padded to a multiple of
     `pad_multiple`. `scales` and `flip` add views; `average` says what is averaged over tiles and views: "logits" (as
-    the official evaluation) or "probabilities". `batch`: tiles in one network call.
+    the official evaluation) or "probabilities". `flip_pairs`: classes that change places in the mirror. `batch`: tiles
+    in one network call.
     """
     return [fetch(bands) for bands in launch(model, images, sizes, **how)]
 
@@ -99,7 +100,9 @@ def tile_count(size, tile=None, scales=(1.0,)):
     return sum(len(cut(scaled_size(size, scale), tile)) for scale in scales)
 
 
-def look(model, images, tile=None, scales=(1.0,), flip=False, average="logits", batch=None, pad_multiple=1):
+def look(
+    model, images, tile=None, scales=(1.0,), flip=False, average="logits", batch=None, pad_multiple=1, flip_pairs=()
+):
     """Run the network over all tiles of all scales. -> for each picture its views: (size, [(window, padded, maps)]).
 
     `maps` are score maps (K, h, w) at the network's stride, to be averaged: one, or two if mirrored probabilities are.
@@ -131,7 +134,7 @@ def look(model, images, tile=None, scales=(1.0,), flip=False, average="logits", 
             x = np.zeros((len(chunk), 3, *shape), np.float32)  # 0 is the mean colour
             for row, (number, k, (top, left, height, width)) in zip(x, chunk):
                 row[:, :height, :width] = pixels(number, k)[:, top : top + height, left : left + width]
-            maps = forward(model, x, flip, average)  # (B, K, h, w) each
+            maps = forward(model, x, flip, average, flip_pairs)  # (B, K, h, w) each
             for row, (number, k, window) in enumerate(chunk):
                 own = [scores[row] for scores in maps]
                 for scores in own:
@@ -140,7 +143,7 @@ def look(model, images, tile=None, scales=(1.0,), flip=False, average="logits", 
     return views
 
 
-def forward(model, x, flip, average):
+def forward(model, x, flip, average, flip_pairs=()):
     """The mirror image is of the padded tile: a network that does not tell left from right gives the same twice."""
     x = jt.array(x)
     plain = model(x)[0]
@@ -148,6 +151,11 @@ def forward(model, x, flip, average):
         return [plain]
     plain.sync()  # the memory of the first pass serves the second
     mirrored = model(x[:, :, :, ::-1])[0][:, :, :, ::-1]
+    if flip_pairs:  # in the mirror a left arm is a right arm
+        order = np.arange(plain.shape[1])
+        for left, right in flip_pairs:
+            order[[left, right]] = right, left
+        mirrored = mirrored[:, jt.array(order.astype(np.int32))]
     return [(plain + mirrored) * 0.5] if average == "logits" else [plain, mirrored]
 
 

@@ -4,6 +4,7 @@ from utils import checkpoint, weights
 
 USUAL = {"model": "ccnet", "recurrence": 2}  # of released files, which do not record them
 SAME = {"ccnet_large": "ccnet"}  # one network, two names
+SAME.update(van_b0="van_tiny", van_b1="van_small", van_b2="van_base", van_b3="van_large")
 
 
 def load_network(path, build, asked, fold=None, **options):
@@ -33,6 +34,10 @@ def load_network(path, build, asked, fold=None, **options):
     return model, meta
 
 
+def same(name):
+    return SAME.get(name, SAME.get(f"van_{name}", name))
+
+
 def agree(path, meta, asked):
     """What the file records, else what was asked, else the usual."""
     known = {**(meta.get("model_options") or {}), **{key: meta.get(key) for key in asked if key != "van_size"}}
@@ -41,7 +46,7 @@ def agree(path, meta, asked):
     agreed = {}
     for key in ("model", "num_classes", "recurrence", "van_size"):
         value, recorded = asked.get(key), known.get(key)
-        if value is not None and recorded is not None and SAME.get(value, value) != SAME.get(recorded, recorded):
+        if value is not None and recorded is not None and same(value) != same(recorded):
             flag = "--" + key.replace("_", "-")
             raise ValueError(f"{flag} {value} contradicts {path}, which was trained with {recorded}; leave {flag} out")
         agreed[key] = recorded if recorded is not None else value if value is not None else USUAL.get(key)
