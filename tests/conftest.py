@@ -1,4 +1,4 @@
-"""Jittor is started once, on the CPU, before any test module imports it."""
+"""Jittor is started once, on the CPU unless CCNET_TEST_DEVICE says cuda, before any test module imports it."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from utils import runtime
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-MACHINE = runtime.start("cpu", quiet=False)
+MACHINE = runtime.start(os.environ.get("CCNET_TEST_DEVICE", "cpu"), quiet=False)
 
 ROOT = Path(__file__).resolve().parent.parent
 
