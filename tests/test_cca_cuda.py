@@ -114,6 +114,20 @@ def test_any_number_of_channels(gpu, rng):
         assert max(distances(gpu.run(*inputs), attention(*rounded(inputs, "float32")))) < 1e-5
 
 
+def test_tiles_are_chosen_for_the_card(gpu):
+    """At 8x512x97x97 columns are read in groups, rows alone; a card with more shared memory gets larger tiles."""
+    h200, v100 = (232448, 132), (98304, 80)
+    for dtype in ("float32", "float16"):
+        for kernel in ("statistics", "values", "gradients"):
+            large, small = (gpu.plan(dtype, kernel, 0, (8, 64, 512, 97, 97), *card) for card in (h200, v100))
+            rows = gpu.plan(dtype, kernel, 1, (8, 64, 512, 97, 97), *h200)
+            assert large["lines"] >= 2 and rows["lines"] == 1 and small["bytes"] <= 98304
+    assert gpu.plan("float32", "values", 0, (8, 64, 512, 97, 97), *h200)["bytes"] > 98304
+    assert (
+        gpu.plan("float32", "values", 0, (1, 64, 512, 97, 97), *h200)["parts"] > 1
+    )  # one picture: blocks share channels
+
+
 def test_many_blocks_share_the_channels_of_a_small_batch(gpu, rng):
     gpu.device(processors=1000)
     inputs = draw(rng, (6, 11), c=300)
