@@ -95,7 +95,7 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def pool(self, x):
-        """Jittor's pooling refuses maps of three pixels and less; behind a ReLU, zeros around them change no maximum."""
+        """Jittor's pooling refuses maps of three pixels and less; behind a ReLU, zeros around change no maximum."""
         h, w = x.shape[2:]
         if min(h, w) > 3:
             return self.maxpool(x)
