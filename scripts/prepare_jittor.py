@@ -2,10 +2,12 @@
 """Make `import jittor` work on this machine: offline, without root, and fast.
 
     python scripts/prepare_jittor.py            # run again at any time: what is right already is left alone
+    python scripts/prepare_jittor.py --undo     # take back the repairs that CUDA needs
 
 As published, Jittor 1.3.11 downloads oneDNN 2.2 when it is first imported, which fails without a network and is up to
 80 times slower than oneDNN 2.6 on small maps with many channels. This script lays out oneDNN 2.6 from its wheels where
 Jittor looks, finds a compiler, Python's headers and Open MPI, compiles Jittor once, and prints what it found and chose.
+Where there is a GPU it also lays out CUDA (prepare_cuda.py) and repairs Jittor's CUDA side (repair_jittor.py).
 What later runs need to know is written to ccnet_machine.json in the Python environment (read by utils/runtime.py).
 """
 
@@ -225,8 +227,23 @@ def compile_jittor(env, log):
     )
 
 
+TRY_CPU = "import jittor as jt; assert (jt.ones((2, 3)) @ jt.ones((3, 2))).sum().item() == 12; print('JITTOR_READY')"
+TRY_CUDA = """
+import jittor as jt
+jt.flags.use_cuda = 1
+assert (jt.ones((2, 3)) @ jt.ones((3, 2))).sum().item() == 12
+for kind in ("float32", "float16"):
+    x = jt.arange(210).float32().reshape((2, 3, 5, 7)).cast(kind)
+    assert (x.transpose(0, 1, 3, 2).float32().numpy() == x.float32().numpy().transpose(0, 1, 3, 2)).all(), kind
+    y = jt.nn.conv2d(jt.ones((1, 8, 5, 5), kind), jt.ones((8, 8, 3, 3), kind))
+    assert (y.float32().numpy() == 72).all(), kind
+print("JITTOR_READY")
+"""
+
+
 def import_once(env, log):
-    code = "import jittor as jt; assert (jt.ones((2, 3)) @ jt.ones((3, 2))).sum().item() == 12; print('JITTOR_READY')"
+    with_gpu = env["nvcc_path"] and runtime.count_gpus()[0]
+    code = TRY_CUDA if with_gpu else TRY_CPU
     env = {key: value for key, value in env.items() if key != "log_silent"}
     with open(log, "w") as sink:
         process = subprocess.Popen(
@@ -270,12 +287,62 @@ def warm_import_seconds(env):
     return time.time() - began
 
 
+def prepare_cuda_side(args, device, reason):
+    """-> (device, why, what the record says about CUDA, lines to report)."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import prepare_cuda
+    import repair_jittor
+
+    nvcc = runtime.find_nvcc()
+    if nvcc is None:
+        fail("there is no nvcc to compile for CUDA", "install the CUDA toolkit, or set nvcc_path")
+    try:
+        cuda = prepare_cuda.prepare(nvcc)
+        found = {name: tuple(cuda[name]) for name in ("cuda", "cudnn")}
+        repairs = repair_jittor.apply(repair_jittor.jittor_folder(), found, args.yes)
+    except runtime.MachineError as error:
+        if args.device == "cuda":
+            raise
+        print(f"  The GPU cannot be used yet: {error}", flush=True)
+        missing = str(error).split("\n")[0]
+        return "cpu", f"there is a GPU, but {missing}", {"missing": missing}, []
+    cuda["asked"], cuda["archs"] = nvcc, runtime.compute_capabilities() or args.cuda_archs
+    versions = "CUDA {}.{}".format(*cuda["cuda"]) + ", cuDNN " + ".".join(map(str, cuda["cudnn"]))
+    chips = ", ".join(f"sm_{arch}" for arch in cuda["archs"])
+    lines = [("CUDA", f"{versions}, for {chips}: {cuda['nvcc']}")]
+    wheel = f"{sys.executable} -m pip install nvidia-nccl-cu{cuda['cuda'][0]}"
+    lines += [("NCCL", cuda["nccl"][1] if cuda["nccl"] else f"none: ranks exchange through the host (mend: {wheel})")]
+    return device, reason, cuda, lines + [("repair", repair) for repair in repairs]
+
+
+def undo():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import repair_jittor
+
+    folder = repair_jittor.jittor_folder()
+    names = repair_jittor.undo(folder)
+    print(f"taken back in {folder}: {', '.join(names)}" if names else f"{folder} is as published: nothing to take back")
+    cuda = runtime.read_record()
+    if cuda.pop("cuda", None):
+        runtime.RECORD.write_text(json.dumps(cuda, indent=1) + "\n")
+        shutil.rmtree(Path(sys.prefix) / "cuda", ignore_errors=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--no-compile", action="store_true", help="lay everything out, leave compiling to the first run"
     )
+    parser.add_argument("--device", choices=runtime.DEVICES, default="auto", help="what to prepare for (default: auto)")
+    parser.add_argument(
+        "--cuda-archs", type=int, nargs="+", metavar="N", help="build for these, 70 90 for example, where no GPU is"
+    )
+    parser.add_argument("--yes", action="store_true", help="repair Jittor for CUDA even outside an environment")
+    parser.add_argument("--undo", action="store_true", help="take back the repairs and the CUDA folder, and stop")
     args = parser.parse_args()
+    if args.undo:
+        undo()
+        return
 
     rows = []
 
@@ -294,12 +361,33 @@ def main():
     if not runtime.is_writable(home):
         fail(f"neither the home folder nor {home} can be written", "set HOME to a folder of yours")
     home.mkdir(parents=True, exist_ok=True)
-    report("oneDNN", lay_out_onednn(home))
+    without_onednn = None
+    try:
+        report("oneDNN", lay_out_onednn(home))
+    except runtime.MachineError as error:  # a GPU does without
+        without_onednn = error
     mpicc, mpi_line = find_mpi()
     report("MPI", mpi_line)
-    device, reason = runtime.choose_device("auto")
+    record = {"mpicc": mpicc}
+    if args.cuda_archs and not runtime.count_gpus()[0]:
+        device, reason = "cuda", f"asked for: built for sm_{', sm_'.join(map(str, args.cuda_archs))}, no GPU to run on"
+        args.device = "cuda"
+    else:
+        runtime.RECORD.write_text(json.dumps(record, indent=1) + "\n")  # what was missing may be there now
+        device, reason = runtime.choose_device(args.device)
+    if device == "cuda":
+        device, reason, record["cuda"], lines = prepare_cuda_side(args, device, reason)
+        for name, line in lines:
+            report(name, line)
+    if without_onednn:
+        if device == "cpu":
+            raise without_onednn
+        record["onednn"] = False
+        report(
+            "oneDNN", f"none: convolutions on the CPU will be slow ({sys.executable} -m pip install {ONEDNN_WHEELS})"
+        )
     report("device", f"{device} ({reason})")
-    runtime.RECORD.write_text(json.dumps({"mpicc": mpicc}, indent=1) + "\n")
+    runtime.RECORD.write_text(json.dumps(record, indent=1) + "\n")
     if not args.no_compile:
         print("  compiling Jittor: two to five minutes the first time, then kept", flush=True)
         env = dict(os.environ, **runtime.environment(device))

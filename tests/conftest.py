@@ -1,4 +1,4 @@
-"""Jittor is started once, on the CPU, before any test module imports it."""
+"""Jittor is started once, before any test module imports it: on the CPU, or on a GPU with CCNET_TEST_DEVICE=cuda."""
 
 import os
 import shutil
@@ -12,9 +12,17 @@ import pytest
 from utils import runtime
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-MACHINE = runtime.start("cpu", quiet=False)
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # float32 is float32 in tests
+MACHINE = runtime.start(os.environ.get("CCNET_TEST_DEVICE", "cpu"), quiet=False)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    if MACHINE["device"] != "cuda":
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU: CCNET_TEST_DEVICE=cuda"))
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +65,19 @@ def checkout(tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target)
     return tmp_path / "clone"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window; see tests/browser.py."""
+    from browser import Browser, find_chromium
+
+    program = find_chromium()
+    if not program:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    try:
+        started = Browser(program)
+    except (OSError, TimeoutError) as error:
+        pytest.skip(f"{program} does not start here: {error}")
+    with started:
+        yield started

@@ -5,7 +5,7 @@
     print(runtime.describe(run, "reference"))
 
 Standard library only, so that `--help` stays instant and scripts/prepare_jittor.py can use it before
-anything is installed. What the preparation found out (which mpicc, which home) is read from RECORD.
+anything is installed. What the preparation found out (which mpicc, which CUDA) is read from RECORD.
 """
 
 import atexit
@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -71,7 +72,8 @@ def find_nvcc():
     named = os.environ.get("nvcc_path") or shutil.which("nvcc")
     if named:
         return named
-    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc"):
+    wheels = [f"{folder}/nvidia/cu13/bin/nvcc" for folder in sys.path]  # what nvidia-cuda-nvcc installs
+    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc", *wheels):
         if os.path.isfile(path):
             return path
     return None
@@ -90,6 +92,21 @@ def count_gpus():
     return count.value, "" if count.value else "the NVIDIA driver shows no GPU (see CUDA_VISIBLE_DEVICES)"
 
 
+def compute_capabilities():
+    """What the GPUs are, for nvcc: [70] for a V100, [90] for an H100 or H200; each kind once."""
+    major, minor = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+    found = set()
+    for index in range(count_gpus()[0]):
+        driver, device, value = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0), ctypes.c_int(0)
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        number = 0
+        for attribute in (major, minor):
+            driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+            number = 10 * number + value.value
+        found.add(number)
+    return sorted(found)
+
+
 def choose_device(device="auto"):
     """`auto`, `cpu` or `cuda` -> ("cpu" or "cuda", why)."""
     if device not in DEVICES:
@@ -98,11 +115,13 @@ def choose_device(device="auto"):
         return "cpu", "asked for"
     gpus, why_none = count_gpus()
     nvcc = find_nvcc()
-    if gpus and nvcc:
+    missing = read_record().get("cuda", {}).get("missing", "") if nvcc else "no nvcc to compile its kernels"
+    if gpus and not missing:
         return "cuda", f"{gpus} GPU{'s' if gpus > 1 else ''}, {nvcc}"
-    reason = why_none if not gpus else "there is a GPU, but no nvcc to compile its kernels"
+    reason = why_none if not gpus else f"there is a GPU, but {missing}"
     if device == "cuda":
-        mend = "install the CUDA toolkit or set nvcc_path" if gpus else "check nvidia-smi"
+        mend = "install the CUDA toolkit or set nvcc_path" if not nvcc else f"{PREPARE} --device cuda"
+        mend = mend if gpus else "check nvidia-smi"
         raise MachineError(f"--device cuda: {reason}. Next: {mend}, or run with --device cpu")
     return "cpu", reason
 
@@ -122,15 +141,6 @@ def check_gpus_for_ranks(gpus):
         )
 
 
-def mixed_precision(run):
-    """16-bit activations for the rest of the run. Parameters, losses and BatchNorm statistics stay in 32 bits."""
-    if run["device"] != "cuda":
-        raise MachineError("--amp needs a CUDA GPU: 16-bit numbers have no fast path on the CPU. Leave --amp out")
-    import jittor as jt
-
-    jt.flags.auto_mixed_precision_level = 5
-
-
 def mpi_rank():
     return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 
@@ -144,8 +154,10 @@ def environment(device, verbose=False):
     env["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch first if it is installed
     if not verbose:
         env["log_silent"] = "1"
+    if not record.get("onednn", True):
+        env["use_mkl"] = "0"  # Jittor would download it
     if device == "cuda":
-        env["nvcc_path"] = find_nvcc()
+        env.update(cuda_environment(record.get("cuda", {})))
     cores = len(os.sched_getaffinity(0))  # under mpirun a rank is usually bound to its own cores
     if cores == os.cpu_count():
         cores //= int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
@@ -153,9 +165,32 @@ def environment(device, verbose=False):
     env = {key: value for key, value in env.items() if key not in os.environ}
     if device == "cpu":
         env["nvcc_path"] = ""  # an nvcc without a GPU must not be used
+    elif "nvcc" in record.get("cuda", {}):
+        env["nvcc_path"] = record["cuda"]["nvcc"]
     home = jittor_home()
     if home == Path(sys.prefix) / "jittor_home":  # both: JITTOR_HOME alone is written to, and needs, the real home
         env["HOME"] = env["JITTOR_HOME"] = str(home)
+    return env
+
+
+def cuda_environment(cuda):
+    """What Jittor must find for CUDA; `cuda` is what the preparation recorded of it, if it did."""
+    env = {"nvcc_path": find_nvcc()}
+    if "nvcc" not in cuda:
+        return env
+    named = os.environ.get("nvcc_path")
+    if named and named not in (cuda["nvcc"], cuda["asked"]):
+        raise MachineError(
+            f"nvcc_path is {named}, but this environment is prepared for {cuda['asked']}. Next: {PREPARE}"
+        )
+    archs = compute_capabilities()
+    env["cuda_archs"] = " ".join(map(str, archs or cuda["archs"]))
+    if not archs:
+        env["use_cuda_host_allocator"] = "0"  # a build without a GPU: nothing can be pinned
+    env["use_cutt"] = env["use_cutlass"] = "0"  # downloads; transposes are among the repairs
+    env["use_nccl"] = "1" if cuda["nccl"] else "0"
+    if cuda["nccl"]:
+        env["nccl_include_path"], env["nccl_lib_path"] = cuda["nccl"]
     return env
 
 
@@ -174,6 +209,7 @@ def start(device="auto", verbose=False, quiet=True, gpu=None):
     os.environ.update(environment(device, verbose))
     warnings.filterwarnings("ignore", message="The value of the smallest subnormal")  # Jittor flushes those to zero
     jt = import_jittor()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Jittor's handler ends this process when any child is killed
     jt.flags.use_cuda = int(device == "cuda")
     if jt.in_mpi:
         sys.excepthook = _abort_all_ranks
@@ -199,6 +235,7 @@ def describe(run, attention):
 def import_jittor():
     """`import jittor`, with Jittor's ways of failing turned into one message that says what to do."""
     try:
+        keep_signals_from_compilers()
         import jittor
     except SystemExit:  # "jit_utils updated, please rerun": a half-written cache; Jittor leaves with exit code 0
         raise MachineError(f"Jittor's cache was half written. Next: {PREPARE}, then the same command") from None
@@ -208,6 +245,20 @@ def import_jittor():
         detail = str(error).strip().splitlines() or [type(error).__name__]
         raise MachineError(f"Jittor does not start: {detail[-1][:300]}. Next: {PREPARE}") from error
     return jittor
+
+
+def keep_signals_from_compilers():
+    """Jittor's compile processes leave this process's group before they are used: Ctrl-C, and what mpirun sends to a
+    rank's group, is not meant for them, and Jittor ends a process whose child was killed."""
+    import jittor_utils
+
+    initialise = jittor_utils.pool_initializer
+
+    def apart():
+        os.setpgid(0, 0)
+        initialise()
+
+    jittor_utils.pool_initializer = apart
 
 
 def silence_compiler():
@@ -221,7 +272,8 @@ def silence_compiler():
         return
     sys.stderr.flush()
     terminal = os.dup(2)
-    child = subprocess.Popen([sed, "-u", "/Compiling Operators/d;/^$/d"], stdin=subprocess.PIPE, stdout=terminal)
+    filter = [sed, "-u", "/Compiling Operators/d;/^$/d"]  # in a session of its own: Ctrl-C is not meant for it
+    child = subprocess.Popen(filter, stdin=subprocess.PIPE, stdout=terminal, start_new_session=True)
     os.dup2(child.stdin.fileno(), 2)
     child.stdin.close()
     sys.stderr = os.fdopen(terminal, "w", buffering=1)
@@ -247,6 +299,7 @@ def run(main, name):
         stop(f"{name}: {error}")
     except SystemExit as leaving:  # an uncaught one would wait for the other ranks, and they for this one
         if mpi_size() > 1:
+            print(f"{name}: rank {mpi_rank()} of {mpi_size()} leaves ({leaving.code})", file=sys.stderr)
             flush_and_exit(leaving.code if isinstance(leaving.code, int) else 1)
         raise
 

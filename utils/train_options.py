@@ -20,7 +20,6 @@ def network(parser, models):
     add = parser.add_argument_group("network to train").add_argument
     add("--model", choices=models, default="ccnet", metavar="NAME", help=f"{', '.join(models)} (default: %(default)s)")
     add("--recurrence", type=options.whole, default=2, help="passes through the attention (default: %(default)s)")
-    add("--num-classes", type=options.positive, help="default: those of the data set")
     add("--output-stride", choices=("multi", "8", "16", "32"), help="of VAN; multi (default): its stages together at 8")
     add("--plain-stride", action="store_true", default=None, help="of VAN at 8 or 16: do not dilate")
     add(
@@ -47,7 +46,7 @@ def schedule(parser):
     add("--weight-decay", type=float, default=5e-4, metavar="X", help="default: %(default)s")
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help="head and dsn learn so much faster (default: 1)")
     add("--accumulate", type=options.positive, default=1, metavar="N", help="cut a batch in N pieces, to save memory")
-    add("--amp", action="store_true", help="16-bit activations; CUDA only")
+    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help="16 bits where safe; on a GPU")
 
 
 def losses(parser):
@@ -64,9 +63,9 @@ def losses(parser):
 def data(parser):
     group = parser.add_argument_group("training data")
     add = group.add_argument
+    add("--split", default="train", metavar="NAME", help="of the data set, as trainaug of VOC (default: %(default)s)")
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)")
-    options.flag(group, "--random-scale", "by 0.7, 0.8 .. 2.1")
-    options.flag(group, "--random-mirror", "left to right, one time in two")
+    options.add_augmentation(parser)
 
 
 def run(parser):
@@ -147,6 +146,8 @@ INCIDENTAL = (
     "last_step",
     "keep_last",
     "eval_images",
+    "num_workers",
+    "cache",
 )
 
 

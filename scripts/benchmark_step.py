@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""A training step of CCNet (forward, both losses, backward, SGD): ours against the same network in PyTorch.
+
+    python scripts/benchmark_step.py                              # ResNet-101, 8x3x769x769, float32 and 16 bits
+    python scripts/benchmark_step.py --batch 4 --precision bfloat16 --steps 20
+    python scripts/benchmark_step.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor --steps 2
+
+PyTorch: channels_last, autocast with a GradScaler for float16, cudnn.benchmark. float32 is without TF32 on both sides
+unless --tf32. Each runs in a process of its own; times are medians of steps, each waited for; memory is the peak of the
+process on the device. --only jittor torch chooses; what does not fit is said.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import options, runtime  # noqa: E402
+
+PRECISIONS = ("float32", "float16", "bfloat16")
+DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50}
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="ccnet", help="default: %(default)s, the official ResNet-101")
+    parser.add_argument("--batch", type=options.positive, default=8, help="default: %(default)s")
+    parser.add_argument("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="default: 769,769")
+    parser.add_argument("--num-classes", type=options.positive, default=19, help="default: %(default)s")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="default: all")
+    parser.add_argument("--steps", type=options.positive, default=15, help="timed ones (default: %(default)s)")
+    parser.add_argument("--warm", type=int, default=4, help="untimed ones before them (default: %(default)s)")
+    parser.add_argument("--tf32", action="store_true", help="let float32 convolutions and products use TF32")
+    parser.add_argument("--compile", action="store_true", help="torch.compile on PyTorch's side")
+    parser.add_argument("--only", nargs="+", choices=("jittor", "torch"), default=["jittor", "torch"])
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
+    parser.add_argument("--worker", nargs=2, metavar=("FRAMEWORK", "PRECISION"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def batch_of(args):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((args.batch, 3, *args.input_size), dtype=np.float32)
+    labels = rng.integers(0, args.num_classes, (args.batch, *args.input_size)).astype(np.int32)
+    labels[:, :3] = 255
+    return images, labels
+
+
+def jittor_step(args, precision):
+    runtime.start(args.device)
+    import jittor as jt
+
+    from models import build_model
+    from models.losses import segmentation_loss
+    from utils import amp
+
+    jt.flags.use_tensorcore = int(
+        args.tf32 and precision == "float32"
+    )  # products; convolutions follow the driver's flag
+    model = build_model(args.model, args.num_classes)
+    parameters = sum(p.numel() for p in model.parameters())
+    optimizer = jt.optim.SGD(model.parameters(), 1e-3, 0.9, 5e-4)
+    scaler = amp.LossScaler(precision)
+    if precision != "float32":
+        amp.mixed(model, precision)
+    images, labels = (jt.array(x) for x in batch_of(args))
+
+    def step():
+        loss = segmentation_loss(model(images), labels, 255)["loss"]
+        scaler.step(optimizer, loss)
+        jt.sync_all(True)
+        return float(loss.item())
+
+    return step, {"jittor": jt.__version__, "parameters": parameters}
+
+
+def torch_step(args, precision):
+    import torch
+
+    from scripts.torch_ccnet import CCNet, segmentation_loss
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
+    torch.backends.cudnn.benchmark = True
+    model = CCNet(args.num_classes, depth=DEPTHS[args.model]).to(args.device, memory_format=torch.channels_last)
+    parameters = sum(p.numel() for p in model.state_dict().values())
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4)
+    scaler = torch.amp.GradScaler(args.device, enabled=precision == "float16")
+    network = torch.compile(model) if args.compile else model
+    images, labels = (torch.from_numpy(x).to(args.device) for x in batch_of(args))
+    images, labels = images.contiguous(memory_format=torch.channels_last), labels.long()
+    kind = getattr(torch, precision)
+
+    def step():
+        with torch.autocast(args.device, dtype=kind, enabled=precision != "float32"):
+            logits = network(images)
+        loss = segmentation_loss(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return float(loss)  # waits for the device
+
+    known = {"torch": torch.__version__, "parameters": parameters}
+    if args.device == "cuda":
+        known.update(device=torch.cuda.get_device_name(), cuda=torch.version.cuda)
+    return step, known
+
+
+def worker(args):
+    from scripts.gpu_clock import free_memory
+
+    framework, precision = args.worker
+    cuda = args.device == "cuda"
+    step, known = (jittor_step if framework == "jittor" else torch_step)(args, precision)
+    before, lowest = (free_memory(), []) if cuda else (0, [])
+    began = time.perf_counter()
+    losses = [step() for _ in range(args.warm)]
+    warm, seconds = time.perf_counter() - began, []
+    for _ in range(args.steps):
+        began = time.perf_counter()
+        losses.append(step())
+        seconds.append(time.perf_counter() - began)
+        lowest += [free_memory()] if cuda else []
+    print(json.dumps({**known, "seconds": seconds, "warm": warm, "losses": losses}), flush=True)
+    if cuda:  # both frameworks keep what they took, so the last reading is the peak
+        print(json.dumps({"memory": before - min(lowest)}))
+
+
+def run_worker(args, framework, precision):
+    if framework == "torch" and args.model not in DEPTHS:
+        return {"error": f"no PyTorch twin of {args.model}"}
+    command = [sys.executable, __file__, *sys.argv[1:], "--worker", framework, precision]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    if not args.tf32:
+        env["NVIDIA_TF32_OVERRIDE"] = "0"
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    found = {}
+    for line in filter(lambda text: text.startswith("{"), done.stdout.splitlines()):
+        found.update(json.loads(line))
+    if done.returncode:
+        found["error"] = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
+    return found
+
+
+def main():
+    args = parse_args()
+    if args.worker:
+        worker(args)
+        return
+    if args.device == "cuda":
+        runtime.choose_device("cuda")
+    results = {(name, p): run_worker(args, name, p) for p in args.precision for name in args.only}
+    known = {key: value for found in results.values() for key, value in found.items()}
+    facts = [f"{key} {known[key]}" for key in ("device", "cuda", "torch", "jittor") if key in known]
+    print(" · ".join([datetime.date.today().isoformat(), *facts, f"python {platform.python_version()}"]))
+    shape = f"{args.batch}x3x{args.input_size[0]}x{args.input_size[1]}"
+    print(f"{args.model}, {shape}, {args.steps} steps, TF32 {'on' if args.tf32 else 'off'}\n")
+    print("| precision | framework | ms a step | images/s | peak GB | warm-up s | first and last loss |")
+    print("|---|---|---|---|---|---|---|")
+    for (name, precision), found in results.items():
+        if "error" in found:
+            print(f"| {precision} | {name} | did not run: {found['error']} | | | | |")
+            continue
+        seconds = statistics.median(found["seconds"])
+        memory = f"{found['memory'] / 2**30:.1f}" if "memory" in found else ""
+        cells = [precision, name, f"{1e3 * seconds:.1f}", f"{args.batch / seconds:.1f}", memory, f"{found['warm']:.0f}"]
+        print("| " + " | ".join(cells) + f" | {found['losses'][0]:.3f} {found['losses'][-1]:.3f} |")
+    for precision in args.precision:
+        ours, theirs = (results.get((name, precision), {}).get("seconds") for name in ("jittor", "torch"))
+        if ours and theirs:
+            ratio = statistics.median(theirs) / statistics.median(ours)
+            print(f"\n{precision}: ours is {ratio:.2f}x PyTorch (above 1: faster)")
+    if all("error" in found for found in results.values()):
+        sys.exit("benchmark_step.py: nothing ran")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except runtime.MachineError as error:
+        sys.exit(f"benchmark_step.py: {error}")

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# What only a GPU can show, part by part; what they print is kept in runs/gpu/ (or $OUT).
+#
+#   scripts/test_gpu.sh prepare tests            # CUDA and Jittor made ready; every test that needs a GPU, but the slow ones
+#   scripts/test_gpu.sh curves sanitizer         # a training run beside the CPU's; compute-sanitizer over the operator
+#   scripts/test_gpu.sh attention compiled modules step      # the tables
+#   CAMVID=../camvid MINUTES=8 scripts/test_gpu.sh train     # ccnet_r50 and VAN at 480x360 for as long as it may take
+#
+# PYTHON names the interpreter of the environment (default: python). One part that fails does not stop the others; the
+# exit code is the number of those that failed. LIMIT is the most seconds of a part (default: 540).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python}
+OUT=${OUT:-runs/gpu}
+LIMIT=${LIMIT:-540}
+MINUTES=${MINUTES:-8}
+mkdir -p "$OUT"
+export PYTHONUNBUFFERED=1
+failed=0
+
+part() { # part NAME COMMAND..: run it under the limit, keep what it prints, say how it ended
+  local name=$1 code began=$SECONDS
+  shift
+  echo "== $name: $*"
+  timeout "$LIMIT" "$@" 2>&1 | tee "$OUT/$name.log"
+  code=${PIPESTATUS[0]}
+  echo "== $name: exit code $code after $((SECONDS - began)) s"
+  [ "$code" = 0 ] || failed=$((failed + 1))
+}
+
+on_gpu() { env CCNET_TEST_DEVICE=cuda OMP_NUM_THREADS=4 "$@"; }
+
+OPERATOR=$(ls tests/test_cca_*.py)
+NETWORKS=$(ls tests/test_{models,losses,batch_norm,depthwise,gradients,weights}*.py 2>/dev/null)
+for what in "$@"; do
+  case $what in
+    prepare)
+      part machine bash -c 'nvidia-smi; command -v nvcc && nvcc --version; g++ --version | head -1; df -h . | tail -1'
+      part prepare "$PYTHON" scripts/prepare_jittor.py --device cuda
+      ;;
+    tests)
+      part operator on_gpu "$PYTHON" -m pytest -q $OPERATOR
+      part cuda on_gpu "$PYTHON" -m pytest -q tests/test_cuda.py -m "not slow"
+      part networks on_gpu "$PYTHON" -m pytest -q $NETWORKS -m "not slow"
+      ;;
+    curves) part curves on_gpu "$PYTHON" -m pytest -q -s tests/test_cuda.py -m slow ;;
+    sanitizer) # after `tests`: what is compiled already is not compiled under the tool
+      for tool in memcheck racecheck; do
+        part "$tool" on_gpu compute-sanitizer --tool $tool --error-exitcode 9 \
+          "$PYTHON" -m pytest -q -x $OPERATOR tests/test_cuda.py -m cuda -k "cca or transposes or depthwise"
+      done
+      ;;
+    attention)
+      part attention "$PYTHON" scripts/benchmark_gpu.py --only fused torch-eager torch-sdpa --json "$OUT/attention.json"
+      ;;
+    compiled) part compiled "$PYTHON" scripts/benchmark_gpu.py --rounds 1 --only fused torch-eager torch-compile ;;
+    modules) part modules "$PYTHON" scripts/benchmark_gpu.py --modules --sizes 97,97 --batch 1 --dtypes float32 ;;
+    step) part step "$PYTHON" scripts/benchmark_step.py ;;
+    train)
+      for model in ccnet_r50 van; do
+        part "train_$model" timeout --preserve-status --signal=INT "$((60 * MINUTES))" "$PYTHON" train.py --device cuda --dataset camvid \
+          --data-dir "${CAMVID:?the folder of CamVid}" --model $model --input-size 360,480 --batch-size 8 \
+          --random-mirror --random-scale --num-steps 4000 --eval-every 500 --save-pred-every 500 --amp bfloat16 \
+          --snapshot-dir "$OUT/$model"
+      done
+      ;;
+    *)
+      echo "unknown part $what; choose from prepare tests curves sanitizer attention compiled modules step train" >&2
+      exit 64
+      ;;
+  esac
+done
+exit $failed
