@@ -77,7 +77,7 @@ def forward_runs(name, images):
         def run(model=model):
             with jt.no_grad():
                 logits = model(x)[0]
-                jt.sync(logits, True)
+                jt.sync([logits], True)
                 return logits.numpy()
 
         runs[label] = run
