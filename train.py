@@ -129,6 +129,9 @@ def build_data(args, meta):
         "ignore_label": data.ignore_label,
         "normalisation": meta.get("normalisation") or usual,
         "model_options": train_options.model_options(args),
+        "names": list(data.names),
+        "palette": [[int(part) for part in colour] for colour in data.palette],
+        "flip_pairs": [list(pair) for pair in data.flip_pairs],
     }
     return data, pictures, info
 

@@ -40,7 +40,7 @@ def batches(rng, count=STEPS):
 
 def cut(images, label, pieces):
     each = len(label) // pieces
-    return [(images[k : k + each], label[k : k + each], []) for k in range(0, len(label), each)]
+    return [(jt.array(images[k : k + each]), label[k : k + each], []) for k in range(0, len(label), each)]
 
 
 def run_here(args, data, weights=None):

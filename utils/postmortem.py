@@ -18,7 +18,10 @@ def stop(folder, model, place, losses, means, batch, settings):
     os.makedirs(folder, exist_ok=True)  # another node may not have it
     path = os.path.join(folder, f"postmortem_{place['step']}_rank{distributed.rank()}.npz")
     about = {**place, "losses": {key: repr(value) for key, value in own.items()}, "samples": names, "options": settings}
-    arrays = {f"batch/{key}{k}": part[n] for k, part in enumerate(batch) for n, key in enumerate(("images", "labels"))}
+    arrays = {}
+    for k, (images, labels, _) in enumerate(batch):
+        arrays[f"batch/images{k}"] = images.numpy() if hasattr(images, "numpy") else images
+        arrays[f"batch/labels{k}"] = labels
     checkpoint.save(path, model, about, arrays)
     distributed.wait_for_all()
     parts = ", ".join(f"{name} {value:.4g}" for name, value in means.items() if name in own)

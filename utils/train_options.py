@@ -63,8 +63,8 @@ def losses(parser):
 def data(parser):
     group = parser.add_argument_group("training data")
     add = group.add_argument
+    add("--split", default="train", metavar="NAME", help="of the data set, as trainaug of VOC (default: %(default)s)")
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)")
-    add("--split", default="train", help="of the data set (default: %(default)s)")
     options.add_augmentation(parser)
 
 
