@@ -124,8 +124,6 @@ def build_data(args, meta):
     info = {
         "dataset": data.kind,
         "num_classes": len(data.names),
-        "classes": data.names,
-        "palette": data.palette,
         "ignore_label": data.ignore_label,
         "normalisation": meta.get("normalisation") or usual,
         "model_options": train_options.model_options(args),

@@ -146,8 +146,8 @@ def classes_of(meta):
     from datasets import DATASETS, dataset_class
 
     count = meta["num_classes"]
-    if meta.get("classes") and meta.get("palette"):
-        return meta["classes"], [tuple(colour) for colour in meta["palette"]]
+    if meta.get("names") and meta.get("palette"):
+        return meta["names"], [tuple(colour) for colour in meta["palette"]]
     if meta.get("dataset") in DATASETS and len(dataset_class(meta["dataset"]).names) == count:
         return dataset_class(meta["dataset"]).names, dataset_class(meta["dataset"]).palette
     hues = [colorsys.hsv_to_rgb(k * 0.618 % 1, 0.55 + 0.4 * (k % 2), 0.95 - 0.2 * (k // 2 % 3)) for k in range(count)]

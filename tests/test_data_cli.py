@@ -20,7 +20,7 @@ def test_train_and_evaluate_by_the_folder_alone(run_command, tmp_path, layout, m
     assert done.returncode == 0, done.stderr[-2000:]
     _, meta = checkpoint.load(out / "CS_scenes_2.npz")
     assert meta["dataset"] == ("camvid" if layout == "segnet" else layout)
-    assert meta["num_classes"] == len(meta["classes"]) == len(meta["palette"]) == classes
+    assert meta["num_classes"] == len(meta["names"]) == len(meta["palette"]) == classes
     assert meta["ignore_label"] == (0 if classes == 151 else 255)
     command = ["evaluate.py", "--device", "cpu", "--data-dir", root, "--restore-from", out / "CS_scenes_2.npz"]
     done = run_command("python", *command, "--save-dir", out)
