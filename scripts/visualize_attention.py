@@ -142,10 +142,12 @@ def asked(passes, label, names, point):
 
 
 def classes_of(meta):
-    """Names and colours of the classes: those of the data set if they are as many, else numbers and hues."""
+    """Names and colours of the classes: as recorded, or the data set's if they are as many, else numbers and hues."""
     from datasets import DATASETS, dataset_class
 
     count = meta["num_classes"]
+    if meta.get("names") and meta.get("palette"):
+        return meta["names"], [tuple(colour) for colour in meta["palette"]]
     if meta.get("dataset") in DATASETS and len(dataset_class(meta["dataset"]).names) == count:
         return dataset_class(meta["dataset"]).names, dataset_class(meta["dataset"]).palette
     hues = [colorsys.hsv_to_rgb(k * 0.618 % 1, 0.55 + 0.4 * (k % 2), 0.95 - 0.2 * (k // 2 % 3)) for k in range(count)]
