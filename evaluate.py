@@ -12,18 +12,19 @@ import argparse
 import json
 import os
 
-from datasets import DATASETS, dataset_class
+from datasets import CHOICES, build_dataset
 from models import MODELS, build_model
 from utils import eval_options, options, runtime
 
 
 def parse_args(argv=None):
-    parents = [options.common_parser(sorted(MODELS), sorted(DATASETS), runtime.DEVICES)]
+    parents = [options.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)]
     parents.append(eval_options.inference_parser(sorted(MODELS)))
     about = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser("evaluate.py", parents=parents, description=about, conflict_handler="resolve")
     run = parser.add_argument_group("evaluation")
     run.add_argument("--split", default="val", help="default: %(default)s")
+    run.add_argument("--no-fold", action="store_true", help="run each BatchNorm by itself: slower, the same results")
     run.add_argument("--max-images", type=options.positive, metavar="N", help="evaluate only the first so many")
     run.add_argument(
         "--boundary",
@@ -49,14 +50,13 @@ def parse_args(argv=None):
 
 def open_data(args, meta):
     """The data set that the flags name, with the classes of the checkpoint."""
-    kind = dataset_class(args.dataset)
-    if meta["num_classes"] != len(kind.names):
-        raise ValueError(
-            f"{args.restore_from} has {meta['num_classes']} classes, --dataset {args.dataset} {len(kind.names)}"
-        )
-    data = kind(args.split, *args.scene_size)
-    data.ignore_label = meta["ignore_label"] if args.ignore_label is None else args.ignore_label
-    return data
+    if args.cache != "off":
+        raise ValueError("--cache has nothing to keep here, every picture is read once: leave it out")
+    source = {name: vars(args)[name] for name in options.SOURCE}
+    source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
+    if args.ignore_label is None:
+        source["ignore_label"] = meta["ignore_label"]
+    return build_dataset(args.dataset, args.split, **source)
 
 
 def main():
@@ -65,19 +65,24 @@ def main():
     eval_options.before_jittor()
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # Jittor is imported here, and not before
 
+    import numpy as np
     from tqdm import tqdm
 
     from datasets import transforms
+    from datasets.image_io import DataError
     from models.cca.functional import resolve
+    from models.fold import fold
     from utils import cityscapes, evaluation, exports, loading, visualize
     from utils.boundary import BoundaryScore
     from utils.distributed import all_sum, is_main, shard
     from utils.gallery import Gallery, thumbnail
     from utils.logger import write_json
+    from utils.report import write_report
     from utils.scores import Scores
 
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
-    model, meta = loading.load_network(args.restore_from, build_model, asked, cca_backend=args.cca_backend)
+    simplify = None if args.no_fold else fold
+    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, cca_backend=args.cca_backend)
     data = open_data(args, meta)
     kind = type(data).__module__.split(".")[-1]  # the file in datasets/
     count = min(args.max_images or data.total_len, data.total_len)
@@ -127,10 +132,15 @@ def main():
     def normalise(image):
         return transforms.normalise(image, meta["normalisation"])
 
+    def left_out(index, error):
+        if args.on_bad_sample == "error" or not isinstance(error, DataError):
+            raise error
+        data.hear((), [(index, str(error))])  # says so, and stops when there are too many
+
     mine = shard(count)
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
     for index, (image, label, objects), prediction in evaluation.predictions(
-        model, read, mine, normalise, args.num_workers, **how
+        model, read, mine, normalise, args.num_workers, left_out, **how
     ):
         if export:
             export.write(samples[index], prediction)
@@ -146,6 +156,7 @@ def main():
     scores.reduce(all_sum)
     if scores.matrix.counts.any():
         gallery.write(os.path.join(save_dir, "examples"), scores.ranking())
+    all_sum(np.zeros(1))  # the report below shows what all ranks have written
     if not is_main():
         return
 
@@ -157,16 +168,18 @@ def main():
         print(f"{count} images without a labelled pixel: nothing to score; sheet.png in {save_dir}")
         return
     print(scores.table())
-    result = scores.result()
+    result, palette = scores.result(), [[int(part) for part in colour] for colour in data.palette]
     settings = {"checkpoint": args.restore_from, "step": meta.get("step"), "model": meta["model"], "dataset": kind}
     settings.update(recurrence=meta["recurrence"], normalisation=meta["normalisation"], how=how)
     settings.update(split=args.split, options=vars(args), machine=machine)
-    write_json(os.path.join(save_dir, "result.json"), {**result, "images": count, "settings": settings})
+    result.update(images=count, palette=palette, settings=settings)
+    write_json(os.path.join(save_dir, "result.json"), result)
     with open(os.path.join(save_dir, "result.txt"), "w") as file:
         json.dump(scores.official(), file)
     scores.write_tables(save_dir, samples)
     visualize.confusion_picture(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
     print(f"{count} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
+    print(f"report: {write_report(save_dir)}")
     if args.min_miou is not None and not scores.matrix.miou >= args.min_miou:
         raise ValueError(f"mean IoU is {scores.matrix.miou:.4f}, below --min-miou {args.min_miou}")
 
