@@ -52,9 +52,10 @@ def own_variables(module):
 
 
 def compute_in(module, dtype):
-    """Its input and its weights are cast on the way in; gradients come back through the casts, as float32.
+    """Its input and its weights are cast on the way in; gradients of weights come back through the casts as float32.
 
-    What comes out has 16 bits: of `dtype`, or, for a float32 island, of what came in.
+    What comes out has 16 bits: of `dtype`, or, for a float32 island, of what came in. Jittor hands on gradients in the
+    type of what used the output (GELU computes in float32), and cuDNN and kernels want them in the type of the output.
     """
     execute = module.execute
 
@@ -64,7 +65,9 @@ def compute_in(module, dtype):
             return execute(x.float32()).cast(x.dtype)
         vars(module).update({name: value.cast(dtype) for name, value in own.items()})
         try:
-            return execute(x.cast(dtype))
+            return (
+                execute(x.cast(dtype)).float32().cast(dtype)
+            )  # there and back: so the gradient comes in as dtype, too
         finally:
             vars(module).update(own)
 
