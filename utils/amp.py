@@ -65,9 +65,8 @@ def compute_in(module, dtype):
             return execute(x.float32()).cast(x.dtype)
         vars(module).update({name: value.cast(dtype) for name, value in own.items()})
         try:
-            return (
-                execute(x.cast(dtype)).float32().cast(dtype)
-            )  # there and back: so the gradient comes in as dtype, too
+            y = execute(x.cast(dtype))
+            return y.float32().cast(dtype)  # there and back, so that the gradient, too, comes in as dtype
         finally:
             vars(module).update(own)
 
