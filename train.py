@@ -12,13 +12,13 @@ import json
 import math
 import time
 
-from datasets import DATASETS, dataset_class
+from datasets import CHOICES, build_dataset, training_data
 from models import MODELS, build_model
-from utils import runtime, train_options
+from utils import options, runtime, train_options
 
 
 def parse_args(argv=None):
-    return train_options.parse(argv, sorted(MODELS), sorted(DATASETS), runtime.DEVICES, __doc__.split("\n")[0])
+    return train_options.parse(argv, sorted(MODELS), CHOICES, runtime.DEVICES, __doc__.split("\n")[0])
 
 
 def main():
@@ -28,54 +28,55 @@ def main():
     import jittor as jt
 
     from models.cca.functional import resolve
-    from utils import checkpoint, distributed, interrupt, logger, optim, postmortem, resume
+    from utils import amp, checkpoint, distributed, interrupt, logger, optim, postmortem, resume
     from utils.schedule import poly
 
     distributed.local_batch(args.batch_size, args.accumulate)  # does it divide?
     jt.set_global_seed(args.random_seed)
     if args.amp:
-        runtime.mixed_precision(machine)
+        amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if distributed.is_main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
         for line in train_options.remarks(args):
             print(line)
 
     counted = {"step": args.start_iters, "samples": args.start_iters * args.batch_size}
-    begin = resume.starting_point(
-        args.snapshot_dir, args.resume, args.restore_from, read_weights, vars(args), **counted
-    )
+    begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, vars(args), **counted)
     data, pictures, info = build_data(args, begin["meta"])
     model = build_network(args, info)
     criterion = build_criterion(args, info, model)
-    optimizer = build_optimizer(args, model, criterion)
+    optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
+    scaler.load_state(begin["meta"].get("loss_scale"))
     resume.load(begin, model, criterion, optimizer)
     first, samples, best = begin["step"], begin["samples"], begin["best"]
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
     record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
-    log = None
+    record["commit"], log = logger.git_commit(), None
     if distributed.is_main():
-        title = f"{args.model} on {args.dataset}"
+        title = f"{args.model} on {data.title}"
         log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
-        log.begin({**record, "machine": machine, "commit": logger.git_commit()})
+        log.begin({**record, "machine": machine})
     interrupt.listen()
 
-    batches = stream(data, args, samples // args.batch_size)
+    pieces = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         asked = time.time()
-        images, labels, names = next(batches)
+        batch = [next(pieces) for _ in range(args.accumulate)]  # each (images, labels, names)
         waited = time.time() - asked
         lr = poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps)
         optim.set_lr(optimizer, lr)
-        losses = gradients(args, model, criterion, optimizer, images, labels, step)
+        losses = gradients(args, model, criterion, scaler, optimizer, batch, step)
+        moves = scaler.ready(optimizer)  # 16 bits can overflow: the step is left out then
+        if moves:
+            losses["gradient"] = optim.gradient_norm(optimizer)
         values = distributed.means({**losses, "stop": interrupt.asked()})
-        if not math.isfinite(values["loss"]):
-            batch = {"images": images, "labels": labels}
-            postmortem.stop(
-                args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, names, vars(args)
-            )
-        optim.update(optimizer, step)
+        if not all(map(math.isfinite, values.values())):
+            batch = [(images.numpy(), *rest) for images, *rest in batch]
+            postmortem.stop(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
+        if moves:
+            optim.update(optimizer, step - scaler.skipped)
 
         done, samples, stop = step + 1, samples + args.batch_size, values.pop("stop") > 0
         last, score = done == args.last_step, None
@@ -91,9 +92,8 @@ def main():
             if log:
                 epoch, position = divmod(samples, data.total_len)
                 place = {"step": done, "samples": samples, "epoch": epoch, "position": position, "best": best}
-                checkpoint.save(
-                    path, model, {**record, **place, "seed": args.random_seed}, resume.state(optimizer, criterion)
-                )
+                place.update(seed=args.random_seed, loss_scale=scaler.state())
+                checkpoint.save(path, model, {**record, **place}, resume.state(optimizer, criterion))
                 if better:
                     checkpoint.link_best(path)
                 checkpoint.prune(args.snapshot_dir, args.keep_last)
@@ -106,70 +106,54 @@ def main():
 
     if log:
         log.close()
-        print(json.dumps({"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4), "best": best}))
-
-
-def read_weights(path):
-    """Weights of any file that --restore-from may name -> ({key: array}, meta)."""
-    from utils import checkpoint
-
-    return checkpoint.load(path)
+        result = {"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4)}
+        print(json.dumps({**result, "best": best} if args.eval_every else result))
 
 
 def build_data(args, meta):
     """-> training data, validation pictures, and what a checkpoint says about both."""
-    from datasets import transforms
+    from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
 
-    kind = dataset_class(args.dataset)
-    how = meta.get("normalisation") or transforms.CAFFE_BGR
+    source = {name: vars(args)[name] for name in options.SOURCE}
+    augmentation = {name: vars(args)[name] for name in options.AUGMENTATION}
+    rules = {"seed": args.random_seed, "batch_size": args.batch_size // args.accumulate}
+    data = training_data(args.dataset, args.split, args.input_size, **rules, **source, **augmentation)
+    source.update(data_list=None, cache="off")
+    pictures = build_dataset(args.dataset, "val", **source) if args.eval_every else None
+    usual = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
-        "dataset": args.dataset,
-        "num_classes": args.num_classes or len(kind.names),
-        "ignore_label": kind.ignore_label if args.ignore_label is None else args.ignore_label,
-        "normalisation": how,
+        "dataset": data.title,
+        "num_classes": len(data.names),
+        "ignore_label": data.ignore_label,
+        "normalisation": meta.get("normalisation") or usual,
+        "model_options": train_options.model_options(args),
+        "names": list(data.names),
+        "palette": [[int(part) for part in colour] for colour in data.palette],
+        "flip_pairs": [list(pair) for pair in data.flip_pairs],
     }
-    augment = transforms.TrainTransform(
-        args.input_size,
-        scales=transforms.CITYSCAPES_SCALES if args.random_scale else None,
-        mirror=args.random_mirror,
-        how=how,
-        ignore=info["ignore_label"],
-    )
-    data = kind("train", *args.scene_size, transform=augment, seed=args.random_seed, batch_size=args.batch_size)
-    return data, kind("val", *args.scene_size), info
+    return data, pictures, info
 
 
-def stream(data, args, start):
-    """This rank's part of each batch, for ever, from batch `start` on: images, labels, names of the samples.
+def stream(data, how, start):
+    """This rank's part of each piece of a batch, for ever, from piece `start` on: images (B, 3, H, W) on the device,
+    labels, names."""
+    from datasets.transforms import normalise_batch
 
-    Epoch after epoch in one stream that is cut into batches; order and augmentation depend on (seed, epoch, index).
-    """
-    import numpy as np
-
-    from utils import distributed
-
-    here, position = distributed.local_batch(args.batch_size), start * args.batch_size
-    while True:
-        samples, names = [], []
-        for at in range(position + distributed.rank() * here, position + (distributed.rank() + 1) * here):
-            epoch, place = divmod(at, data.total_len)
-            data.set_epoch(epoch)
-            index = int(np.random.default_rng([args.random_seed, epoch]).permutation(data.total_len)[place])
-            samples.append(data[index])
-            names.append(data.sample_name(index))
-        yield *(np.stack(part) for part in zip(*samples)), names
-        position += args.batch_size
+    for batch in data.forever(start):
+        images = normalise_batch(batch.images, how, batch.boxes)
+        yield images, batch.labels.astype("int32"), [data.sample_name(index) for index in batch.indices]
 
 
 def build_network(args, info):
     from models.batch_norm import freeze
+    from utils import amp
 
-    van = {"van_size": args.van_size, "drop_path": args.drop_path} if args.model == "van" else {}
-    van = {key: value for key, value in van.items() if value is not None}
-    model = build_model(args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **van)
+    model = build_model(
+        args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **info["model_options"]
+    )
     if args.frozen_bn:
         freeze(model)
-    return model
+    return amp.mixed(model, args.amp) if args.amp else model
 
 
 def build_criterion(args, info, model):
@@ -189,23 +173,21 @@ def build_optimizer(args, model, criterion):
     return optim.build(named, args.optimizer, *rates)
 
 
-def gradients(args, model, criterion, optimizer, images, labels, step):
-    """Losses of this rank's part of the batch; the optimiser has their gradients. -> {"loss": .., "main": .., ...}"""
+def gradients(args, model, criterion, scaler, optimizer, batch, step):
+    """-> losses of this rank's part of the batch, {"loss": Var, ..}; the optimiser has their gradients."""
     import jittor as jt
 
     from models import noise
 
-    pieces, sums = args.accumulate, {}
-    images, labels = jt.array(images), jt.array(labels)
-    each = len(labels) // pieces
-    total = criterion.total_weight(labels) / pieces if pieces > 1 else None
-    for k in range(pieces):
-        rows = slice(k * each, (k + 1) * each)
-        noise.at(args.random_seed, step, jt.rank * len(labels) + k * each)
-        losses = criterion(model, images[rows], labels[rows], total) if pieces > 1 else criterion(model, images, labels)
-        optimizer.backward(losses["loss"] / pieces)
-        sums = {name: sums.get(name, 0) + value / pieces for name, value in losses.items()}
-        jt.sync_all()  # the memory of this piece is free for the next, and the update starts from finished gradients
+    labels, sums, total = [jt.array(labels) for _, labels, _ in batch], {}, None
+    if len(batch) > 1:  # a pixel counts the same in every piece
+        total = sum(criterion.total_weight(label) for label in labels) / len(batch)
+    for k, (images, *_) in enumerate(batch):
+        noise.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
+        losses = criterion(model, images, labels[k], total)
+        scaler.backward(optimizer, losses["loss"] / len(batch))
+        sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
+        jt.sync_all()  # frees the memory of this piece; and the update starts from finished gradients, always the same
     return sums
 
 

@@ -1,19 +1,121 @@
-"""DATASETS: name -> module and class, in words, so that listing the names imports nothing heavy."""
+"""DATASETS: name -> module and class, in words, so that listing the names imports nothing heavy.
 
+data = build_dataset("auto", "val", data_dir="/data/cityscapes")          # evaluation: whole pictures
+data = training_data("auto", "train", size=(769, 769), random_scale=True, random_mirror=True,
+                     data_dir="/data/cityscapes", batch_size=8, num_workers=4, seed=1)
+for batch in data.forever(start=0): ...                                    # base.Batch
+"""
+
+import os
 from importlib import import_module
+from pathlib import Path
 
 DATASETS = {
     "scenes": ("datasets.scenes", "Scenes"),
+    "cityscapes": ("datasets.cityscapes", "Cityscapes"),
+    "ade20k": ("datasets.ade20k", "ADE20K"),
+    "voc": ("datasets.voc", "VOC"),
+    "camvid": ("datasets.camvid", "CamVid"),
+    "lip": ("datasets.lip", "LIP"),
+    "coco_stuff": ("datasets.coco_stuff", "COCOStuff"),
+    "packed": ("datasets.packed", "Packed"),
+    "folder": ("datasets.folder", "Folder"),
 }
-
-
-def build_dataset(name, *args, **options):
-    """`build_dataset("scenes", 100, height=128, width=256)`; options go to the class."""
-    return dataset_class(name)(*args, **options)
+ALIASES = {"cityscape": "cityscapes", "ade": "ade20k", "voc2012": "voc", "cocostuff": "coco_stuff"}
+CHOICES = ("auto", *DATASETS, *ALIASES)
+AUGMENT = ("fast", "official")
 
 
 def dataset_class(name):
+    name = ALIASES.get(name, name)
     if name not in DATASETS:
         raise ValueError(f"unknown dataset {name!r}; choose from {', '.join(sorted(DATASETS))}")
     module, cls = DATASETS[name]
     return getattr(import_module(module), cls)
+
+
+def detect(data_dir):
+    """The name of the data set that lies at `data_dir`, told by its folders; scenes where there is no `data_dir`."""
+    if not data_dir:
+        return "scenes"
+    start = Path(data_dir).expanduser()
+    if not start.is_dir():
+        raise FileNotFoundError(f"--data-dir {data_dir} is no folder; give the one that holds the data set")
+    children = sorted(entry for entry in start.iterdir() if entry.is_dir() and entry.name[0] != ".")[:64]
+    files = [name for name in DATASETS if name not in ("scenes", "folder")]
+    places = [(files, [start]), (files, children), (["folder"], [start]), (["folder"], children)]
+    for names, folders in (*places, (files, [start.resolve().parent])):
+        fits = {
+            name
+            for name in names
+            for folder in folders
+            for below in dataset_class(name).inside
+            if (folder / below).is_dir() and dataset_class(name).is_root(folder / below)
+        }
+        if len(fits) > 1:
+            raise ValueError(f"--data-dir {data_dir} holds {' and '.join(sorted(fits))}: choose one with --dataset")
+        if fits:
+            return fits.pop()
+    held = ", ".join(sorted(entry.name for entry in start.iterdir() if entry.name[0] != ".")[:8]) or "nothing"
+    known = "\n".join(f"  {name}: {dataset_class(name).looks_like}" for name in (*files, "folder"))
+    raise ValueError(f"--data-dir {data_dir} has the layout of no known data set; it holds {held}. Known are\n{known}")
+
+
+def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cache="off", scene_size=None, **options):
+    """`name` as in DATASETS, or auto: told by the folders of `data_dir`. Options go to
+    the class: num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset."""
+    name = detect(data_dir) if name == "auto" else ALIASES.get(name, name)
+    kind = dataset_class(name)
+    if name == "scenes":
+        for flag, value in (("--data-dir", data_dir), ("--data-list", data_list)):
+            if value:
+                raise ValueError(
+                    f"{flag} {value} has no use with --dataset scenes, which are drawn; leave one of them out"
+                )
+        if scene_size:
+            options.update(height=scene_size[0], width=scene_size[1])
+        return kind(split, **options)
+    if not data_dir and name == "cityscapes":
+        data_dir = os.environ.get("CITYSCAPES_DATASET")  # as its own scripts have it
+    if not data_dir:
+        raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {kind.looks_like}")
+    if cache != "off" and name != "packed":  # a packed folder is in memory as much as it can be
+        options["cache"] = import_module("datasets.cache").RamCache()
+    return kind(data_dir, split, data_list=data_list, **options)
+
+
+def training_data(
+    name,
+    split,
+    size,
+    augment="fast",
+    random_scale=False,
+    random_mirror=False,
+    short_side=None,
+    scale_range=None,
+    color_jitter=False,
+    cat_max_ratio=None,
+    **options,
+):
+    """A shuffled data set that gives crops of `size`. What --random-scale means is the data set's own to say."""
+    from datasets.transforms import Scale, TrainTransform
+
+    if augment not in AUGMENT:
+        raise ValueError(f"--augment {augment!r} is unknown; choose from {', '.join(AUGMENT)}")
+    data = build_dataset(name, split, shuffle=True, drop_last=True, **options)
+    scale = None
+    if random_scale or short_side or scale_range:
+        factors = data.scales if random_scale and not scale_range else None
+        sides = short_side or (data.sides if random_scale else None)
+        scale = Scale(factors, scale_range, sides, data.longest)
+    data.transform = TrainTransform(
+        size,
+        scale,
+        random_mirror,
+        data.ignore_label,
+        augment == "official",
+        color_jitter,
+        cat_max_ratio,
+        data.flip_pairs,
+    )
+    return data

@@ -28,20 +28,37 @@ IGNORE = 255
 class Scenes(SegmentationDataset):
     """Drawn scenes. `train` counts from scene 0 and `val` from a million on, so that they never share one."""
 
-    names, palette, ignore_label = NAMES, PALETTE, IGNORE
+    title, names, palette, ignore_label = "scenes", NAMES, PALETTE, IGNORE
     splits = {"train": (0, 2000), "val": (1_000_000, 100)}  # first scene, number of scenes
 
-    def __init__(self, split="train", height=128, width=256, count=None, scene_seed=0, **options):
+    def __init__(
+        self,
+        split="train",
+        height=128,
+        width=256,
+        count=None,
+        scene_seed=0,
+        num_classes=None,
+        ignore_label=None,
+        on_bad_label="error",  # nothing of these two can happen here
+        resize_labels=False,
+        **options,
+    ):
         if split not in self.splits:
             raise ValueError(f"unknown split {split!r} of scenes; choose from {', '.join(self.splits)}")
+        if num_classes not in (None, len(NAMES)):
+            raise ValueError(f"scenes have {len(NAMES)} classes, not {num_classes} (--num-classes, or the checkpoint)")
+        if ignore_label is not None:
+            self.ignore_label = ignore_label
         self.first, usual = self.splits[split]
         self.drawing = (scene_seed, height, width)
         super().__init__(count or usual, **options)
 
-    def read(self, index):
+    def open_pair(self, index):
         seed, height, width = self.drawing
         image, label, _ = draw_scene(seed, self.first + index, height, width)
-        return image, label
+        label[label == IGNORE] = self.ignore_label
+        return (lambda rows=None: image), label
 
     def sample_name(self, index):
         return f"scene_{self.first + index:07d}"

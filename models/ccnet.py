@@ -6,21 +6,22 @@ Attribute names are the state-dict keys of the official checkpoint (head.conva.0
 import jittor as jt
 from jittor import nn
 
+from models import packed
 from models.batch_norm import BatchNorm
 from models.cca import RCCA
 from models.noise import Dropout2d
 from models.resnet import ResNet
 from models.van import VAN
 
-ACTIVATIONS = {"leaky_relu": lambda x: nn.leaky_relu(x, 0.01), "relu": nn.relu}
+SLOPES = {"leaky_relu": 0.01, "relu": 0.0}  # below 0
 
 
 class Activation(nn.Module):
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, slope):
+        self.slope = slope
 
     def execute(self, x):
-        return ACTIVATIONS[self.name](x)
+        return nn.leaky_relu(x, self.slope) if self.slope else nn.relu(x)
 
 
 class BatchNormAct(BatchNorm):
@@ -28,13 +29,13 @@ class BatchNormAct(BatchNorm):
 
     def __init__(self, channels, activation):
         super().__init__(channels)
-        self.activation = activation
+        self.activation = Activation(SLOPES[activation])
 
     def execute(self, x):
-        return ACTIVATIONS[self.activation](super().execute(x))
+        return self.activation(super().execute(x))
 
     def folded(self):
-        return Activation(self.activation)
+        return self.activation
 
 
 def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):
@@ -99,9 +100,12 @@ class CCNet(ResNet):
         self.head = RCCAHead(x4, x4 // 4, checked(num_classes), recurrence, cca_backend, activation)
         self.dsn = auxiliary_head(x3, aux_channels or x3 // 2, num_classes, activation, bias=aux_channels is None)
         self.aux_always = aux_always
-        self.train()  # Jittor's dropout starts switched off
+        self.packed = False  # see models/packed.py
+        self.train()
 
     def execute(self, x):
+        if self.packed:
+            return packed.run(self, x)
         x3, x4 = self.features(x)
         logits = [self.head(x4)]
         if self.is_training() or self.aux_always:
@@ -124,7 +128,7 @@ class VANCCNet(VAN):
         van_size="van_base",
         output_stride="multi",
         dilate=True,
-        drop_path=0.1,
+        drop_path=None,  # None: that of the published training of this size
         cca_backend="auto",
         aux_always=False,
     ):

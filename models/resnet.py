@@ -94,11 +94,20 @@ class ResNet(nn.Module):
         self.inplanes = out
         return nn.Sequential(*blocks)
 
+    def pool(self, x):
+        """Jittor's pooling refuses maps of three pixels and less; behind a ReLU, zeros around change no maximum."""
+        h, w = x.shape[2:]
+        if min(h, w) > 3:
+            return self.maxpool(x)
+        oh, ow = ((side if self.maxpool.ceil_mode else side - 1) // 2 + 1 for side in (h, w))
+        oh, ow = (1 if side == 1 else out for side, out in ((h, oh), (w, ow)))
+        return self.maxpool(nn.pad(x, [0, max(0, 4 - w), 0, max(0, 4 - h)]))[:, :, :oh, :ow]
+
     def features(self, x):
         x = nn.relu(self.bn1(self.conv1(x)))  # (B, 64, H/2, W/2)
         if self.stem != "v1":
             x = nn.relu(self.bn2(self.conv2(x)))
             x = nn.relu(self.bn3(self.conv3(x)))  # (B, 128, H/2, W/2), with v1c 64 channels
-        x = self.layer1(self.maxpool(x))  # (B, 64e, H/4, W/4)
+        x = self.layer1(self.pool(x))  # (B, 64e, H/4, W/4)
         x3 = self.layer3(self.layer2(x))  # (B, 256e, H/8, W/8)
         return x3, self.layer4(x3)

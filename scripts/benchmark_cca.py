@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time, memory and operations of criss-cross attention: reference, fused, non-local, and PyTorch where installed.
 
-    python scripts/benchmark_cca.py                                    # a Markdown table, and runs/benchmark_cca.png
+    python scripts/benchmark_cca.py                                    # a Markdown table, and runs/benchmark_cca.svg
     python scripts/benchmark_cca.py --sizes 97,97 128,256 --repeats 15
     python scripts/benchmark_cca.py --modules                          # RCCA against a non-local block, as in the paper
 
@@ -36,7 +36,7 @@ def parse_args():
     parser.add_argument(
         "--max-gflop", type=float, default=150, help="leave out what is more work (default: %(default)s)"
     )
-    parser.add_argument("--plot", default="runs/benchmark_cca.png", help="default: %(default)s")
+    parser.add_argument("--plot", default="runs/benchmark_cca.svg", help="of two sizes or more (default: %(default)s)")
     parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "MODE"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -263,8 +263,29 @@ def print_ratios(results):
             print(f"{size[0]}x{size[1]}: fused is {forward:.2f}x eager PyTorch forward, {both:.2f}x with backward")
 
 
+def cost_plot(results, names, about):
+    """Time and extra memory of forward and backward against the number of positions, as SVG."""
+    from utils.svg_chart import line_chart, standalone
+
+    charts = []
+    speed, memory = "Forward and backward, ms", "Extra memory, MB (below 1 drawn as 1)"  # below 1 there is only noise
+    for key, title, unit, least in (("both", speed, 1e3, 0), ("memory_both", memory, 2**-20, 1)):
+        curves = {}
+        for name in names:
+            measured = [(h * w, rows[name].get(key)) for (h, w), rows in results.items()]
+            points = sorted((x, max(unit * y, least)) for x, y in measured if y is not None)
+            curves[name] = tuple(zip(*points)) or ((), ())
+        chart = line_chart(curves, title, f"positions, H × W ({about})", (520, 330), log=True, markers=True)
+        if chart:
+            place = f'x="{530 * len(charts)}" y="6" width="520" height="330"'
+            charts.append(chart.replace("<svg", f"<svg {place}", 1))
+    return standalone("".join(charts), 530 * max(len(charts), 1), 342, "Cost of attention against picture size")
+
+
 def main():
     args = parse_args()
+    if not args.plot.endswith(".svg"):
+        sys.exit(f"benchmark_cca.py: --plot {args.plot}: the plot is an SVG; let its name end in .svg")
     machine = runtime.start(args.device)
     make = module_case if args.modules else make_case
     if args.memory_of:
@@ -278,15 +299,13 @@ def main():
     print_table(results)
     print_ratios(results)
     if len(args.sizes) > 1:
-        from utils.visualize import plot_curves
-
-        curves = {}
-        for name in names:
-            points = [(h * w, 1e3 * rows[name]["both"]) for (h, w), rows in results.items() if "both" in rows[name]]
-            if points:
-                curves[name] = tuple(zip(*sorted(points)))
         os.makedirs(os.path.dirname(args.plot) or ".", exist_ok=True)
-        plot_curves(curves, "forward and backward, ms", "positions (height x width)", log=True).save(args.plot)
+        threads = (
+            f", {machine['threads']} thread" + "s" * (machine["threads"] > 1) if machine["device"] == "cpu" else ""
+        )
+        about = f"{args.batch}×{args.channels}×H×W, {machine['device']}{threads}"
+        with open(args.plot, "w", encoding="utf-8") as file:
+            file.write(cost_plot(results, names, about))
         print(f"plot: {args.plot}")
 
 

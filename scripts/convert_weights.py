@@ -7,7 +7,7 @@
 
 SRC: .pth .pt .pth.tar .bin of PyTorch, .pkl of Jittor, .safetensors, .npz of ours; its keys tell what it is, and
 nothing in it is executed. DST: .npz (evaluate.py and train.py take it), .safetensors, or PyTorch under the names of the
-code that the weights came from. Exit code 1, and no file, if the network lacks anything; --allow-missing writes still.
+code that the weights came from. Exit code 1, and no file, if the network lacks anything; --allow-missing: all the same.
 """
 
 import argparse
@@ -30,12 +30,10 @@ def parse_args():
     parser.add_argument("--source", choices=("auto", *convert.SOURCES), default="auto", help=text)
     parser.add_argument("--to", choices=("npz", "safetensors", "pytorch"), help="default: what the ending of DST says")
     parser.add_argument("--model", choices=sorted(MODELS), help="the network to fit (default: told by the keys)")
-    parser.add_argument(
-        "--van-size", metavar="NAME", help="van_tiny .. van_large, van_b0 .. van_b6 (default: likewise)"
-    )
+    parser.add_argument("--van-size", metavar="NAME", help="van_tiny .. van_large, van_b0 .. b6 (default: likewise)")
     parser.add_argument("--num-classes", type=int, help="of a network whose head is not in the file (default: 19)")
     parser.add_argument("--recurrence", type=int, help="passes through the attention, to be recorded (default: 2)")
-    parser.add_argument("--allow-missing", action="store_true", help="a backbone without head is what is wanted")
+    parser.add_argument("--allow-missing", action="store_true", help="write although arrays are missing: a backbone")
     return parser.parse_args()
 
 
@@ -54,29 +52,31 @@ def main():
     ours = weights.is_ours(args.src)
     arrays, meta = weights.read(args.src, args.source)
     notes = meta.get("provenance") or {}
-    if args.model and args.model != meta["model"]:
-        meta["model"], meta["model_options"] = args.model, {}
+    if args.model:
+        if (args.model == "van") != (meta["model"] == "van"):
+            raise ValueError(f"{args.src} is of {meta['model']}, which --model {args.model} cannot hold")
+        meta["model"] = args.model
     if args.van_size:
         meta.setdefault("model_options", {})["van_size"] = args.van_size
     if args.recurrence is not None:
         meta["recurrence"] = args.recurrence
-    print(f"{args.src}: {'ours' if ours else notes['source']}, as {meta['model']} {meta.get('model_options') or ''}")
+    chosen = "".join(f" {name}={value}" for name, value in meta.get("model_options", {}).items())
+    print(f"{args.src}: {'ours' if ours else notes['source']}, as {meta['model']}{chosen}")
 
     classes = meta["num_classes"] or args.num_classes or 19
     network = build_model(meta["model"], classes, meta["recurrence"], **meta.get("model_options", {}))
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     if ours and meta["num_classes"] is None:  # a backbone, as was settled when it was made
         shapes = {key: shape for key, shape in shapes.items() if not key.startswith(weights.HEADS)}
-    text, complete = weights.report(arrays, {} if ours else notes, shapes)
+    text, found = weights.report(arrays, {} if ours else notes, shapes)
     print(text)
     for remark in meta.pop("remarks", ()):
         print(f"note: {remark}")
-    if not (complete or args.allow_missing):
-        backbone = meta["num_classes"] is None
-        raise ValueError(
-            "nothing written: "
-            + ("it is a backbone; --allow-missing writes it, for training to start from" if backbone else "see above")
-        )
+    if found["wrong shape"]:
+        raise ValueError("nothing written: arrays of a wrong shape; is --model, --van-size or --source another one?")
+    if found["missing"] and not args.allow_missing:
+        backbone = "it is a backbone; --allow-missing writes it, for training to start from"
+        raise ValueError(f"nothing written: {backbone if meta['num_classes'] is None else 'arrays are missing'}")
     arrays = {key: array for key, array in arrays.items() if key in shapes}
     if not ours:
         notes["sha256"] = sha256(args.src)

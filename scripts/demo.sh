@@ -13,4 +13,5 @@ logged python train.py --model ccnet_r18 --dataset scenes --input-size 96,128 --
   --optimizer adamw --learning-rate 1e-3 --weight-decay 1e-2 --random-mirror --snapshot-dir $out
 echo "Trained after $SECONDS s. Evaluating on 100 scenes that were never seen"
 logged python evaluate.py --restore-from $out/CS_scenes_$steps.npz --save-dir $out --min-miou 0.70
-echo "Done after $SECONDS s. Look at $out/sheet.png and $out/loss.png"
+logged python scripts/report.py $out
+echo "Done after $SECONDS s. Look at $out/report.html and $out/sheet.png"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write drawn street scenes as a small Cityscapes, ADE20K or VOC: something to try a loader or a tool on.
+"""Write drawn street scenes as a small Cityscapes, ADE20K, VOC ...: something to try a loader or a tool on.
 
 python scripts/make_scenes.py --layout cityscapes --out data/tiny --count 4 --size 256,512
 """
@@ -11,10 +11,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils import options, runtime  # noqa: E402
 
+LAYOUTS = ("cityscapes", "ade20k", "voc", "camvid", "segnet", "lip", "coco_stuff", "folder")
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--layout", required=True, choices=("cityscapes", "ade20k", "voc"))
+    parser.add_argument("--layout", required=True, choices=LAYOUTS)
     parser.add_argument("--out", required=True, help="folder to write into")
     parser.add_argument("--count", type=options.positive, default=3, help="scenes in each split (default: %(default)s)")
     parser.add_argument("--size", type=options.size, default=(128, 256), metavar="H,W", help="default: 128,256")
@@ -22,9 +24,9 @@ def main():
     args = parser.parse_args()
     runtime.start("cpu")
 
-    from datasets.scene_folders import LAYOUTS
+    from datasets import scene_folders
 
-    root = LAYOUTS[args.layout](args.out, args.count, args.size, args.seed)
+    root = scene_folders.LAYOUTS[args.layout](args.out, args.count, args.size, args.seed)
     print(f"{args.count} scenes in each split: {root}")
 
 

@@ -65,3 +65,19 @@ def checkout(tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target)
     return tmp_path / "clone"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a window; see tests/browser.py."""
+    from browser import Browser, find_chromium
+
+    program = find_chromium()
+    if not program:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    try:
+        started = Browser(program)
+    except (OSError, TimeoutError) as error:
+        pytest.skip(f"{program} does not start here: {error}")
+    with started:
+        yield started

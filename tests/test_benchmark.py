@@ -37,8 +37,17 @@ def test_the_pytorch_versions_compute_the_same(benchmark, name):
 
 def test_one_table_and_a_plot(run_command, tmp_path):
     command = ["python", SCRIPT, "--device", "cpu", "--channels", "16", "--sizes", "9,9", "13,11", "--repeats", "1"]
-    done = run_command(*command, "--only", "fused", "reference", "--plot", tmp_path / "plot.png")
+    done = run_command(*command, "--only", "fused", "reference", "--plot", tmp_path / "plot.svg")
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| 9x9") or line.startswith("| 13x11")]
     assert len(rows) == 4 and all(len(row.split("|")) == 10 and "- |" not in row for row in rows)
-    assert (tmp_path / "plot.png").stat().st_size > 1000
+    plot = (tmp_path / "plot.svg").read_text()
+    for words in ("Forward and backward, ms", "Extra memory, MB", ">fused<", ">reference<", "1×16×H×W, cpu"):
+        assert words in plot
+    assert plot.count("<circle") == 2 * 2 * 2
+
+
+def test_a_plot_leaves_out_what_was_not_measured(benchmark):
+    rows = {"fused": {"both": 0.01, "memory_both": 3e6}, "non-local": {"gflop": 1e6}}
+    plot = benchmark.cost_plot({(9, 9): rows, (13, 11): rows}, ["fused", "non-local"], "here")
+    assert plot.count("<polyline") == 2 and "non-local" not in plot

@@ -6,7 +6,9 @@ import key_lists as lists
 import numpy as np
 import pytest
 
+from models import build_model
 from utils import convert
+from utils.describe import describe
 
 FAMILIES = {  # keys, digest of the published list; what they are
     "official": (lists.official(), "6fddd4f886d95d76", ("ccnet", {}, 19)),
@@ -83,7 +85,7 @@ def test_every_family_gets_our_keys_and_shapes(family):
     arrays, notes = ours(filled(keys))
     assert shapes(arrays) == expected(family)
     assert notes["source"] == family.split("_")[0]
-    meta = convert.describe(arrays, notes)
+    meta = describe(arrays, notes)
     assert (meta["model"], meta["model_options"], meta["num_classes"]) == (model, options, classes)
     assert (meta["recurrence"], meta["ignore_label"]) == (2, 255)
     rgb = family.startswith(("mmseg", "torchvision", "van"))
@@ -105,6 +107,19 @@ def test_there_and_back_is_bit_equal(family):
             assert array.tobytes() == before[key].tobytes(), key
         else:
             assert array.flat[0] == before[key].flat[0] and array.strides == before[key].strides, key
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "van_b6"])  # which is slow to build
+def test_the_network_that_is_described_has_these_keys_and_shapes(family):
+    arrays, notes = ours(filled(FAMILIES[family][0]))
+    meta = describe(arrays, notes)
+    network = build_model(meta["model"], meta["num_classes"] or 19, meta["recurrence"], **meta["model_options"])
+    found = convert.compare(arrays, {key: tuple(value.shape) for key, value in network.state_dict().items()})
+    assert not found["unexpected"] and not found["wrong shape"]
+    heads = {key.split(".")[0] for key in found["missing"]}
+    assert heads == (
+        set() if meta["num_classes"] else {"head", "dsn"} | ({"squeeze"} if notes["layout"] == "van" else set())
+    )
 
 
 def test_mmseg_by_hand():
@@ -214,13 +229,13 @@ def test_jittor_ports_keep_their_scales_and_are_told_what_differs():
     arrays, notes = ours(state, "jittor")
     assert arrays["bn1.weight"] is state["backbone.stem.1.weight"]
     assert sorted(notes["dropped"]) == ["backbone.bn1.weight", "backbone.conv1.weight"]
-    meta = convert.describe(arrays, notes)
+    meta = describe(arrays, notes)
     assert meta["num_classes"] == 150 and any("layer4 by 8" in remark for remark in meta["remarks"])
 
     seed = filled(lists.official((3, 4, 12, 3)))
     arrays, notes = ours(seed, "jittor")
     assert arrays["bn1.weight"] is seed["bn1.weight"]
-    meta = convert.describe(arrays, notes)
+    meta = describe(arrays, notes)
     assert "12 blocks in layer3" in meta["remarks"][0] and any("no activation" in text for text in meta["remarks"])
     missing = convert.compare(arrays, lists.official())["missing"]
     assert len(missing) == 11 * 15 and all(key.startswith("layer3.") for key in missing)
@@ -251,7 +266,7 @@ def test_what_cannot_be_converted_is_said():
     with pytest.raises(ValueError, match="two of its keys become dsn.3.weight"):
         ours({**filled(lists.serge()), "dsn.3.weight": one})
     with pytest.raises(ValueError, match="36 blocks in layer3; ResNet-18, 50 and 101"):
-        convert.describe(*ours(filled(lists.official((3, 8, 36, 3)))))
+        describe(*ours(filled(lists.official((3, 8, 36, 3)))))
 
 
 def test_the_comparison_names_each_kind_of_misfit():
@@ -262,3 +277,15 @@ def test_the_comparison_names_each_kind_of_misfit():
         "unexpected": ["x"],
         "wrong shape": ["b"],
     }
+
+
+def test_odd_shapes_and_types_end_in_an_error_or_in_the_comparison():
+    good = filled(lists.serge())
+    for odd in (np.ones(()), np.ones((1, 2, 3)), np.full((), np.inf), np.ones(2, bool)):
+        assert shapes(ours({key: np.asarray(odd, "f4") for key in filled(lists.official())})[0])
+        arrays, _ = ours({**good, "bn1.weight": odd, "bn1.num_batches_tracked": odd})
+        assert convert.compare(arrays, lists.official())["wrong shape"] == ["bn1.weight"]
+    with pytest.raises(ValueError, match="bn1.weight has complex numbers"):
+        ours({**good, "bn1.weight": np.ones(64, "c8")})
+    with pytest.raises(ValueError, match="is one number"):
+        describe(*ours({**good, "head.bottleneck.4.weight": np.ones(())}))

@@ -24,7 +24,7 @@ runtime.start("cpu", quiet=False)
 import numpy as np
 from utils import weights, convert
 convert.layout = lambda arrays: "official"  # any names will do here
-convert.describe = lambda arrays, notes: {}
+weights.describe = lambda arrays, notes: {}
 folder, started = sys.argv[1], []
 names = sorted(os.listdir(folder))
 for name in names:
@@ -137,6 +137,8 @@ def bombs(folder):
     yield "negative", hand.mapping({"w": hand.tensor("0", (2,), strides=(-1,), count=2)}), "count is expected"
     yield "before", hand.mapping({"w": hand.tensor("0", (2,), offset=-1, count=2)}), "count is expected"
     yield "overflow", hand.mapping({"w": hand.tensor("0", (2**40, 2**40), strides=(0, 0), count=2)}), "claims"
+    nothing = hand.tensor("0", (0, 2**40, 2**40), strides=(0, 0, 0), count=2)
+    yield "nothing", hand.mapping({"w": nothing}), ""
     yield "many", hand.mapping({f"w{n}": hand.tensor("0", (2,)) for n in range(5000)}), None
     yield "no storage", hand.mapping({"w": hand.tensor("7", (2,))}), "data/7"
     yield "line", hand.mapping({"a\nb": hand.tensor("0", (2,))}), "names of parameters"

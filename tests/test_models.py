@@ -128,6 +128,18 @@ def test_pooling_rounds_up_officially_and_down_in_mmsegmentation(name, sides):
     assert tuple(-(-side // 2) for side in pooled.shape[2:]) == sides
 
 
+@pytest.mark.parametrize("up", [True, False])
+def test_pooling_takes_the_smallest_maps(up, rng):
+    pool = build_model("ccnet_r18", 9, ceil_pool=up).pool
+    for h, w in ((1, 1), (1, 4), (2, 3), (3, 2), (4, 5), (6, 1)):
+        x = rng.random((1, 2, h, w), dtype=np.float32)
+        padded = np.pad(x, ((0, 0), (0, 0), (1, 3), (1, 3)))
+        rows, columns = ((side // 2 if up and side > 1 else (side - 1) // 2) + 1 for side in (h, w))
+        windows = [[padded[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] for j in range(columns)] for i in range(rows)]
+        expected = np.array([[window.max((2, 3)) for window in row] for row in windows]).transpose(2, 3, 0, 1)
+        np.testing.assert_array_equal(pool(jt.array(x)).numpy(), expected)
+
+
 @pytest.mark.parametrize(
     "stride, main, aux",
     [("multi", (13, 17), (7, 9)), (8, (13, 17), (13, 17)), (16, (7, 9), (7, 9)), (32, (4, 5), (7, 9))],

@@ -1,11 +1,19 @@
-"""Two ranks on one machine, under the mpirun that belongs to the mpicc Jittor was prepared with."""
+"""Several ranks on one machine, under the mpirun that belongs to the mpicc Jittor was prepared with."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from utils import runtime
+from utils import checkpoint, runtime
+
+ROOT = Path(__file__).resolve().parent.parent
 
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
 pytestmark = pytest.mark.skipif(not MPIRUN.is_file(), reason="no Open MPI on this machine")
@@ -17,8 +25,9 @@ def run_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("mpi")
 
 
-def mpi(run_command, *command):
-    return run_command(MPIRUN, "--oversubscribe", "-np", "2", "python", *command, env=AS_ROOT, timeout=400)
+def mpi(run_command, *command, ranks=2, env=None, timeout=400):
+    command = (MPIRUN, "--oversubscribe", "-np", ranks, "python", *command)
+    return run_command(*command, env={**AS_ROOT, **(env or {})}, timeout=timeout)
 
 
 def test_two_ranks_train_save_and_end(run_command, run_dir):
@@ -68,3 +77,97 @@ def test_a_batch_that_does_not_divide_is_refused_by_all_ranks(run_command, run_d
     done = mpi(run_command, "train.py", "--device", "cpu", "--batch-size", "3", "--snapshot-dir", run_dir)
     assert done.returncode != 0 and "--batch-size 3 does not divide over 2 ranks" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+TINY = "tests/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --learning-rate 1e-2".split()
+TINY += "--random-mirror --random-scale --num-steps 10".split()
+ALL_LOSSES = (
+    "--ohem --ohem-thres 0.15 --ohem-keep 2560 --ccl 0.1 --accumulate 2 --class-weights 1,2,1,1,1,1,3,1,1".split()
+)
+
+
+@pytest.mark.parametrize(
+    "ranks, batch, options",
+    [(2, "4", []), (3, "6", []), (3, "12", ALL_LOSSES)],
+    ids=["two ranks", "three ranks", "three ranks, pieces, OHEM, category loss, class weights"],
+)
+def test_ranks_take_the_steps_of_one_process(run_command, tmp_path, ranks, batch, options):
+    """Synchronised BN, dropout, uneven void (up to whole samples): weights after ten steps to 1e-5."""
+    command, void = [*TINY, "--batch-size", batch, *options], {"VOID": "1"}
+    one = run_command("python", *command, "--snapshot-dir", tmp_path / "one", env=void)
+    many = mpi(run_command, *command, "--snapshot-dir", tmp_path / "many", ranks=ranks, env=void)
+    assert one.returncode == many.returncode == 0, one.stderr + many.stderr
+    first, second = (checkpoint.load(tmp_path / name / "CS_scenes_10.npz")[0] for name in ("one", "many"))
+    for key in first:
+        assert np.linalg.norm(second[key] - first[key]) <= 1e-5 * np.linalg.norm(first[key]), key
+
+
+def test_ranks_resume_bit_for_bit(run_command, tmp_path):
+    command = [*TINY, "--batch-size", "4", "--save-pred-every", "5", "--snapshot-dir", tmp_path]
+    assert mpi(run_command, *command).returncode == 0
+    whole, _ = checkpoint.read(tmp_path / "CS_scenes_10.npz")
+    (tmp_path / "CS_scenes_10.npz").unlink()
+    done = mpi(run_command, *command, "--resume", "auto")
+    assert done.returncode == 0 and "step 5, epoch 0 + 20 samples" in done.stdout, done.stderr
+    again, _ = checkpoint.read(tmp_path / "CS_scenes_10.npz")
+    assert set(whole) == set(again) and all((whole[key] == again[key]).all() for key in whole)
+
+
+def test_three_ranks_refuse_a_batch_of_four(run_command, tmp_path):
+    done = mpi(run_command, *TINY, "--batch-size", "4", "--snapshot-dir", tmp_path, ranks=3)
+    assert done.returncode != 0 and "--batch-size 4 does not divide over 3 ranks; take a multiple" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("raise", "rank 1 of 2 failed"),
+        ("exit", "rank 1 of 2 leaves"),
+        ("kill", "rank 1"),
+        ("nan", "postmortem_3_rank1.npz"),
+    ],
+)
+def test_a_rank_that_ends_ends_all_and_is_named(run_command, tmp_path, kind, words):
+    """An exception, an early exit, a kill, numbers that are none: never a hang."""
+    begin = time.time()
+    fault = {"FAULT": f"1:3:{kind}"}
+    command = [*TINY, "--batch-size", "4", "--num-steps", "5000", "--snapshot-dir", tmp_path]
+    done = mpi(run_command, *command, env=fault, timeout=200)
+    assert done.returncode != 0 and words in done.stderr + done.stdout, done.stderr[-2000:]
+    at_step_3 = max((tmp_path / name).stat().st_mtime for name in ("log.csv", "args.json"))
+    assert time.time() - max(at_step_3, begin) < 60
+
+
+def test_all_ranks_save_and_leave_when_mpirun_is_asked_to(run_command, tmp_path):
+    """mpirun passes SIGUSR1 on; SIGTERM it follows with a kill after a second."""
+    command = [
+        MPIRUN,
+        "--oversubscribe",
+        "-np",
+        "2",
+        sys.executable,
+        *TINY,
+        "--batch-size",
+        "4",
+        "--num-steps",
+        "50000",
+    ]
+    env = {**os.environ, **AS_ROOT, "PAUSE": "0.05"}
+    with open(tmp_path / "output", "w") as output:
+        job = subprocess.Popen(
+            [*map(str, command), "--snapshot-dir", str(tmp_path)], cwd=ROOT, env=env, stdout=output, stderr=output
+        )
+        log = tmp_path / "log.csv"
+        while job.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 3):
+            time.sleep(0.05)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait(timeout=60) == 75, (tmp_path / "output").read_text()[-2000:]
+    (step,) = checkpoint.steps_in(tmp_path)
+    assert f"stopped on request after step {step}" in (tmp_path / "output").read_text()
+
+
+def test_sums_over_ranks(run_command):
+    """Counts beyond float32, texts and settings go round whole; BatchNorm weighs ranks by their number of values."""
+    for ranks in (2, 3):
+        done = mpi(run_command, "tests/ranks.py", ranks=ranks)
+        assert done.returncode == 0 and done.stdout.count("agreed") == ranks, done.stdout + done.stderr

@@ -8,6 +8,7 @@ import tiny
 import train
 from models.losses import Criterion
 from utils import optim
+from utils.amp import LossScaler
 from utils.schedule import poly
 
 STEPS = 20
@@ -37,6 +38,11 @@ def batches(rng, count=STEPS):
         yield images, label
 
 
+def cut(images, label, pieces):
+    each = len(label) // pieces
+    return [(jt.array(images[k : k + each]), label[k : k + each], []) for k in range(0, len(label), each)]
+
+
 def run_here(args, data, weights=None):
     """-> weights at the start and at the end, loss of every step."""
     model = without_dropout(tiny.tiny(5, 2))
@@ -48,7 +54,9 @@ def run_here(args, data, weights=None):
     curve = []
     for step, (images, label) in enumerate(data):
         optim.set_lr(optimizer, poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps))
-        losses = train.gradients(args, model, criterion, optimizer, images, label, step)
+        losses = train.gradients(
+            args, model, criterion, LossScaler(), optimizer, cut(images, label, args.accumulate), step
+        )
         curve.append(losses["loss"].item())
         optim.update(optimizer, step)
     return start, {key: value.numpy() for key, value in model.state_dict().items()}, np.array(curve)
@@ -164,7 +172,7 @@ def test_pieces_of_a_batch_take_the_step_of_the_whole_where_no_norm_sees_the_dif
         optimizer = train.build_optimizer(args, model, criterion)
         for step, (images, label) in enumerate(batches(np.random.default_rng(3), 2)):
             label[:2, :22] = 255
-            train.gradients(args, model, criterion, optimizer, images, label, step)
+            train.gradients(args, model, criterion, LossScaler(), optimizer, cut(images, label, args.accumulate), step)
             optim.update(optimizer, step)
         return {key: value.numpy() for key, value in model.state_dict().items()}
 

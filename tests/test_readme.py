@@ -46,7 +46,7 @@ def test_the_demo_command(checkout):
     result = json.loads((out / "result.json").read_text())
     assert result["images"] == 100 and result["miou"] >= 0.70, result
     assert "mean IoU" in done.stdout and "Traceback" not in done.stderr and "Compiling" not in done.stderr
-    for name in ("args.json", "log.csv", "loss.png", "sheet.png"):
+    for name in ("args.json", "log.csv", "loss.png", "sheet.png", "report.html"):
         assert (out / name).is_file()
     assert len(list(out.glob("CS_scenes_*.npz"))) == 1
     width, height = Image.open(out / "sheet.png").size

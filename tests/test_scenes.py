@@ -67,7 +67,7 @@ def test_instances_are_cars_and_people():
 
 
 def test_train_and_val_never_share_a_scene():
-    train, val = build_dataset("scenes", "train", 32, 64), build_dataset("scenes", "val", 32, 64)
+    train, val = build_dataset("scenes", "train"), build_dataset("scenes", "val")
     assert val.total_len == 100 and train.first + train.total_len <= val.first
     assert train.sample_name(0) != val.sample_name(0)
 
@@ -76,7 +76,7 @@ def test_a_constant_answer_is_worth_little():
     """What the demo's 0.70 is to be compared with: the best of all constant answers stays below 0.15."""
     from utils.metrics import ConfusionMatrix
 
-    data = build_dataset("scenes", "val", 64, 128)
+    data = build_dataset("scenes", "val", scene_size=(64, 128))
     labels = [data.read(index)[1] for index in range(30)]
     for answer in range(len(scenes.NAMES)):
         matrix = ConfusionMatrix(len(scenes.NAMES))

@@ -4,6 +4,8 @@ python tests/tiny.py --model tiny ...
 """
 
 import os
+import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -56,22 +58,51 @@ def tiny(num_classes, recurrence, cca_backend="auto"):
 train.MODELS["tiny"] = tiny
 
 
-def slow_saves():
-    """With SLOW_SAVES=seconds in the environment, a save pauses with half of its file written: time to be killed in."""
-    pause = float(os.environ.get("SLOW_SAVES", "0"))
-    if pause:
-        import numpy as np
+def odd_saves():
+    """SLOW_SAVES=seconds: a save pauses with half of its file written, time to be killed in. DISK=bytes: files cannot
+    grow beyond that from the first save on, as on a disk that is full."""
+    from utils import checkpoint
 
-        savez = np.savez
+    pause, room, write = float(os.environ.get("SLOW_SAVES", "0")), int(os.environ.get("DISK", "0")), checkpoint.write
 
-        def slow(file, **arrays):
+    def odd(file, arrays):
+        if room:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write itself is to fail
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        if pause:
             file.write(b"half of a checkpoint")
             file.flush()
             time.sleep(pause)
             file.seek(0)
-            savez(file, **arrays)
+        write(file, arrays)
 
-        np.savez = slow
+    checkpoint.write = odd
+
+
+def uneven_void():
+    """With VOID in the environment, three samples in four lose most of their label: ranks differ in valid pixels."""
+    if not os.environ.get("VOID"):
+        return
+    whole = train.stream
+
+    def stream(*arguments):
+        for images, labels, names in whole(*arguments):
+            for label, name in zip(labels, names):
+                label[: {0: 0, 1: 5, 2: 22, 3: 24}[int(name[-7:]) % 4]] = 255
+            yield images, labels, names
+
+    train.stream = stream
+
+
+def slow_steps():
+    """With PAUSE=seconds in the environment, every step takes that much longer."""
+    whole = train.gradients
+
+    def gradients(*arguments):
+        time.sleep(float(os.environ.get("PAUSE", "0")))
+        return whole(*arguments)
+
+    train.gradients = gradients
 
 
 def faults():
@@ -81,7 +112,7 @@ def faults():
     rank, step, kind = os.environ["FAULT"].split(":")
     whole = train.gradients
 
-    def gradients(args, model, criterion, optimizer, images, labels, at):
+    def gradients(args, model, criterion, scaler, optimizer, batch, at):
         if runtime.mpi_rank() == int(rank) and at == int(step):
             if kind == "raise":
                 raise RuntimeError("planted")
@@ -90,13 +121,28 @@ def faults():
             if kind == "kill":
                 os.kill(os.getpid(), 9)
             if kind == "nan":
-                images = images * float("nan")
-        return whole(args, model, criterion, optimizer, images, labels, at)
+                for images, *_ in batch:
+                    images[:] = float("nan")
+        return whole(args, model, criterion, scaler, optimizer, batch, at)
 
     train.gradients = gradients
 
 
-if __name__ == "__main__":
-    slow_saves()
+def main():
+    """Jittor, and what imports it, comes after runtime.start: the oddities are put in then."""
+    begin = runtime.start
+
+    def start(*arguments, **options):
+        run = begin(*arguments, **options)
+        odd_saves()
+        return run
+
+    runtime.start = start
+    slow_steps()
+    uneven_void()
     faults()
-    runtime.run(train.main, "train.py")
+    train.main()
+
+
+if __name__ == "__main__":
+    runtime.run(main, "train.py")

@@ -8,6 +8,7 @@ reading). Files appear under their name whole or not at all: a process killed wh
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import jittor as jt
@@ -34,7 +35,7 @@ def save(path, model, meta, state=None):
     part = f"{path}.{os.getpid()}.part"
     try:
         with open(part, "wb") as file:
-            np.savez(file, **arrays, **{META: text})
+            write(file, {**arrays, META: text})
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -45,6 +46,14 @@ def save(path, model, meta, state=None):
             f"{path} could not be written: {error.strerror or error}. Older checkpoints are as they were. "
             "Next: make room (or take another --snapshot-dir), then the same command with --resume auto"
         ) from error
+
+
+def write(file, arrays):
+    """As numpy.savez, which after a full disk tries once more when it is cleared away, and complains."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for key, array in arrays.items():
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def sync_folder(path):

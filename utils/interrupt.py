@@ -1,4 +1,8 @@
-"""SIGTERM and SIGINT end a run after the step that is under way: saved, and with an exit code of its own."""
+"""SIGTERM, SIGINT and SIGUSR1 end a run after the step that is under way: saved, and with an exit code of its own.
+
+mpirun passes SIGUSR1 on to all ranks and lets them be. At SIGTERM and Ctrl-C it gives them about a second and then
+kills: enough for a short step, not for a long one.
+"""
 
 import os
 import signal
@@ -16,9 +20,12 @@ def listen():
         if len(received) > 1:
             os._exit(128 + number)
         name = signal.Signals(number).name
-        os.write(2, f"\n{name}: this step is finished and saved, then the run ends; again to end at once\n".encode())
+        os.write(
+            sys.stderr.fileno(),
+            f"\n{name}: this step is finished and saved, then the run ends; again to end at once\n".encode(),
+        )
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, note)
 
 

@@ -13,7 +13,20 @@ from tqdm import tqdm
 
 from utils import visualize
 
-COLUMNS = ("step", "epoch", "loss", "main", "aux", "ccl", "lr", "gamma", "images_per_s", "data_wait", "seconds")
+COLUMNS = (
+    "step",
+    "epoch",
+    "loss",
+    "main",
+    "aux",
+    "ccl",
+    "gradient",
+    "lr",
+    "gamma",
+    "images_per_s",
+    "data_wait",
+    "seconds",
+)
 VALIDATION = ("step", "miou", "pixel_accuracy", "seconds")
 REDRAW = 300  # seconds between two drawings of the curves
 

@@ -34,6 +34,13 @@ def set_lr(optimizer, lr):
         group["lr"] = lr * group["factor"]
 
 
+def gradient_norm(optimizer):
+    """Length of all gradients together, a one-number Var. Not finite when the network has gone wrong, also where the
+    loss hides it: under Jittor's -Ofast a ReLU turns NaN into 0."""
+    squares = [g.sqr().sum() for group in optimizer.param_groups for g in group["grads"]]
+    return jt.concat(squares).sum().sqrt()
+
+
 def update(optimizer, step):
     """One step with the gradients that `optimizer.backward` has gathered, and all of it done when this returns.
 

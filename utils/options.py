@@ -8,7 +8,6 @@ import argparse
 import sys
 
 YES, NO = ("1", "true", "yes", "y", "on", "t"), ("0", "false", "no", "n", "off", "f", "none")
-DATASET_NAMES = {"cityscape": "cityscapes"}  # what the Jittor scripts say
 LEGACY = {  # flag -> arguments of add_argument
     "--is-training": {"action": "store_true"},
     "--not-restore-last": {"action": "store_true"},
@@ -61,13 +60,57 @@ def boolean(text):
     raise argparse.ArgumentTypeError(f"{text!r} is neither yes nor no; expected one of {', '.join(YES + NO)}")
 
 
-def dataset_name(text):
-    return DATASET_NAMES.get(text, text)
-
-
 def flag(group, name, help):
     """A yes/no flag: --name, --name 1, --name False."""
     group.add_argument(name, nargs="?", type=boolean, const=True, default=False, metavar="yes|no", help=help)
+
+
+def numbers(text):
+    """ "300,375,450" -> (300, 375, 450); also "0.5,2"."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = (0.0,)
+    if min(values) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers above 0 with commas, for example 300,375,450")
+    return tuple(int(value) if value == int(value) else value for value in values)
+
+
+def span(text):
+    values = numbers(text)
+    if len(values) != 2 or values[0] > values[1]:
+        raise argparse.ArgumentTypeError(f"{text!r} is no range; expected LOW,HIGH, for example 0.5,2")
+    return values
+
+
+# What train.py and evaluate.py hand on to the data set, by name, and what only training does with it.
+SOURCE = (
+    "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
+)
+SOURCE += ["scene_size"]
+AUGMENTATION = "augment random_scale random_mirror short_side scale_range color_jitter cat_max_ratio".split()
+
+
+def add_augmentation(parser):
+    """The flags of training that say how pictures are varied."""
+    group = parser.add_argument_group("augmentation")
+    add = group.add_argument
+    add(
+        "--augment", choices=("fast", "official"), default="fast", help="official: scale all, then crop (default: fast)"
+    )
+    flag(group, "--random-scale", "as usual for the data set (Cityscapes: 0.7, 0.8 .. 2.1)")
+    flag(group, "--random-mirror", "left to right, one time in two")
+    add("--short-side", type=numbers, metavar="N,N..", help="scale the short side to one of these")
+    add("--scale-range", type=span, metavar="LOW,HIGH", help="scale by something between")
+    add("--color-jitter", action="store_true", help="vary brightness, contrast, saturation and hue")
+    add("--cat-max-ratio", type=float, metavar="X", help="draw crops again while one class has more of it")
+
+
+def add_conversion(parser):
+    """The flags of the scripts that prepare data."""
+    parser.add_argument("--workers", type=whole, help="processes (default: the cores)")
+    parser.add_argument("--force", action="store_true", help="write files again that are there")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and stop")
 
 
 def common_parser(models, datasets, devices):
@@ -82,14 +125,21 @@ def common_parser(models, datasets, devices):
     )
     network.add_argument("--drop-path", type=float, metavar="P", help="of VAN in training (default: that of its size)")
     data = parser.add_argument_group("data")
-    data.add_argument("--data-dir", metavar="DIR", help="where the data set lies")
-    data.add_argument("--data-list", metavar="FILE", help="its list of pictures (default: found there)")
-    data.add_argument("--num-workers", type=whole, default=8, metavar="N", help="processes that read (default: 8)")
-    data.add_argument(
-        "--dataset", type=dataset_name, choices=datasets, default="scenes", help="default: %(default)s, drawn by rule"
-    )
+    add = data.add_argument
+    add("--data-dir", metavar="DIR", help="the data set, a folder that holds it, or one inside it")
+    add("--data-list", metavar="FILE", help="pictures and labels, a pair a line (default: the whole split)")
+    names = ", ".join(datasets)
+    add("--dataset", choices=datasets, default="auto", metavar="NAME", help=f"{names} (default: told by --data-dir)")
+    add("--num-classes", type=positive, help="default: those of the data set")
     data.add_argument("--ignore-label", type=int, help="label value that counts nowhere (default: the data set's)")
     data.add_argument("--batch-size", type=positive, default=8, help="over all ranks (default: %(default)s)")
+    add(
+        "--num-workers", type=whole, metavar="N", help="processes that load, on each rank (default: with a GPU up to 8)"
+    )
+    add("--on-bad-sample", choices=("error", "skip"), default="error", help="skip: at most 1 in 100")
+    add("--on-bad-label", choices=("error", "ignore"), default="error", help="for values that are no class")
+    add("--resize-labels", action="store_true", help="to the size of their pictures, where they differ")
+    add("--cache", choices=("off", "ram"), default="off", help="keep decoded pictures (default: off)")
     scenes = parser.add_argument_group("drawn scenes")
     scenes.add_argument("--scene-size", type=size, default=(128, 256), metavar="H,W", help="default: 128,256")
     machine = parser.add_argument_group("machine")

@@ -3,14 +3,14 @@
 Only the main rank reads files, which other nodes may not have: what is small is shared at once, the arrays in `load`.
 """
 
-from utils import checkpoint, distributed, optim, restore, train_options
+from utils import checkpoint, distributed, optim, train_options, weights
 
 
-def starting_point(folder, resume, restore_from, read_weights, settings, step=0, samples=0):
+def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
     """-> {"step", "samples", "best", "meta", "source", "resumed"} on every rank, and "arrays" on the main one.
 
     `resume`: a checkpoint, "auto" for the newest whole one in `folder` (none there: a fresh start), or None.
-    `read_weights(path)` -> (arrays, meta) reads what --restore-from may name.
+    `restore_from`: weights of any kind. `settings`: the options of this run, held against those of the resumed one.
     """
     begin = {"step": step, "samples": samples, "best": {"miou": -1.0, "step": 0}, "meta": {}, "source": None}
     begin["resumed"], arrays = False, {}
@@ -28,7 +28,7 @@ def starting_point(folder, resume, restore_from, read_weights, settings, step=0,
             begin.update({key: meta[key] for key in ("step", "samples", "best")}, meta=meta, source=path, resumed=True)
             print(f"resumed from {path}: step {meta['step']}, epoch {meta['epoch']} + {meta['position']} samples")
         elif restore_from:
-            arrays, meta = read_weights(restore_from)
+            arrays, meta = weights.read(restore_from)
             begin.update(meta=meta, source=restore_from)
     return {**distributed.share(begin), "arrays": arrays}
 
@@ -42,7 +42,7 @@ def load(begin, model, criterion, optimizer):
         checkpoint.load_weights(criterion, own, source)
         optim.load_moments(optimizer, arrays, source)
     elif arrays:
-        print(restore.load_into(model, arrays, source))
+        print(weights.start_from(model, arrays, source))
     distributed.broadcast([*model.state_dict().values(), *criterion.state_dict().values()])
     if begin["resumed"]:
         distributed.broadcast(value for _, value in optim.named_moments(optimizer))

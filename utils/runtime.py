@@ -13,6 +13,7 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import traceback
@@ -140,15 +141,6 @@ def check_gpus_for_ranks(gpus):
         )
 
 
-def mixed_precision(run):
-    """16-bit activations for the rest of the run. Parameters, losses and BatchNorm statistics stay in 32 bits."""
-    if run["device"] != "cuda":
-        raise MachineError("--amp needs a CUDA GPU: 16-bit numbers have no fast path on the CPU. Leave --amp out")
-    import jittor as jt
-
-    jt.flags.auto_mixed_precision_level = 5
-
-
 def mpi_rank():
     return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 
@@ -217,6 +209,7 @@ def start(device="auto", verbose=False, quiet=True, gpu=None):
     os.environ.update(environment(device, verbose))
     warnings.filterwarnings("ignore", message="The value of the smallest subnormal")  # Jittor flushes those to zero
     jt = import_jittor()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Jittor's handler ends this process when any child is killed
     jt.flags.use_cuda = int(device == "cuda")
     if jt.in_mpi:
         sys.excepthook = _abort_all_ranks
@@ -242,6 +235,7 @@ def describe(run, attention):
 def import_jittor():
     """`import jittor`, with Jittor's ways of failing turned into one message that says what to do."""
     try:
+        keep_signals_from_compilers()
         import jittor
     except SystemExit:  # "jit_utils updated, please rerun": a half-written cache; Jittor leaves with exit code 0
         raise MachineError(f"Jittor's cache was half written. Next: {PREPARE}, then the same command") from None
@@ -251,6 +245,20 @@ def import_jittor():
         detail = str(error).strip().splitlines() or [type(error).__name__]
         raise MachineError(f"Jittor does not start: {detail[-1][:300]}. Next: {PREPARE}") from error
     return jittor
+
+
+def keep_signals_from_compilers():
+    """Jittor's compile processes leave this process's group before they are used: Ctrl-C, and what mpirun sends to a
+    rank's group, is not meant for them, and Jittor ends a process whose child was killed."""
+    import jittor_utils
+
+    initialise = jittor_utils.pool_initializer
+
+    def apart():
+        os.setpgid(0, 0)
+        initialise()
+
+    jittor_utils.pool_initializer = apart
 
 
 def silence_compiler():
@@ -264,7 +272,8 @@ def silence_compiler():
         return
     sys.stderr.flush()
     terminal = os.dup(2)
-    child = subprocess.Popen([sed, "-u", "/Compiling Operators/d;/^$/d"], stdin=subprocess.PIPE, stdout=terminal)
+    filter = [sed, "-u", "/Compiling Operators/d;/^$/d"]  # in a session of its own: Ctrl-C is not meant for it
+    child = subprocess.Popen(filter, stdin=subprocess.PIPE, stdout=terminal, start_new_session=True)
     os.dup2(child.stdin.fileno(), 2)
     child.stdin.close()
     sys.stderr = os.fdopen(terminal, "w", buffering=1)
@@ -290,6 +299,7 @@ def run(main, name):
         stop(f"{name}: {error}")
     except SystemExit as leaving:  # an uncaught one would wait for the other ranks, and they for this one
         if mpi_size() > 1:
+            print(f"{name}: rank {mpi_rank()} of {mpi_size()} leaves ({leaving.code})", file=sys.stderr)
             flush_and_exit(leaving.code if isinstance(leaving.code, int) else 1)
         raise
 

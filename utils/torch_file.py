@@ -36,7 +36,7 @@ def load(path):
             return read_zip(path, data)
         if data[:1] == b"\x80" or ANCIENT.match(data[:512]):
             return read_legacy(data) if is_legacy(data) else read_pickle(data)
-    except Unreadable as error:
+    except ValueError as error:  # Unreadable, or numpy's
         raise ValueError(f"{path}: {error}") from None
     raise ValueError(f"{path} is not a checkpoint: {what_else(data)}")
 

@@ -4,11 +4,11 @@ Stand-ins (`Storage`, `Tensor`, `Array`) are what the pickle machine handles; `p
 when legacy files have told where their bytes are.
 """
 
-import re
-
 import numpy as np
 
-from utils.unpickle import SCALARS, Attributes, Built, Unreadable, hashable
+from utils import numpy_pickle
+from utils.numpy_pickle import Array, checked, whole
+from utils.unpickle import SCALARS, Attributes, Unreadable, hashable
 
 MAGIC = 0x1950A86A20F9469CFC6C  # PyTorch's legacy files begin with it
 DEPTH = 100  # containers within containers
@@ -30,7 +30,6 @@ TYPES = {  # storage class, dtype in PyTorch, in numpy
     "UInt32Storage": ("uint32", "<u4"),
     "UInt64Storage": ("uint64", "<u8"),
 }
-BOOL = np.dtype("?")
 
 
 class Kind:
@@ -70,12 +69,6 @@ def widened(values):
     """bfloat16, as uint16, -> float32: the missing 16 bits are zeros."""
     values = (values.astype("<u4") << 16).view("<f4")
     values.flags.writeable = False
-    return values
-
-
-def checked(values):
-    if values.dtype == BOOL and values.view(np.uint8).max(initial=0) > 1:
-        raise Unreadable("a truth value that is neither 0 nor 1: damaged")
     return values
 
 
@@ -126,71 +119,6 @@ class Files:
         return Tensor(storage, offset, shape, strides, kind)
 
 
-def whole(number):
-    """A count, an offset, a side: nothing else passes."""
-    if type(number) is not int or not 0 <= number < 1 << 62:
-        shown = number if type(number) is int else f"a {type(number).__name__}"
-        raise Unreadable(f"{shown} where a count is expected: damaged")
-    return number
-
-
-class Dtype(Built):
-    def __init__(self, name, *_):
-        if type(name) is not str or not re.fullmatch("[fiubc][0-9]{1,2}", name):
-            shown = repr(name[:20]) if type(name) is str else "an unknown type"
-            raise Unreadable(f"numpy arrays of {shown}; expected numbers")
-        self.dtype = np.dtype(name)
-
-    def build(self, state):
-        if state[1] == ">":
-            raise Unreadable("a big-endian numpy array; save it on a little-endian machine")
-
-
-class Array(Built):
-    """numpy's _reconstruct: an empty array whose shape, type and bytes come as its state."""
-
-    data = None
-
-    def __init__(self, *_):
-        pass
-
-    def build(self, state):
-        _, self.shape, dtype, self.fortran, self.data = state
-        if not isinstance(dtype, Dtype) or type(self.shape) is not tuple or len(self.shape) > 32:
-            raise Unreadable("a numpy array of objects, or a damaged one")
-        self.dtype, size = dtype.dtype, dtype.dtype.itemsize
-        for side in self.shape:
-            size *= whole(side)
-        self.data = as_bytes(self.data)
-        if size != len(self.data):
-            raise Unreadable(f"a numpy array of shape {self.shape} with {len(self.data)} bytes: damaged"[:200])
-
-    def array(self):
-        if self.data is None:
-            raise Unreadable("a numpy array without its numbers")
-        order = "F" if self.fortran is True else "C"
-        return checked(np.ndarray(self.shape, self.dtype, self.data if len(self.data) else None, order=order))
-
-
-def from_buffer(data, dtype, shape, order):
-    array = Array()
-    array.build((1, shape, dtype, order == "F", data))
-    return array
-
-
-def as_bytes(data=b"", encoding="latin1"):
-    """Bytes in a pickle: as such, or, in protocol 2, as text in latin1."""
-    if encoding != "latin1" or not isinstance(data, (str, bytes, bytearray, memoryview)):
-        raise Unreadable("bytes in an unknown spelling")
-    return memoryview(data.encode("latin1")) if type(data) is str else memoryview(data)
-
-
-def number(dtype, data):
-    if not isinstance(dtype, Dtype) or len(as_bytes(data)) != dtype.dtype.itemsize:
-        raise Unreadable("a damaged numpy number")
-    return np.frombuffer(as_bytes(data), dtype.dtype)[0].item()
-
-
 def dictionary(items=()):
     """OrderedDict(): empty, or from the pairs that Python 2 wrote."""
     pairs = items.items() if isinstance(items, dict) else items
@@ -231,6 +159,7 @@ def table(files):
         return array
 
     found = {
+        **numpy_pickle.TABLE,
         "torch._utils._rebuild_tensor": files.tensor,
         "torch._utils._rebuild_tensor_v2": files.tensor,
         "torch._utils._rebuild_tensor_v3": v3,
@@ -248,18 +177,9 @@ def table(files):
         "builtins.set": members,
         "builtins.complex": complex,
         "builtins.frozenset": members,
-        "builtins.bytes": as_bytes,
-        "builtins.bytearray": as_bytes,
-        "_codecs.encode": as_bytes,
-        "numpy.ndarray": "numpy.ndarray",
-        "numpy.dtype": Dtype,
         "jittor.jittor_core.Var": var,
         "jittor_core.Var": var,
     }
-    for core in ("numpy.core", "numpy._core"):
-        found[f"{core}.multiarray._reconstruct"] = Array
-        found[f"{core}.multiarray.scalar"] = number
-        found[f"{core}.numeric._frombuffer"] = from_buffer
     for name, (dtype, numpy_name) in TYPES.items():
         for module in ("torch", "torch.cuda", "torch.storage"):
             found[f"{module}.{name}"] = Kind(name, numpy_name)

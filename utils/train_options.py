@@ -20,7 +20,13 @@ def network(parser, models):
     add = parser.add_argument_group("network to train").add_argument
     add("--model", choices=models, default="ccnet", metavar="NAME", help=f"{', '.join(models)} (default: %(default)s)")
     add("--recurrence", type=options.whole, default=2, help="passes through the attention (default: %(default)s)")
-    add("--num-classes", type=options.positive, help="default: those of the data set")
+    add("--output-stride", choices=("multi", "8", "16", "32"), help="of VAN; multi (default): its stages together at 8")
+    add("--plain-stride", action="store_true", default=None, help="of VAN at 8 or 16: do not dilate")
+    add(
+        "--stem",
+        choices=("deep", "v1c", "v1"),
+        help="of ResNet (default: that of the model; torchvision's weights: v1)",
+    )
     add("--restore-from", metavar="FILE", help="weights to start from: a backbone or a whole network")
     add("--frozen-bn", action="store_true", help="BatchNorm keeps its statistics and scales (fine-tuning)")
 
@@ -40,7 +46,7 @@ def schedule(parser):
     add("--weight-decay", type=float, default=5e-4, metavar="X", help="default: %(default)s")
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help="head and dsn learn so much faster (default: 1)")
     add("--accumulate", type=options.positive, default=1, metavar="N", help="cut a batch in N pieces, to save memory")
-    add("--amp", action="store_true", help="16-bit activations; CUDA only")
+    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help="16 bits where safe; on a GPU")
 
 
 def losses(parser):
@@ -57,9 +63,9 @@ def losses(parser):
 def data(parser):
     group = parser.add_argument_group("training data")
     add = group.add_argument
+    add("--split", default="train", metavar="NAME", help="of the data set, as trainaug of VOC (default: %(default)s)")
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)")
-    options.flag(group, "--random-scale", "by 0.7, 0.8 .. 2.1")
-    options.flag(group, "--random-mirror", "left to right, one time in two")
+    options.add_augmentation(parser)
 
 
 def run(parser):
@@ -105,13 +111,31 @@ def remarks(args, argv=None):
     if getattr(args, "ohem", False) and runtime.mpi_size() > 1:
         text = f"--ohem-keep {args.ohem_keep} counts over the batch of all {runtime.mpi_size()} ranks"
         lines.append(f"{text}; the official code counts on each GPU: multiply it by their number for its results")
-    if getattr(args, "model", "van") != "van":
-        given = [name for name in ("van_size", "drop_path") if getattr(args, name) is not None]
-        lines += [f"--{name.replace('_', '-')} has no effect without --model van" for name in given]
+    for name in OF_VAN + OF_RESNET:
+        if getattr(args, name) is not None and name not in options_of(args.model):
+            kind = "without" if name in OF_VAN else "with"
+            lines.append(f"--{name.replace('_', '-')} has no effect {kind} --model van")
     return lines
 
 
-NETWORK = ("model", "van_size", "num_classes", "recurrence", "optimizer", "ccl", "frozen_bn")
+OF_VAN, OF_RESNET = ("van_size", "drop_path", "output_stride", "plain_stride"), ("stem",)
+
+
+def options_of(model):
+    return OF_VAN if model == "van" else OF_RESNET
+
+
+def model_options(args):
+    """What the flags say of the network, for build_model; what they leave open, the network decides."""
+    said = {name: getattr(args, name) for name in options_of(args.model) if getattr(args, name) is not None}
+    if said.get("output_stride", "multi") != "multi":
+        said["output_stride"] = int(said["output_stride"])
+    if said.pop("plain_stride", False):
+        said["dilate"] = False
+    return said
+
+
+NETWORK = ("model", *OF_VAN, *OF_RESNET, "num_classes", "recurrence", "optimizer", "ccl", "frozen_bn")
 INCIDENTAL = (
     "resume",
     "restore_from",
@@ -122,6 +146,8 @@ INCIDENTAL = (
     "last_step",
     "keep_last",
     "eval_images",
+    "num_workers",
+    "cache",
 )
 
 

@@ -1,7 +1,6 @@
 """Weights from any file that a user may come with, under our names; and files of weights for others.
 
     arrays, meta = read(path)                     # .npz of ours, PyTorch, safetensors, Jittor: told by its content
-    report = start_from(model, arrays, path)      # for training: the head may be missing
     write(path, arrays, meta)                     # .npz, .safetensors; PyTorch under the names of the original code
 
 `meta` says what evaluation needs: model, model_options, num_classes (None: a backbone), recurrence, ignore_label,
@@ -17,9 +16,10 @@ import zipfile
 import numpy as np
 
 from utils import convert, safetensors_file, torch_file
+from utils.describe import describe
 
 OURS = "ccnet"  # key of our metadata in a .safetensors file
-NEEDED = ("model", "num_classes", "recurrence", "ignore_label", "normalisation")
+NEEDED = {"model": str, "num_classes": (int, type(None)), "recurrence": int, "ignore_label": int, "normalisation": dict}
 HEADS = ("head.", "dsn.", "squeeze.")
 PYTORCH_ENDINGS = (".pth", ".pt", ".bin", ".pth.tar")
 
@@ -62,7 +62,7 @@ def read_ours(path):
         else:
             arrays, metadata = safetensors_file.load(path)
             meta = safetensors_file.parsed(metadata[OURS])
-        lacking = [key for key in NEEDED if key not in meta]
+        lacking = [key for key, kind in NEEDED.items() if not isinstance(meta.get(key, ...), kind)]
     except (MemoryError, RecursionError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
         raise ValueError(f"no checkpoint of this project, or a damaged one ({type(error).__name__})") from None
     if lacking:
@@ -78,7 +78,7 @@ def converted(tree, source, kind, path):
     for key in others:
         notes["dropped"][key] = "no tensor"
     notes.update(file=os.path.basename(path), format=kind, wrapper=wrapper, prefix=prefix)
-    return arrays, {**convert.describe(arrays, notes), "provenance": notes}
+    return arrays, {**describe(arrays, notes), "provenance": notes}
 
 
 def write(path, arrays, meta, to=None, source=None):
@@ -114,26 +114,8 @@ def kind_of(path):
     raise ValueError(f"{path} ends in none of {' '.join(endings)}; what is to be written?")
 
 
-def start_from(model, arrays, path):
-    """Before training: copy what the file has into the model. -> the report, a text.
-
-    A head may be missing, or have other classes: it keeps its random start. Else what does not fit is an error.
-    """
-    from utils import checkpoint
-
-    own = model.state_dict()
-    found = convert.compare(arrays, {key: tuple(value.shape) for key, value in own.items()})
-    kept = [key for key in found["missing"] if key.startswith(HEADS)]
-    kept += [key for key in found["wrong shape"] if key.startswith(("head.bottleneck.3.", "dsn.3."))]
-    rest = {**{key: own[key].numpy() for key in kept}, **{k: v for k, v in arrays.items() if k not in kept}}
-    checkpoint.load_weights(model, rest, path)
-    return f"{path}: {len(found['matched'])} arrays loaded; {len(kept)} keep their random start" + (
-        f": {', '.join(kept)}" if kept else ""
-    )
-
-
 def report(arrays, notes, shapes):
-    """The key report of a conversion, line by line; -> (text, whether nothing is missing or of a wrong shape)."""
+    """The key report of a conversion; -> (text, the lists of convert.compare)."""
     found = convert.compare(arrays, shapes)
     lines = [f"{len(found['matched'])} of {len(shapes)} matched"]
 
@@ -153,22 +135,21 @@ def report(arrays, notes, shapes):
         for reason in dict.fromkeys(group.values()):
             keys = [key for key in group if group[key] == reason]
             say(f"{title}, {len(keys)} ({reason}):", folded(keys))
-    for title in ("missing", "unexpected"):
-        say(f"{title}, {len(found[title])}:", folded(found[title]))
+    say(f"missing, {len(found['missing'])}:", folded(found["missing"]))
+    say(f"unexpected, left out, {len(found['unexpected'])}:", folded(found["unexpected"]))
     wrong = [f"{key} {arrays[key].shape} for {tuple(shapes[key])}" for key in found["wrong shape"]]
     say(f"wrong shape, {len(wrong)}:", wrong)
-    return "\n".join(lines), not found["missing"] and not found["wrong shape"]
+    return "\n".join(lines), found
 
 
 def folded(keys):
     """layer3.0.bn1.weight, layer3.1.bn1.weight .. -> layer3.{0..22}.bn1.weight"""
     groups = {}
     for key in keys:
-        match = re.fullmatch(r"(.*?\.)(\d+)(\..*)", key)
+        match = re.fullmatch(r"(.*?\.)([0-9]{1,4})(\..*)", key)
         before, number, behind = match.groups() if match else (key, "", "")
         groups.setdefault((before, behind), []).append(number)
     for (before, behind), numbers in groups.items():
-        first, last = numbers[0], numbers[-1]
-        if len(numbers) > 1 and numbers == [str(n) for n in range(int(first), int(last) + 1)]:
-            numbers = [f"{{{first}..{last}}}"]
+        if len(numbers) > 1 and numbers == [str(int(numbers[0]) + n) for n in range(len(numbers))]:
+            numbers = [f"{{{numbers[0]}..{numbers[-1]}}}"]
         yield from (before + number + behind for number in numbers)

@@ -1,0 +1,70 @@
+"""Decoded pictures kept in memory: shared by the worker processes of a run, filled as samples are first read."""
+
+import mmap
+import os
+import sys
+
+import numpy as np
+from PIL import Image
+
+from datasets.image_io import DataError
+
+
+class RamCache:
+    """`attach` says how much a data set needs, refuses what does not fit, and sets the memory aside."""
+
+    def attach(self, data):
+        sizes = []
+        for image, _ in data.pairs:
+            try:
+                with Image.open(image) as picture:  # the header only
+                    sizes.append(picture.width * picture.height)
+            except OSError:
+                sizes.append(0)  # reading it will say what is wrong
+        need = sum(sizes) * 4  # 3 bytes of picture, 1 of label
+        ranks = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+        free = free_memory()
+        text = f"{len(sizes)} decoded samples need {need / 1e9:.2f} GB" + (
+            f" on each of {ranks} ranks" if ranks > 1 else ""
+        )
+        print(f"cache: {text}; {free / 1e9:.2f} GB are free", file=sys.stderr, flush=True)
+        if need * ranks > 0.9 * free:
+            raise DataError(
+                f"--cache ram: {text}, and {free / 1e9:.2f} GB are free; pack the data on disk "
+                "(scripts/pack_dataset.py), which all ranks share, or use --cache off"
+            )
+        self.starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64) * 4)])
+        self.memory = np.frombuffer(mmap.mmap(-1, max(need, 1)), np.uint8)  # shared with processes forked later
+        self.shapes = np.frombuffer(mmap.mmap(-1, max(len(sizes), 1) * 8), np.int32).reshape(-1, 2)  # 0: not yet there
+
+    def open_pair(self, data, index):
+        start, room = self.starts[index], self.starts[index + 1] - self.starts[index]
+        if not self.shapes[index].all():
+            read, label = data.decode_pair(index)
+            image = read()
+            if label.size * 4 != room:  # not the size that the header claims
+                return (lambda rows=None: image), label
+            self.memory[start : start + image.size] = image.reshape(-1)
+            self.memory[start + image.size : start + room] = label.reshape(-1)
+            self.shapes[index] = label.shape  # last: another process may be looking
+        height, width = self.shapes[index]
+        pixels = height * width
+        image = self.memory[start : start + 3 * pixels].reshape(height, width, 3)
+        label = self.memory[start + 3 * pixels : start + room].reshape(height, width)
+        return (lambda rows=None: image), label
+
+
+def free_memory():
+    """Bytes that may still be used: what the kernel calls available, within the limit of the control group."""
+    with open("/proc/meminfo") as file:
+        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    for folder, limit, used in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        try:
+            with open(f"{folder}/{limit}") as first, open(f"{folder}/{used}") as second:
+                free = min(free, int(first.read()) - int(second.read()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return max(free, 0)

@@ -1,0 +1,54 @@
+"""Cityscapes: street scenes of 50 cities, 2048x1024, straight from the label ids of the original files.
+
+leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png with gtFine/.../..._gtFine_labelIds.png (train, val) and
+gtCoarse/.../..._gtCoarse_labelIds.png (train_extra). `train+` and `train++` are the official lists of fine and coarse
+labels together. Where there are only *_labelTrainIds.png, these are read. The test split has no labels that count.
+"""
+
+from datasets.files import FileDataset, hex_palette, value_table
+
+NAMES = """
+    road; sidewalk; building; wall; fence; pole; traffic light; traffic sign; vegetation; terrain; sky; person; rider;
+    car; truck; bus; train; motorcycle; bicycle
+"""
+NAMES = tuple(" ".join(name.split()) for name in NAMES.split(";"))
+PALETTE = hex_palette(
+    """
+    804080 f423e8 464646 66669c be9999 999999 faaa1e dcdc00 6b8e23 98fb98 4682b4 dc143c ff0000 00008e 000046 003c64
+    005064 0000e6 770b20
+"""
+)
+IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of the train ids 0..18
+VALUES = {**dict.fromkeys(range(34)), **{label: number for number, label in enumerate(IDS)}}  # the rest is void
+TRAIN_IDS = {number: number for number in range(19)}
+PARTS = {  # split -> (folder of the labels, split on disk)
+    "train": [("gtFine", "train")],
+    "val": [("gtFine", "val")],
+    "trainval": [("gtFine", "train"), ("gtFine", "val")],
+    "train_extra": [("gtCoarse", "train_extra")],
+    "train+": [("gtFine", "train"), ("gtCoarse", "train_extra")],
+    "train++": [("gtFine", "train"), ("gtFine", "val"), ("gtCoarse", "train_extra")],
+    "test": [(None, "test")],
+}
+
+
+class Cityscapes(FileDataset):
+    title, looks_like = "Cityscapes", "leftImg8bit/ and gtFine/ (or gtCoarse/)"
+    names, palette, values, splits = NAMES, PALETTE, VALUES, tuple(PARTS)
+    expected = {"train": 2975, "val": 500, "trainval": 3475, "train_extra": 19998, "train+": 22973, "test": 1525}
+    ids = IDS  # what the test server wants in place of the train ids
+
+    @classmethod
+    def is_root(cls, folder):
+        return (folder / "leftImg8bit").is_dir() and any((folder / kind).is_dir() for kind in ("gtFine", "gtCoarse"))
+
+    def pairs_of(self, split):
+        pairs = []
+        for kind, part in PARTS[split]:
+            ends = [f"_{kind}_labelIds.png", f"_{kind}_labelTrainIds.png"]
+            labels = kind and f"{kind}/{part}"
+            pairs += self.match(f"leftImg8bit/{part}", labels, "_leftImg8bit.png", ends)
+        return pairs
+
+    def table_for(self, label_path):
+        return value_table(TRAIN_IDS, self.ignore_label) if "labelTrainIds" in label_path.name else self.table

@@ -1,0 +1,53 @@
+"""How pictures become the network's input: BGR minus the mean for the official weights, RGB mean and std for others.
+
+The record {"channels", "mean", "std"} travels with the checkpoint. A channel has 256 possible values, so normalising
+is a table of 256: `normalise` uses it in numpy, `normalise_batch` on the device, and both give the same bits. Pictures
+thus pass from the workers as uint8, at a quarter of the bytes.
+"""
+
+import cv2
+import numpy as np
+
+# The ImageNet weights that CCNet starts from want BGR, 0..255, minus the mean, not divided by anything.
+CAFFE_BGR = {"channels": "bgr", "mean": (104.00698793, 116.66876762, 122.67891434), "std": (1.0, 1.0, 1.0)}
+# VAN, torchvision and mmsegmentation weights.
+IMAGENET_RGB = {"channels": "rgb", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+
+
+def table(how):
+    """(3, 256) float32 in the order of the network's channels: value -> normalised value."""
+    values = np.arange(256, dtype=np.float32)[None]
+    return (values - np.float32(how["mean"])[:, None]) / np.float32(how["std"])[:, None]
+
+
+def normalise(image, how=CAFFE_BGR):
+    """(H, W, 3) uint8 BGR -> (3, H, W) float32."""
+    lookup = table(how)
+    order = (2, 1, 0) if how["channels"] == "rgb" else (0, 1, 2)
+    return np.stack([cv2.LUT(np.ascontiguousarray(image[:, :, c]), row[None]) for c, row in zip(order, lookup)])
+
+
+def normalise_batch(images, how=CAFFE_BGR, boxes=None):
+    """(B, H, W, 3) uint8 BGR, as the data sets give it -> jittor (B, 3, H, W) float32, computed on the device.
+
+    boxes (B, 4) int32: first and last row + 1, first and last column + 1 that are picture; outside is padding, which is
+    0 after normalising, as in the official code. Clips (B, T, H, W, 3) come back as (B * T, 3, H, W).
+    """
+    import jittor as jt
+
+    if images.ndim == 5:
+        clip = images.shape[1]
+        images = images.reshape(-1, *images.shape[2:])
+        boxes = None if boxes is None else np.repeat(boxes, clip, axis=0)
+    batch, height, width, _ = images.shape
+    if boxes is not None and (boxes == (0, height, 0, width)).all():
+        boxes = None
+    channel = "2-i1" if how["channels"] == "rgb" else "i1"
+    pixels = jt.array(images)  # (B, H, W, 3) uint8
+    extras, outside = [pixels], []
+    if boxes is not None:
+        extras.append(jt.array(np.ascontiguousarray(boxes, np.int32)))
+        outside = ["i2<@e1(i0,0)", "i2>=@e1(i0,1)", "i3<@e1(i0,2)", "i3>=@e1(i0,3)"]
+    return jt.array(table(how)).reindex(
+        [batch, 3, height, width], ["i1", f"@e0(i0,i2,i3,{channel})"], 0.0, outside, extras
+    )

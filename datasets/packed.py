@@ -1,0 +1,66 @@
+"""A packed folder: decoded pictures and class maps in one file a split, read by mapping it; scripts/pack_dataset.py
+writes it. A crop then costs only the pages it touches, and all processes and ranks of a machine share one copy.
+
+pack.json names the splits: {"file", "samples": [[name, height, width, offset], ...]}; at an offset stand height x width
+x 3 bytes of picture (BGR) and height x width of classes, as the original data set gives them.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from datasets.base import SegmentationDataset
+from datasets.image_io import DataError
+from datasets.pairs import nearby
+
+CARRIED = ("title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
+
+
+class Packed(SegmentationDataset):
+    title, looks_like, inside = "a packed data set", "pack.json", ("",)
+
+    def __init__(self, data_dir, split="train", data_list=None, num_classes=None, ignore_label=None, **options):
+        self.root = next((folder for folder in nearby(Path(data_dir)) if self.is_root(folder)), None)
+        if self.root is None:
+            raise DataError(f"--data-dir {data_dir} has no pack.json; scripts/pack_dataset.py makes a packed folder")
+        record = json.loads((self.root / "pack.json").read_text())
+        for key in CARRIED:
+            setattr(self, key, as_tuples(record[key]))
+        if data_list:
+            raise ValueError("--data-list does not work on a packed folder: pack the list as a split of its own")
+        for flag, asked, packed in (
+            ("--num-classes", num_classes, len(self.names)),
+            ("--ignore-label", ignore_label, self.ignore_label),
+        ):
+            if asked not in (None, packed):
+                raise ValueError(f"{self.root} was packed with {flag} {packed}, not {asked}; pack it again")
+        if split not in record["splits"]:
+            raise ValueError(f"unknown split {split!r} of {self.root}; choose from {', '.join(record['splits'])}")
+        self.split, self.samples = split, record["splits"][split]["samples"]
+        path = self.root / record["splits"][split]["file"]
+        need = max(offset + 4 * height * width for _, height, width, offset in self.samples)
+        if not path.is_file() or path.stat().st_size < need:
+            raise DataError(
+                f"{path} is missing or shorter than the {need} bytes that pack.json promises; pack it again"
+            )
+        self.bytes = np.memmap(path, np.uint8, "r")
+        super().__init__(len(self.samples), **options)
+
+    @classmethod
+    def is_root(cls, folder):
+        return (folder / "pack.json").is_file()
+
+    def sample_name(self, index):
+        return self.samples[index][0]
+
+    def open_pair(self, index):
+        _, height, width, offset = self.samples[index]
+        middle = offset + 3 * height * width
+        image = self.bytes[offset:middle].reshape(height, width, 3)
+        label = self.bytes[middle : middle + height * width].reshape(height, width)
+        return (lambda rows=None: image), label
+
+
+def as_tuples(value):
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,39 @@
+"""For evaluation: BatchNorm goes into the convolution before it, scale into its weight and shift into its bias."""
+
+import jittor as jt
+from jittor import nn
+
+from models.batch_norm import BatchNorm
+from models.packed import pack
+
+
+def fold(model):
+    """Folds in place every convolution whose output only a BatchNorm reads, and packs what packed.py can. -> in words.
+
+    `model` is in evaluation mode and stays there: its keys are no longer those of a checkpoint.
+    """
+    if model.is_training():
+        raise ValueError("fold() is for evaluation; call model.eval() first")
+    count = 0
+    for module in model.modules():
+        if isinstance(module, nn.Sequential):
+            keys = list(module.layers)
+            pairs = [(a, b) for a, b in zip(keys, keys[1:]) if isinstance(module.layers[b], BatchNorm)]
+            layers = module.layers
+        else:
+            layers = module.__dict__
+            pairs = [pair for pair in getattr(module, "folds", ()) if pair[0] in layers]
+        for conv, norm in pairs:
+            fold_pair(layers[conv], layers[norm])
+            layers[norm] = layers[norm].folded() if hasattr(layers[norm], "folded") else nn.Identity()
+            count += 1
+    jt.sync_all()
+    done = f"{count} BatchNorms folded"
+    return f"{done}, maps packed for oneDNN" if hasattr(model, "packed") and pack(model) else done
+
+
+def fold_pair(conv, norm):
+    scale = norm.weight / jt.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    conv.weight = (conv.weight * scale.reshape((-1, 1, 1, 1))).stop_grad()
+    conv.bias = (shift if conv.bias is None else shift + conv.bias * scale).stop_grad()

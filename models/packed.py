@@ -1,0 +1,157 @@
+"""Evaluation on the CPU without rearranging: a folded CCNet whose maps stay in oneDNN's own layout between its layers.
+
+Jittor hands each convolution to oneDNN alone, which first rearranges picture and weights and then the result back: at
+1x3x513x513 that, with BatchNorm, ReLU and sums each walking over memory anew, is a third of a forward pass. Here maps
+are (B, C/16, H, W, 16), weights are packed once, and a convolution applies bias, residual and activation itself.
+"""
+
+import ctypes
+import functools
+from pathlib import Path
+
+import jittor as jt
+import jittor_utils
+from jittor import nn
+
+FILE = Path(__file__).resolve().parent / "src" / "packed.h"
+LANES = 16
+AVX512_CORE = 0x27  # dnnl_cpu_isa_t
+NO_ACTIVATION = 2.0
+
+
+class Version(ctypes.Structure):
+    _fields_ = [("major", ctypes.c_int), ("minor", ctypes.c_int)]
+
+
+@functools.cache
+def onednn():
+    """The folder of the oneDNN that Jittor uses, or None if it or the processor will not do."""
+    root = Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl"
+    folders = [path for path in root.glob("dnnl*") if path.is_dir()]
+    if jt.compile_extern.mkl_ops is None or len(folders) != 1:
+        return None
+    library = ctypes.CDLL(str(folders[0] / "lib" / "libmkldnn.so"))
+    library.dnnl_version.restype = ctypes.POINTER(Version)
+    version, isa = library.dnnl_version().contents, library.dnnl_get_effective_cpu_isa()
+    if version.major != 2 or version.minor < 6 or isa & AVX512_CORE != AVX512_CORE:
+        return None  # others have no fast code for a residual, or for some dilations
+    return folders[0]
+
+
+def call(shape, inputs, source, **numbers):
+    flags = f"FLAGS: -I{onednn()}/include -L{onednn()}/lib -lmkldnn "
+    with jt.flag_scope(compile_options={flags: 1}):
+        return jt.code(
+            shape,
+            "float32",
+            inputs,
+            cpu_header=f'#include "{FILE}"\n',
+            cpu_src="auto n = [&](const char* name) { return int(data[name]); };\n" + source,
+            data={name: float(value) for name, value in numbers.items()},
+        )
+
+
+def rearrange(x, pack):
+    if pack:
+        b, c, h, w = x.shape
+        shape = (b, c // LANES, h, w, LANES)
+    else:
+        b, blocks, h, w, _ = x.shape
+        c, shape = blocks * LANES, (b, blocks * LANES, h, w)
+    source = 'packed::rearrange(n("pack"), in0_shape0, n("c"), n("h"), n("w"), in0_p, out0_p);'
+    return call(shape, [x], source, pack=pack, c=c, h=h, w=w)
+
+
+def max_pool(x, pool):
+    b, blocks, h, w, _ = x.shape
+    window = {"kernel": pool.kernel_size[0], "stride": pool.stride[0], "pad": pool.padding[0]}
+    up = window["stride"] - 1 if pool.ceil_mode else 0
+    oh, ow = ((side + 2 * window["pad"] - window["kernel"] + up) // window["stride"] + 1 for side in (h, w))
+    source = """packed::max_pool(in0_shape0, in0_shape1 * in0_shape4, in0_shape2, in0_shape3, out0_shape2,
+                                 out0_shape3, {n("kernel"), n("stride"), n("pad"), 1}, in0_p, out0_p);"""
+    return call((b, blocks, oh, ow, LANES), [x], source, **window)
+
+
+class PackedConv(nn.Module):
+    """A convolution with square kernel on packed maps; LANES divides its channels."""
+
+    def __init__(self, conv):
+        out, inside, kernel, _ = conv.weight.shape
+        weight = conv.weight.reshape((out // LANES, LANES, inside // LANES, LANES, kernel, kernel))
+        self.weight = weight.permute(0, 2, 4, 5, 3, 1).stop_grad()  # (O/16, I/16, k, k, 16 inputs, 16 outputs)
+        self.bias = (jt.zeros(out) if conv.bias is None else conv.bias).stop_grad()
+        self.window = {"stride": conv.stride[0], "pad": conv.padding[0], "dilation": conv.dilation[0]}
+        self.kernel = kernel
+
+    def execute(self, x, slope=NO_ACTIVATION, add=None):
+        b, _, h, w, _ = x.shape
+        reach = self.window["dilation"] * (self.kernel - 1) + 1
+        oh, ow = ((side + 2 * self.window["pad"] - reach) // self.window["stride"] + 1 for side in (h, w))
+        source = f"""
+            const float slope = data["slope"];
+            packed::convolution(in0_shape0, in0_shape1 * in0_shape4, in0_shape2, in0_shape3,
+                                out0_shape1 * out0_shape4, out0_shape2, out0_shape3,
+                                {{n("kernel"), n("stride"), n("pad"), n("dilation")}}, slope, in0_p, in1_p, in2_p,
+                                {"nullptr" if add is None else "in3_p"}, out0_p);"""
+        inputs = [x, self.weight, self.bias] + ([] if add is None else [add])
+        shape = (b, self.bias.shape[0] // LANES, oh, ow, LANES)
+        return call(shape, inputs, source, kernel=self.kernel, slope=slope, **self.window)
+
+
+def pack(model):
+    """Packs a folded CCNet in place for the CPU. -> whether that was possible."""
+    cca, last = model.head.cca, (model.head.bottleneck[3], model.dsn[3])
+    stay = [model.conv1, cca.query_conv, cca.key_conv, cca.value_conv, *last]  # they read or write ordinary maps
+    places = []
+    for module in model.modules():
+        layers = module.layers if isinstance(module, nn.Sequential) else module.__dict__
+        for key, conv in layers.items():
+            if isinstance(conv, nn.Conv2d) and not any(conv is other for other in stay):
+                places.append((layers, key, conv))
+    odd = [conv for *_, conv in places if conv.in_channels % LANES or conv.out_channels % LANES]
+    if jt.flags.use_cuda or odd or onednn() is None:
+        return False
+    for layers, key, conv in places:
+        layers[key] = PackedConv(conv)
+    jt.sync_all()
+    model.packed = True
+    return True
+
+
+def residual(block, x):
+    convs = [layer for layer in (block.conv1, block.conv2, getattr(block, "conv3", None)) if layer is not None]
+    y = x
+    for conv in convs[:-1]:
+        y = conv(y, slope=0.0)
+    return convs[-1](y, slope=0.0, add=x if block.downsample is None else block.downsample[0](x))
+
+
+def features(model, x):
+    x = rearrange(nn.relu(model.conv1(x)), True)  # three channels are no block: this one is Jittor's
+    if model.stem != "v1":
+        x = model.conv3(model.conv2(x, slope=0.0), slope=0.0)
+    x = max_pool(x, model.maxpool)
+    maps = []
+    for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
+        for block in stage:
+            x = residual(block, x)
+        maps.append(x)
+    return maps[2:]
+
+
+def conv_act(pair, x):
+    """A packed convolution and the Activation behind it."""
+    return pair[0](x, slope=pair[1].slope)
+
+
+def run(model, x):
+    """What model(x) gives in evaluation."""
+    x3, x4 = features(model, x)
+    head = model.head
+    y = head.cca(rearrange(conv_act(head.conva, x4), False))
+    y = conv_act(head.convb, rearrange(y, True))
+    y = conv_act(head.bottleneck, jt.concat([x4, y], dim=1))
+    logits = [head.bottleneck[3](rearrange(y, False))]
+    if model.aux_always:
+        logits.append(model.dsn[3](rearrange(conv_act(model.dsn, x3), False)))
+    return logits

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Samples a second from 2048x1024 PNGs at crop 769 on one core: the official order of operations against this one's.
+
+python scripts/benchmark_data.py
+
+Draws street scenes as a small Cityscapes, pins itself to one core, and takes turns: every round each way loads the same
+samples with the same random choices. Prints medians over the rounds; CPU time is what a busy machine falsifies least.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import options, runtime  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", type=options.size, default=(1024, 2048), metavar="H,W", help="default: 1024,2048")
+    parser.add_argument("--crop", type=options.size, default=(769, 769), metavar="H,W", help="default: 769,769")
+    parser.add_argument("--count", type=options.positive, default=8, help="scenes (default: %(default)s)")
+    parser.add_argument("--rounds", type=options.positive, default=7, help="default: %(default)s")
+    parser.add_argument("--data-dir", help="a Cityscapes to read in place of drawn scenes (training split)")
+    args = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    runtime.start("cpu")
+
+    import cv2
+
+    from datasets import scene_folders, training_data
+
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryDirectory() as folder:
+        root = args.data_dir
+        if not root:
+            root = scene_folders.write_cityscapes(f"{folder}/scenes", args.count, args.size, splits=("train",))
+        packed = pack(root, Path(folder) / "packed", args.count)
+        common = dict(random_scale=True, random_mirror=True, seed=1)
+        fast = training_data("cityscapes", "train", args.crop, data_dir=root, **common)
+        whole = training_data("cityscapes", "train", args.crop, "official", data_dir=root, **common)
+        memory = training_data("cityscapes", "train", args.crop, data_dir=root, cache="ram", **common)
+        disk = training_data("packed", "train", args.crop, data_dir=packed, **common)
+        count = min(args.count, fast.total_len)
+        ways = {
+            "official order: scale all, float, crop": lambda epoch, k: official(fast.pairs[k], args.crop, epoch, k),
+            "--augment official": whole.augmented,
+            "--augment fast (default)": fast.augmented,
+            "  with --cache ram": memory.augmented,
+            "  from a packed folder": disk.augmented,
+        }
+        cpu, wall = {name: [] for name in ways}, {name: [] for name in ways}
+        for epoch in range(args.rounds + 1):  # the first round fills caches and does not count
+            order = list(ways) if epoch % 2 else list(ways)[::-1]
+            for name in order:
+                began, used = time.perf_counter(), time.process_time()
+                for k in range(count):
+                    ways[name](epoch, k)
+                if epoch:
+                    cpu[name].append((time.process_time() - used) / count)
+                    wall[name].append((time.perf_counter() - began) / count)
+    first = next(iter(ways))
+    size = f"{args.size[1]}x{args.size[0]}" if not args.data_dir else "Cityscapes"
+    print(f"{size} PNG, crop {args.crop[0]}x{args.crop[1]}, {count} samples x {args.rounds} rounds, one core")
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; OpenCV {cv2.__version__}\n")
+    print("| way | CPU ms | samples/s of CPU | ratio | wall ms |\n|---|---|---|---|---|")
+    for name in ways:
+        middle, ratio = statistics.median(cpu[name]), statistics.median(a / b for a, b in zip(cpu[first], cpu[name]))
+        row = f"{1e3 * middle:.1f} | {1 / middle:.1f} | {ratio:.2f} | {1e3 * statistics.median(wall[name]):.1f}"
+        print(f"| {name} | {row} |")
+
+
+def official(pair, crop, epoch, index):
+    """What the published loader does, line for line, with our source of random choices."""
+    import cv2
+    import numpy as np
+
+    from datasets.cityscapes import IDS
+
+    rng = np.random.default_rng([1, epoch, index])
+    image = cv2.imread(str(pair[0]), cv2.IMREAD_COLOR)
+    raw = cv2.imread(str(pair[1]), cv2.IMREAD_GRAYSCALE)
+    label = raw.copy()
+    for value in range(-1, 34):
+        label[raw == value] = IDS.index(value) if value in IDS else 255
+    factor = 0.7 + int(rng.integers(15)) / 10.0
+    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    label = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    image = np.asarray(image, np.float32)
+    image -= np.array((104.00698793, 116.66876762, 122.67891434), np.float32)
+    down, right = max(crop[0] - label.shape[0], 0), max(crop[1] - label.shape[1], 0)
+    if down > 0 or right > 0:
+        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(0.0, 0.0, 0.0))
+        label = cv2.copyMakeBorder(label, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(255,))
+    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(label.shape, crop))
+    image = np.asarray(image[top : top + crop[0], left : left + crop[1]], np.float32).transpose(2, 0, 1)
+    label = np.asarray(label[top : top + crop[0], left : left + crop[1]], np.float32)
+    step = 1 if rng.random() < 0.5 else -1
+    return image[:, :, ::step].copy(), label[:, ::step].copy()
+
+
+def pack(root, out, count):
+    """A packed folder of the first samples, by the script that users run."""
+    import subprocess
+
+    pairs = out.parent / "few.txt"
+    from datasets import build_dataset
+
+    data = build_dataset("cityscapes", "train", root)
+    pairs.write_text("\n".join(f"{a.resolve()}\t{b.resolve()}" for a, b in data.pairs[:count]))
+    script = Path(__file__).with_name("pack_dataset.py")
+    command = [sys.executable, script, "--data-dir", root, "--out", out, "--split", "train", "--data-list", pairs]
+    done = subprocess.run([*map(str, command), "--workers", "0"], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return out
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""The figures of the README, from the project's own output.
+
+    scripts/demo.sh && python scripts/draw_figures.py --run runs/demo
+
+Writes into images/: architecture.svg, criss_cross.svg, attention.png (by scripts/visualize_attention.py) and demo.png
+(the contact sheet of the run). images/cca_cost.svg is the plot of scripts/benchmark_cca.py.
+"""
+
+import argparse
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import runtime  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENE, POINTS = 1_000_010, ("25,55", "196,50")
+BLUE, ORANGE, GREEN, GREY = "#1f63b2", "#c25404", "#17805f", "#6b7280"
+STYLE = """
+.small { fill: #5b6472 } .head { font-size: 15px; font-weight: 600 } .middle { text-anchor: middle }
+.arrow { fill: none; stroke: #5b6472; stroke-width: 1.6 } .dash { stroke-dasharray: 5 4 }
+"""
+
+
+# ------------------------------------------------------------------------------------------------- parts of a drawing
+
+
+def tips():
+    """Arrow heads, grey and blue."""
+    marker = (
+        '<marker id="{}" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="10" '
+        'markerHeight="10" orient="auto"><path d="M0 0L8 4L0 8z" fill="{}"/></marker>'
+    )
+    return f"<defs>{marker.format('tip', GREY)}{marker.format('blue', BLUE)}</defs>"
+
+
+def box(x, y, width, height, colour, *lines):
+    """A rounded box; the first line is bold, all are centred."""
+    parts = [
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="{colour}" fill-opacity=".10" '
+        f'stroke="{colour}" stroke-width="1.6"/>'
+    ]
+    first = y + height / 2 - 9 * (len(lines) - 1) + 5
+    for k, line in enumerate(lines):
+        parts.append(text(x + width / 2, first + 18 * k, line, "small middle" if k else "middle"))
+    return "".join(parts)
+
+
+def arrow(path, kind=""):
+    return f'<path class="arrow {kind}" d="{path}" marker-end="url(#tip)"/>'
+
+
+def text(x, y, words, kind="small middle"):
+    return f'<text class="{kind}" x="{x}" y="{y}">{words}</text>'
+
+
+def picture(x, y, uri):
+    return f'<image x="{x}" y="{y}" width="128" height="64" href="{uri}"/>'
+
+
+# -------------------------------------------------------------------------------------------------------- the drawings
+
+
+def architecture(photo, prediction):
+    """Two rows: the network, and below it what happens inside one pass of the attention."""
+    from utils.page import data_uri
+    from utils.svg_chart import standalone
+
+    network = [
+        text(24, 32, "CCNet", "head"),
+        picture(24, 86, data_uri(photo, 90)),
+        text(88, 168, "3 × H × W"),
+        arrow("M156 118H184"),
+        box(188, 78, 150, 80, BLUE, "dilated ResNet", "stem, stages 1 to 4", "stride 8"),
+        arrow("M338 118H376"),
+        box(380, 88, 96, 60, GREEN, "conv 3×3", "to 512"),
+        arrow("M476 118H514"),
+        box(518, 70, 160, 96, ORANGE, "criss-cross attention", "x′ = γ · out + x", "R = 2 passes"),
+        arrow("M660 70C660 36 536 36 536 66"),
+        text(598, 34, "again, the same weights"),
+        arrow("M678 118H716"),
+        box(720, 88, 96, 60, GREEN, "conv 3×3", "512"),
+        arrow("M816 118H854"),
+        box(858, 78, 124, 80, GREEN, "concat, conv", "2560 to 512", "to K classes"),
+        arrow("M357 118V200H920V162", "dash"),
+        text(640, 193, "the features once more, 2048 × H/8 × W/8"),
+        arrow("M982 118H1010"),
+        picture(1014, 86, data_uri(prediction)),
+        text(1078, 168, "K × H × W"),
+        arrow("M263 158V240"),
+        text(272, 186, "stage 3", "small"),
+        box(178, 244, 170, 62, GREY, "auxiliary head", "in training, loss × 0.4"),
+    ]
+    one_pass = [
+        f'<rect x="380" y="226" width="762" height="184" rx="8" fill="{ORANGE}" fill-opacity=".05"/>',
+        text(394, 248, "one pass", "head"),
+        text(402, 330, "x", "middle"),
+        *(box(450, 260 + 46 * k, 118, 38, GREEN, f"{name} 1×1") for k, name in enumerate(("query", "key", "value"))),
+        *(arrow(f"M426 325V{279 + 46 * k}H446") for k in (0, 2)),
+        arrow("M410 325H446"),
+        arrow("M568 279H610"),
+        arrow("M568 325H592V305H610"),
+        text(590, 272, "64"),
+        text(590, 344, "64"),
+        text(590, 364, "512"),
+        box(614, 260, 206, 62, ORANGE, "⟨q, k⟩ along row and column", "softmax over H + W − 1"),
+        arrow("M820 291H896V318"),
+        arrow("M568 371H896V364"),
+        box(836, 322, 120, 38, ORANGE, "weighted sum"),
+        arrow("M956 341H1012"),
+        text(982, 333, "× γ"),
+        f'<circle cx="1026" cy="341" r="12" fill="none" stroke="{GREY}" stroke-width="1.6"/>',
+        text(1026, 346, "+", "middle"),
+        arrow("M410 330V400H1026V357", "dash"),
+        text(702, 394, "residual"),
+        arrow("M1038 341H1076"),
+        text(1092, 346, "x′", "middle"),
+    ]
+    label = "The CCNet network, and one pass of its attention"
+    return standalone("\n".join([tips(), *network, *one_pass]), 1166, 428, label, STYLE)
+
+
+def criss_cross():
+    """Who reaches one pixel, by full attention and by one and two passes, all weights equal; and what it costs."""
+    import numpy as np
+
+    from models.cca.maps import attention_map
+    from utils.svg_chart import standalone
+
+    rows, columns, cell, (py, px), far = 9, 13, 24, (6, 4), (1, 10)
+    equal = np.full((rows, columns, rows + columns), 1 / (rows + columns - 1))
+    for y in range(rows):
+        equal[y, :, y] = 0  # a pixel meets itself once, in its row
+    panels = (
+        ("Non-local", np.full((rows, columns), 1 / (rows * columns)), [far, (py, px)]),
+        ("Criss-cross, R = 1", attention_map([equal], py, px), []),
+        ("Criss-cross, R = 2", attention_map([equal, equal], py, px), [far, (far[0], px), (py, px)]),
+    )
+    parts = [tips()]
+    for k, ((title, reach, way), costs) in enumerate(zip(panels, paper_costs())):
+        left, top = 28 + k * (columns * cell + 40), 48
+        parts.append(text(left, 32, title, "head"))
+        for y, x in np.ndindex(rows, columns):
+            shade = 0.12 + 0.6 * np.sqrt(reach[y, x] / reach.max()) if reach[y, x] else 1
+            parts.append(
+                f'<rect x="{left + x * cell}" y="{top + y * cell}" width="{cell - 2}" height="{cell - 2}" rx="2" '
+                f'fill="{ORANGE if reach[y, x] else "#e6e9ee"}" fill-opacity="{shade:.2f}"/>'
+            )
+        stops = [(left + (x + 0.5) * cell - 1, top + (y + 0.5) * cell - 1) for y, x in way]
+        if stops:
+            (x0, y0), (x1, y1) = stops[-2:]
+            part = 1 - 11 / np.hypot(x1 - x0, y1 - y0)  # the tip stops before the cross
+            line = [*stops[:-1], (x0 + part * (x1 - x0), y0 + part * (y1 - y0))]
+            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line)
+            parts.append(f'<path d="{path}" fill="none" stroke="{BLUE}" stroke-width="2.4" marker-end="url(#blue)"/>')
+            parts.append(f'<circle cx="{stops[0][0]}" cy="{stops[0][1]}" r="6" fill="{BLUE}"/>')
+        x, y = left + (px + 0.5) * cell - 1, top + (py + 0.5) * cell - 1
+        for colour, wide, arm in (("#ffffff", 7, 9.5), (GREEN, 4, 8)):
+            path = f"M{x - arm} {y}h{2 * arm}M{x} {y - arm}v{2 * arm}"
+            parts.append(f'<path d="{path}" stroke="{colour}" stroke-width="{wide}"/>')
+        for n, line in enumerate(costs):
+            parts.append(text(left, top + rows * cell + 22 + 20 * n, line, "small" if n else ""))
+    width, height = 56 + 3 * columns * cell + 80 - 2, 48 + rows * cell + 60
+    return standalone("".join(parts), width, height, "Who reaches a pixel: non-local and criss-cross attention", STYLE)
+
+
+def paper_costs(channels=512, side=97):
+    """Counted by the benchmark, with projections, at the paper's size."""
+    spec = importlib.util.spec_from_file_location("benchmark_cca", ROOT / "scripts" / "benchmark_cca.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    size = (1, channels, side, side)
+
+    def gflop(name, passes):
+        return passes * (benchmark.operations(name, *size) + benchmark.projections(*size)) / 1e9
+
+    at = f"at {side}×{side}, {channels} channels"
+    return (
+        (f"each pixel meets all {side * side}", f"{gflop('non-local', 1):.0f} GFLOP {at}"),
+        (f"each pixel meets {2 * side - 1}", f"{gflop('fused', 1):.1f} GFLOP {at}"),
+        (f"twice {2 * side - 1}, and hears from all {side * side}", f"{gflop('fused', 2):.1f} GFLOP {at}"),
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", default="runs/demo", help="what scripts/demo.sh left (default: %(default)s)")
+    parser.add_argument("--out", default=str(ROOT / "images"), help="default: images")
+    args = parser.parse_args()
+    checkpoints = sorted(Path(args.run).glob("CS_scenes_*.npz"), key=lambda path: path.stat().st_mtime)
+    if not checkpoints:
+        raise FileNotFoundError(f"no checkpoint in {args.run}; scripts/demo.sh makes one")
+    runtime.start("cpu")
+
+    from PIL import Image
+
+    from datasets import transforms
+    from datasets.scenes import PALETTE, draw_scene
+    from models import build_model
+    from utils.checkpoint import load, load_weights
+    from utils.inference import predict
+    from utils.visualize import colourise
+
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    arrays, meta = load(checkpoints[-1])
+    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"])
+    load_weights(model, arrays, checkpoints[-1])
+    model.eval()
+    scene = draw_scene(0, SCENE, 128, 256)[0]
+    label = predict(model, transforms.normalise(scene, meta["normalisation"])[None], scene.shape[:2])[0]
+    (out / "architecture.svg").write_text(architecture(scene[:, :, ::-1], colourise(label, PALETTE)))
+    (out / "criss_cross.svg").write_text(criss_cross())
+
+    photo = Path(args.run) / "scene.png"
+    Image.fromarray(scene[:, :, ::-1].copy()).save(photo)
+    command = [sys.executable, ROOT / "scripts" / "visualize_attention.py", "--restore-from", checkpoints[-1]]
+    command += ["--input", photo, "--point", *POINTS, "--output", out / "attention.png", "--device", "cpu"]
+    subprocess.run(command, check=True)
+    if (Path(args.run) / "sheet.png").is_file():
+        shutil.copy(Path(args.run) / "sheet.png", out / "demo.png")
+    print(f"figures: {out}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (runtime.MachineError, ValueError, OSError) as error:
+        runtime.stop(f"draw_figures.py: {error}")

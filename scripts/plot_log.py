@@ -1,0 +1,86 @@
+"""Draw the loss curves of runs together, and say how far apart two of them are.
+
+    python scripts/plot_log.py runs/a/log.csv runs/b/log.csv --out curves.png
+    python scripts/plot_log.py reference.csv port.csv --max-relative 0.05      # exit code 1 beyond it
+
+The first file is the reference; the others are held against it, step by step, over the steps that both have.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser("plot_log.py", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "logs", nargs="+", metavar="LOG.csv", help="log.csv of a run, or its folder; the reference first"
+    )
+    parser.add_argument("--column", default="loss", help="default: %(default)s")
+    parser.add_argument("--out", default="curves.png", help="picture (default: %(default)s)")
+    parser.add_argument("--smooth", type=float, default=0.9, help="weight of the running mean (default: %(default)s)")
+    parser.add_argument("--max-relative", type=float, metavar="X", help="fail if a mean relative error is above X")
+    return parser.parse_args(argv)
+
+
+def curve(path, column):
+    """-> steps, values; without the steps that have none."""
+    import numpy as np
+
+    from utils.logger import read_log
+
+    path = Path(path)
+    rows = read_log(path / "log.csv" if path.is_dir() else path)
+    if column not in rows or "step" not in rows:
+        raise ValueError(f"{path} has no column {column!r}; it has {', '.join(rows) or 'no rows'}")
+    steps, values = np.array(rows["step"]), np.array(rows[column])
+    keep = np.isfinite(values)
+    if not keep.any():
+        raise ValueError(f"{path}: no number in column {column!r}")
+    return steps[keep], values[keep]
+
+
+def difference(reference, other):
+    """{"steps", "mean_relative_error", "mean_absolute_error", "mean_signed_relative_error"} over common steps."""
+    import numpy as np
+
+    _, first, second = np.intersect1d(reference[0], other[0], return_indices=True)
+    if not first.size:
+        raise ValueError("the two logs have no step in common")
+    a, b = reference[1][first], other[1][second]
+    relative = (b - a) / np.maximum(abs(a), 1e-12)
+    return {
+        "steps": int(first.size),
+        "mean_relative_error": float(abs(relative).mean()),
+        "mean_absolute_error": float(abs(b - a).mean()),
+        "mean_signed_relative_error": float(relative.mean()),
+    }
+
+
+def main():
+    args = parse_args()
+    from utils.visualize import plot_curves
+
+    curves = [curve(path, args.column) for path in args.logs]
+    names = [Path(path).parent.name if Path(path).name == "log.csv" else Path(path).stem for path in args.logs]
+    names = [name if names.count(name) == 1 else path for name, path in zip(names, args.logs)]
+    plot_curves(dict(zip(names, curves)), args.column, "step", smooth=args.smooth).save(args.out)
+    failed = False
+    for name, other in zip(names[1:], curves[1:]):
+        found = difference(curves[0], other)
+        passes = args.max_relative is None or found["mean_relative_error"] <= args.max_relative
+        failed |= not passes
+        print(json.dumps({"reference": names[0], "run": name, **found, "passes": passes}))
+    print(f"curves in {args.out}")
+    if failed:
+        raise ValueError(f"a mean relative error is above --max-relative {args.max_relative}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"plot_log.py: {error}")

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Optional for Cityscapes: write *_labelTrainIds.png beside *_labelIds.png, as other projects want them.
+
+python scripts/prepare_cityscapes.py --data-dir /data/cityscapes
+
+This project reads the label ids directly and needs no preparation. Goes on where it was stopped; writes whole files.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import options, runtime  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", required=True, help="the folder that holds gtFine/ and leftImg8bit/")
+    options.add_conversion(parser)
+    args = parser.parse_args()
+    runtime.start("cpu")
+
+    import cv2
+    from PIL import Image
+
+    from datasets import cityscapes, label_io
+    from datasets.files import value_table
+    from utils.jobs import convert, cores
+
+    root = cityscapes.Cityscapes.find_root(args.data_dir)
+    table = value_table(cityscapes.VALUES, 255)
+
+    def write(source, target):
+        values = label_io.read_label(source)
+        if values.max(initial=0) > 33 and not set(values[values > 33].tolist()) <= {255}:
+            raise ValueError(f"{source} has values up to {values.max()}; label ids end at 33")
+        Image.fromarray(cv2.LUT(values.astype("uint8"), table)).save(target, "png")
+
+    sources = sorted(path for kind in ("gtFine", "gtCoarse") for path in (root / kind).glob("*/*/*_labelIds.png"))
+    if not sources:
+        raise ValueError(f"{root} has no *_labelIds.png below gtFine/ or gtCoarse/")
+    jobs = [(path, path.with_name(path.name.replace("_labelIds", "_labelTrainIds"))) for path in sources]
+    workers = cores() if args.workers is None else args.workers
+    convert(write, jobs, workers, "train ids", args.force, args.dry_run)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (runtime.MachineError, ValueError, OSError) as error:
+        sys.exit(f"prepare_cityscapes.py: {error}")

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Optional for COCO-Stuff: write <id>_labelTrainIds.png (0..170) beside <id>.png (category ids minus 1).
+
+python scripts/prepare_coco_stuff.py --data-dir /data/coco
+
+This project reads the original files directly; others want these. Goes on where it was stopped; writes whole files.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import options, runtime  # noqa: E402
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data-dir", required=True, help="the folder that holds images/ and annotations/")
+    options.add_conversion(parser)
+    args = parser.parse_args()
+    runtime.start("cpu")
+
+    from PIL import Image
+
+    from datasets import build_dataset
+    from utils.jobs import convert, cores
+
+    jobs = []
+    for split in ("train", "val"):
+        try:
+            data = build_dataset("coco_stuff", split, args.data_dir)
+        except ValueError as error:
+            if "is empty" in str(error):
+                continue
+            raise
+        folder = data.root / data.folders(data.root, split)[1]
+        sources = [path for path in folder.glob("*.png") if path.name[0] != "." and "_label" not in path.name]
+        jobs += [(path, path.with_name(f"{path.stem}_labelTrainIds.png")) for path in sorted(sources)]
+    if not jobs:
+        raise ValueError(f"{args.data_dir} has no label files to convert")
+
+    def write(source, target):
+        Image.fromarray(data.read_label(source)).save(target, "png")
+
+    workers = cores() if args.workers is None else args.workers
+    convert(write, jobs, workers, "train ids", args.force, args.dry_run)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (runtime.MachineError, ValueError, OSError) as error:
+        sys.exit(f"prepare_coco_stuff.py: {error}")

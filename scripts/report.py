@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""A run as one HTML page: settings, curves, IoU by class, confusion matrix, best and worst pictures.
+
+    python scripts/report.py runs/demo                       # writes runs/demo/report.html
+    python scripts/report.py runs/demo --output demo.html
+
+RUN_DIR is the --snapshot-dir of a training or the --save-dir of an evaluation. Parts that are not there are left out
+and named. The page opens from disk and loads nothing from anywhere.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run_dir", metavar="RUN_DIR")
+    parser.add_argument("--output", metavar="HTML", help="default: RUN_DIR/report.html")
+    args = parser.parse_args()
+
+    from utils.report import write_report
+
+    print(f"report: {write_report(args.run_dir, args.output)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"report.py: {error}")

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# CCNet on VAN-large, Cityscapes, the settings of the Jittor reproduction (80.4 mIoU is reported there).
+#   scripts/train_cityscapes_van.sh --data-dir CITYSCAPES [more flags of train.py; a later one overrides]
+# The recipe that VAN itself was published with for segmentation:
+#   ... --optimizer adamw --learning-rate 6e-5 --weight-decay 0.01 --power 1 --warmup-steps 1500 --head-lr-factor 10
+set -euo pipefail
+. "$(dirname "$0")/ranks.sh"
+ranks python train.py --model van --van-size van_large --recurrence 2 --dataset cityscapes \
+  --restore-from ./dataset/van_large.pth --random-mirror --random-scale --input-size 512 \
+  --batch-size 8 --num-steps 60000 --learning-rate 1e-2 --momentum 0.9 --power 0.9 --weight-decay 1e-4 \
+  --save-pred-every 2000 --keep-last 3 --eval-every 10000 --snapshot-dir ./snapshots/cityscapes_van "$@"

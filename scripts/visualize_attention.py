@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Where a pixel looks: the attention maps of a trained network after one pass and after two, as in the paper's figure.
+
+    python scripts/visualize_attention.py --restore-from runs/demo/CS_scenes_500.npz --input street.png --point 60,90
+    python scripts/visualize_attention.py ... --point 60,90 200,40 --html attention.html
+
+The figure: picture with a green cross, a map for each number of passes, the last one over the picture with a line to
+the pixel that is looked at most. The page (--html) needs no server and computes the map of whatever pixel is clicked.
+"""
+
+import argparse
+import colorsys
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import options, runtime  # noqa: E402
+
+
+def point(text):
+    try:
+        x, y = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no point; expected X,Y in pixels, for example 60,90") from None
+    return x, y
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--restore-from", required=True, metavar="FILE", help="checkpoint written by train.py")
+    parser.add_argument("--input", required=True, metavar="IMAGE", help="a picture of any size")
+    parser.add_argument(
+        "--point", nargs="+", action="extend", type=point, metavar="X,Y", help="pixels to ask (default: the middle)"
+    )
+    parser.add_argument("--output", metavar="PNG", help="default: runs/attention/<name of the picture>.png")
+    parser.add_argument("--html", metavar="OUT.html", help="also write a page that answers for every pixel")
+    parser.add_argument("--recurrence", type=options.positive, metavar="R", help="passes (default: the checkpoint's)")
+    parser.add_argument(
+        "--max-side", type=options.positive, default=2048, help="scale larger pictures down (default: %(default)s)"
+    )
+    parser.add_argument("--device", choices=runtime.DEVICES, default="auto", help="default: %(default)s")
+    return parser.parse_args(argv)
+
+
+def read_picture(path, max_side):
+    """-> (H, W, 3) RGB uint8, turned as its EXIF says."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    try:
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no picture {path}") from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as a picture ({error})") from None
+    if max(image.size) > max_side:
+        before, factor = image.size, max_side / max(image.size)
+        image = image.resize([max(round(side * factor), 1) for side in image.size], Image.LANCZOS)
+        print(
+            "picture of {}x{} scaled to {}x{} (--max-side); points count in these pixels".format(*before, *image.size)
+        )
+    return np.array(image)
+
+
+def main():
+    args = parse_args()
+    machine = runtime.start(args.device)
+
+    from datasets import transforms
+    from models.cca.functional import resolve
+    from models.cca.maps import attention_map
+    from utils import attention_page, page
+    from utils.attention_figure import attention_figure
+
+    model, meta = load_network(args.restore_from)
+    recurrence = args.recurrence or meta["recurrence"]
+    if recurrence < 1:
+        raise ValueError(f"{args.restore_from} was trained with R = 0, without attention: there is nothing to see")
+    if recurrence != meta["recurrence"]:
+        print(f"trained with R = {meta['recurrence']}, asked for R = {recurrence}")
+    attention_layer(model).recurrence = recurrence
+    picture = read_picture(args.input, args.max_side)
+    height, width = picture.shape[:2]
+    points = args.point or [(width // 2, height // 2)]
+    for x, y in points:
+        if not (0 <= x < width and 0 <= y < height):
+            raise ValueError(f"--point {x},{y} is outside the picture of {width}x{height} pixels; 0,0 is its top left")
+
+    print(runtime.describe(machine, resolve("auto")))
+    passes, label = watch(model, transforms.normalise(picture[:, :, ::-1], meta["normalisation"]), (height, width))
+    names, palette = classes_of(meta)
+
+    output = Path(args.output or f"runs/attention/{Path(args.input).stem}.png")
+    os.makedirs(output.parent, exist_ok=True)
+    attention_figure(picture, [asked(passes, label, names, point) for point in points]).save(output)
+    print(f"figure: {output}")
+
+    if args.html:
+        cells = "{1} × {0} cells".format(*passes[0].shape)
+        facts = {
+            "picture": f"{Path(args.input).name}, {width} × {height}",
+            "attention": f"{cells}, R = {recurrence}",
+            "network": f"{meta['model']} after {meta.get('step', '?')} steps on {meta.get('dataset', '?')}",
+            "γ (gamma)": f"{float(attention_layer(model).gamma.item()):.4g}",
+            "checkpoint": args.restore_from,
+        }
+        error = attention_page.quantisation_error(passes, attention_map)
+        text = attention_page.attention_page(picture, label, passes, names, palette, points[0], facts, error)
+        os.makedirs(Path(args.html).resolve().parent, exist_ok=True)
+        size = page.write(args.html, text)
+        print(
+            f"page: {args.html}, {size / 1e6:.1f} MB, weights kept with 8 bits: at most {100 * error['bound']:.2f} % "
+            f"of a map's attention elsewhere, positions within {100 * error['measured']:.2f} % of its largest value"
+        )
+
+
+def load_network(path):
+    """-> (network, what the checkpoint records)."""
+    from models import build_model
+    from utils.checkpoint import load, load_weights
+
+    arrays, meta = load(path)
+    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"])
+    load_weights(model, arrays, path)
+    return model, meta
+
+
+def asked(passes, label, names, point):
+    """What the figure shows of one point (x, y): its class, its map and its line for each number of passes."""
+    from models.cca.maps import attention_map, strongest_path
+    from utils.attention_figure import to_cell
+
+    (x, y), (height, width) = point, label.shape
+    cell = (to_cell(y, height, passes[0].shape[0]), to_cell(x, width, passes[0].shape[1]))
+    return {
+        "point": point,
+        "name": names[label[y, x]],
+        "maps": [attention_map(passes[: r + 1], *cell) for r in range(len(passes))],
+        "ways": [strongest_path(passes[: r + 1], *cell) for r in range(len(passes))],
+    }
+
+
+def classes_of(meta):
+    """Names and colours of the classes: those of the data set if they are as many, else numbers and hues."""
+    from datasets import DATASETS, dataset_class
+
+    count = meta["num_classes"]
+    if meta.get("dataset") in DATASETS and len(dataset_class(meta["dataset"]).names) == count:
+        return dataset_class(meta["dataset"]).names, dataset_class(meta["dataset"]).palette
+    hues = [colorsys.hsv_to_rgb(k * 0.618 % 1, 0.55 + 0.4 * (k % 2), 0.95 - 0.2 * (k // 2 % 3)) for k in range(count)]
+    return [f"class {k}" for k in range(count)], [tuple(round(255 * part) for part in hue) for hue in hues]
+
+
+def attention_layer(model):
+    from models.cca import CrissCrossAttention
+
+    layers = [m for m in model.modules() if isinstance(m, CrissCrossAttention)]
+    if len(layers) != 1:
+        raise ValueError(f"this network has {len(layers)} criss-cross attention layers; maps are drawn for one")
+    return layers[0]
+
+
+def watch(model, image, size):
+    """image (3, H, W) normalised -> the weights of each pass in the attention layer, predicted classes (H, W)."""
+    import jittor as jt
+
+    from models.cca.maps import attention_passes
+    from utils.inference import predict
+
+    layer, seen = attention_layer(model), []
+    layer.register_pre_forward_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.eval()
+    with jt.no_grad():
+        label = predict(model, image[None], size)[0]
+        return attention_passes(layer, seen[0], layer.recurrence), label
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (runtime.MachineError, ValueError, OSError) as error:
+        runtime.stop(f"visualize_attention.py: {error}")

@@ -1,0 +1,165 @@
+"""Chromium without a window, for tests: the DevTools protocol over two pipes, so that nothing needs to be installed.
+
+with Browser(find_chromium()) as browser:  # pytest has the fixture `browser`
+    browser.open("page.html", width=390, height=844)
+    browser.value("document.title")
+"""
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+
+def find_chromium():
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+class Browser:
+    """One tab. `requests` and `complaints` collect what the page asked of a network and said on its console."""
+
+    def __init__(self, program):
+        self.folder = tempfile.mkdtemp(prefix="chromium")
+        self.theirs_in, self.ours_out = os.pipe()
+        self.ours_in, self.theirs_out = os.pipe()
+        command = [
+            program,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]
+        command += [
+            "--remote-debugging-pipe",
+            "--hide-scrollbars",
+            "--force-color-profile=srgb",
+            "--disable-extensions",
+        ]
+        command += ["--disable-background-networking", f"--user-data-dir={self.folder}", "about:blank"]
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec "$@" 3<&{self.theirs_in} 4>&{self.theirs_out}', "bash", *command],
+            pass_fds=(self.theirs_in, self.theirs_out),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(self.theirs_in)
+        os.close(self.theirs_out)
+        self.buffer, self.number, self.session = b"", 0, None
+        self.requests, self.complaints, self.events = [], [], []
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        os.close(self.ours_out)
+        os.close(self.ours_in)
+        try:
+            self.process.wait(timeout=5)  # it ends when the pipes do
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def receive(self, deadline):
+        while b"\0" not in self.buffer:
+            ready, _, _ = select.select([self.ours_in], [], [], max(deadline - time.time(), 0))
+            data = os.read(self.ours_in, 1 << 20) if ready else b""
+            if not data:
+                raise TimeoutError("chromium does not answer" if not ready else "chromium has ended")
+            self.buffer += data
+        text, self.buffer = self.buffer.split(b"\0", 1)
+        return json.loads(text)
+
+    def call(self, method, timeout=60, **params):
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self.ours_out, data) :]
+        deadline = time.time() + timeout
+        while True:
+            answer = self.receive(deadline)
+            if answer.get("id") == self.number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return answer["result"]
+            self.note(answer)
+
+    def note(self, event):
+        kind, params = event.get("method"), event.get("params", {})
+        self.events.append(kind)
+        if kind == "Network.requestWillBeSent":
+            self.requests.append(params["request"]["url"])
+        elif kind == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(params["exceptionDetails"])[:500])
+        elif kind == "Log.entryAdded":
+            self.complaints.append(params["entry"]["text"])
+        elif kind == "Runtime.consoleAPICalled":
+            self.complaints.append(json.dumps(params["args"])[:500])
+
+    def open(self, path, width=1280, height=900, dark=False, mobile=False, ready="true"):
+        """Load a file and wait until the JavaScript `ready` is true."""
+        self.requests, self.complaints = [], []
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.events = []
+        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        deadline = time.time() + 60
+        while not ("Page.loadEventFired" in self.events and self.value(ready)):
+            if time.time() > deadline:
+                raise TimeoutError(f"{path} is not ready; its console: {self.complaints}")
+            time.sleep(0.02)
+            self.value("1")  # lets events in
+
+    def value(self, expression, timeout=60):
+        """The JSON value of a JavaScript expression; promises are awaited."""
+        options = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        result = self.call("Runtime.evaluate", timeout=timeout, **options)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{expression}: {json.dumps(result['exceptionDetails'])[:800]}")
+        return result["result"].get("value")
+
+    def mouse(self, kind, x, y):
+        """kind: pressed, moved (with the button down) or released."""
+        buttons = {"pressed": 1, "moved": 1, "released": 0}[kind]
+        options = {"x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1}
+        self.call("Input.dispatchMouseEvent", type=f"mouse{kind.capitalize()}", **options)
+
+    def click(self, x, y):
+        self.mouse("pressed", x, y)
+        self.mouse("released", x, y)
+
+    def key(self, name, shift=False):
+        code = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "Tab": 9}.get(name)
+        options = {"key": name, "modifiers": 8 * shift}
+        if code is None:
+            options["text"], code = name, ord(name)
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, windowsVirtualKeyCode=code, **options)
+
+    def screenshot(self, whole=True):
+        """PNG bytes of the whole page, or of what is in view."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])

@@ -1,0 +1,109 @@
+import csv
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from utils import logger
+
+
+def rows(path):
+    return list(csv.DictReader(open(path)))
+
+
+def log(folder, steps, first=0, total=20, **how):
+    run = logger.RunLog(folder, "tiny on scenes", total, first, batch_size=4, **how)
+    for step in steps:
+        run.step(step, 0.01, waited=0.0, epoch=0, loss=3.0 / step, main=2.0 / step, aux=1.0, gamma=0.1, gradient=1.5)
+    return run
+
+
+def test_a_row_per_step_and_a_line_now_and_then_where_nobody_watches(tmp_path, capfd):
+    log(tmp_path, range(1, 8), total=7, every=3).close()
+    assert [row["step"] for row in rows(tmp_path / "log.csv")] == list("1234567")
+    row = rows(tmp_path / "log.csv")[3]
+    assert float(row["loss"]) == 0.75 and row["ccl"] == "" and 0 <= float(row["data_wait"]) <= 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("step")]
+    assert [line.split()[1] for line in lines] == ["3/7", "6/7", "7/7"]
+
+
+def test_a_resumed_log_drops_later_steps_and_a_row_cut_short(tmp_path):
+    log(tmp_path, range(1, 9)).close()
+    before = rows(tmp_path / "log.csv")[:5]
+    with open(tmp_path / "log.csv", "a") as file:
+        file.write("9,0,0.3,0.2")
+    log(tmp_path, range(6, 8), first=5).close()
+    after = rows(tmp_path / "log.csv")
+    assert [row["step"] for row in after] == list("1234567") and after[:5] == before
+    seconds = [float(row["seconds"]) for row in after]
+    assert seconds == sorted(seconds)
+    log(tmp_path, [1]).close()  # a fresh run in the same folder
+    assert len(rows(tmp_path / "log.csv")) == 1
+
+
+def test_curves_and_validations_are_drawn(tmp_path):
+    run = log(tmp_path, range(1, 5))
+    run.draw()
+    assert not (tmp_path / "miou.png").exists()
+    run.validation(4, 0.5, 0.75)
+    run.draw()
+    run.close("done")
+    assert Image.open(tmp_path / "loss.png").size == Image.open(tmp_path / "miou.png").size == (860, 420)
+    (row,) = rows(tmp_path / "validation.csv")
+    assert (row["step"], row["miou"], row["pixel_accuracy"]) == ("4", "0.5", "0.75")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_tensorboard_gets_the_numbers_if_it_is_there(tmp_path, monkeypatch):
+    class Writer:
+        seen = []
+
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, step):
+            self.seen.append((name, value, step))
+
+        def close(self):
+            self.seen.append("closed")
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", type(sys)("tensorboardX"))
+    sys.modules["tensorboardX"].SummaryWriter = Writer
+    run = log(tmp_path, [1])
+    run.validation(1, 0.25, 0.5)
+    run.close()
+    assert (
+        ("train/loss", 3.0, 1) in Writer.seen and ("val/miou", 0.25, 1) in Writer.seen and Writer.seen[-1] == "closed"
+    )
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # not installed
+    (tmp_path / "b").mkdir()
+    log(tmp_path / "b", []).close()
+
+
+def test_a_log_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no log .*log.csv"):
+        logger.read_log(tmp_path / "log.csv")
+
+
+def write(path, losses, first=1):
+    with open(path, "w") as file:
+        file.write("step,loss\n" + "".join(f"{step},{loss}\n" for step, loss in enumerate(losses, first)))
+    return path
+
+
+def test_plot_log_compares_two_runs(run_command, tmp_path):
+    a = write(tmp_path / "a.csv", np.linspace(4, 1, 50))
+    b = write(tmp_path / "b.csv", np.linspace(4, 1, 50)[10:] * 1.02, first=11)
+    done = run_command("python", "scripts/plot_log.py", a, b, "--out", tmp_path / "c.png", "--max-relative", "0.05")
+    assert done.returncode == 0 and '"steps": 40, "mean_relative_error": 0.02' in done.stdout, done.stdout + done.stderr
+    assert Image.open(tmp_path / "c.png").size == (860, 420)
+    done = run_command("python", "scripts/plot_log.py", a, b, "--out", tmp_path / "c.png", "--max-relative", "0.01")
+    assert done.returncode == 1 and "above --max-relative 0.01" in done.stderr
+    for words, command in (
+        ("no log", ["gone.csv"]),
+        ("no column 'iou'; it has step, loss", [a, "--column", "iou"]),
+        ("no step in common", [a, write(tmp_path / "d.csv", [1, 2], first=900)]),
+    ):
+        done = run_command("python", "scripts/plot_log.py", *command, "--out", tmp_path / "c.png")
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr

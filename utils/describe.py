@@ -1,0 +1,73 @@
+"""What the keys and shapes of converted weights tell about their network, so that nobody has to say it."""
+
+# Of the official training; and of torchvision, mmsegmentation and VAN.
+CAFFE_BGR = {"channels": "bgr", "mean": [104.00698793, 116.66876762, 122.67891434], "std": [1.0, 1.0, 1.0]}
+IMAGENET_RGB = {"channels": "rgb", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+
+VAN_SIZES = {  # blocks in each stage
+    (3, 3, 5, 2): "van_tiny",
+    (2, 2, 4, 2): "van_small",
+    (3, 3, 12, 3): "van_base",
+    (3, 5, 27, 3): "van_large",
+    (3, 6, 40, 3): "van_b4",
+    (3, 3, 24, 3): "van_b5",
+    (6, 6, 90, 6): "van_b6",
+}
+RESNETS = {  # bottleneck, blocks in layer3
+    (False, 2): "r18",
+    (True, 6): "r50",
+    (True, 23): "r101",
+    (True, 5): "r50",  # these two: a Jittor port, whose blocks are fewer
+    (True, 12): "r101",
+}
+
+
+def describe(arrays, notes):
+    """What our keys tell: name of the model, its options, classes (None for a backbone), normalisation, remarks."""
+    found, source, remarks = notes["layout"], notes["source"], []
+    classifier = arrays.get("head.bottleneck.3.weight")
+    if classifier is not None and not classifier.ndim:
+        raise ValueError("head.bottleneck.3.weight is one number")
+    if found == "van":
+        depths = tuple(len({k.split(".")[1] for k in arrays if k.startswith(f"block{n}.")}) for n in (1, 2, 3, 4))
+        if depths not in VAN_SIZES:
+            raise ValueError(f"a VAN of {depths} blocks; known are {', '.join(map(str, VAN_SIZES))}")
+        model, options = "van", {"van_size": VAN_SIZES[depths]}
+        if classifier is not None and "squeeze.0.weight" not in arrays:
+            options["output_stride"] = 8
+            remarks.append("the output stride is not in the file: 8 taken")
+    else:
+        blocks = len({key.split(".")[1] for key in arrays if key.startswith("layer3.")})
+        bottleneck = "layer1.0.conv3.weight" in arrays
+        depth, options = RESNETS.get((bottleneck, blocks)), {}
+        if not depth:
+            raise ValueError(f"a ResNet with {blocks} blocks in layer3; ResNet-18, 50 and 101 have 2, 6 and 23")
+        if blocks in (5, 12):
+            remarks.append(f"{blocks} blocks in layer3: a Jittor port's backbone, which is no ResNet-{depth[1:]}")
+        if found == "mmseg":
+            model = f"ccnet_mmseg_{'r101' if depth == 'r101' else 'r50'}"
+            options = {"depth": 18} if depth == "r18" else {}
+        else:
+            model = "ccnet" if depth == "r101" else f"ccnet_{depth}"
+        if found == "serge":
+            options["activation"] = "relu"
+        if found == "torchvision":
+            options["stem"] = "v1"
+    if source == "official":
+        remarks.append("read as in-place ABN, scales are |weight| + 1e-5; --source plain if it has plain BatchNorm")
+    if source == "jittor" and found == "official":
+        remarks.append("the Jittor port had no activation in its heads; the network here has, and needs fine-tuning")
+    if source == "jittor" and found == "mmseg":
+        remarks.append("the Jittor port dilates layer4 by 8, the network here by 4: expect other numbers than its own")
+    if classifier is not None:
+        remarks.append("recurrence is not in the file: 2 taken")
+    rgb = found in ("mmseg", "torchvision", "van")
+    return {
+        "model": model,
+        "model_options": options,
+        "num_classes": None if classifier is None else int(classifier.shape[0]),
+        "recurrence": 2,
+        "ignore_label": 255,
+        "normalisation": IMAGENET_RGB if rgb else CAFFE_BGR,
+        "remarks": remarks,
+    }
