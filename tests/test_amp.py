@@ -248,13 +248,13 @@ def test_without_float16_it_is_the_optimiser_alone():
     for dtype in (None, "bfloat16"):
         (plain, optimizer), (weights, other), scaler = make("sgd"), make("sgd"), amp.LossScaler(dtype)
         optimizer.step(loss_of(plain))
-        assert scaler.step(other, loss_of(weights)) and scaler.state() == {"scale": 1.0, "good": 0, "skipped": 0}
+        assert scaler.step(other, loss_of(weights)) and scaler.state() == {}
         assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(plain, weights))
 
 
 def test_the_state_goes_through_a_checkpoint():
     scaler, other = amp.LossScaler("float16"), amp.LossScaler("float16")
-    scaler.scale, scaler.good, scaler.skipped = 1024.0, 17, 3
+    scaler.scale, scaler.good, scaler.skipped = 1.0, 17, 16
     other.load_state(json.loads(json.dumps(scaler.state())))
     assert other.state() == scaler.state()
     fresh = amp.LossScaler("float16")

@@ -136,12 +136,12 @@ class LossScaler:
         return False
 
     def state(self):
-        """What a checkpoint keeps, as JSON can hold it."""
-        return {"scale": self.scale, "good": self.good, "skipped": self.skipped}
+        """What a checkpoint keeps, as JSON can hold it; {} where there is no scale."""
+        return {"scale": self.scale, "good": self.good, "skipped": self.skipped} if self.dynamic else {}
 
     def load_state(self, state):
         """A run that goes on without float16 starts afresh, and so does one that was trained without it."""
-        if self.dynamic and state and state["scale"] > 1:
+        if self.dynamic and state:
             self.scale, self.good, self.skipped = float(state["scale"]), int(state["good"]), int(state["skipped"])
 
 
