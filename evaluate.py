@@ -1,8 +1,11 @@
-"""Evaluate a checkpoint: per-class table, result.json, result.txt, pictures.
+"""Evaluate a checkpoint: per-class tables, result.json, pictures, files for test servers.
 
     python evaluate.py --restore-from runs/demo/CS_scenes_400.npz --save-dir runs/demo
+    python evaluate.py --restore-from CS_scenes_60000.pth --data-dir cityscapes --input-size 769,769 --flip
+    python evaluate.py --restore-from CS_scenes_60000.pth --data-dir cityscapes --split test --export cityscapes
+    mpirun -np 4 python evaluate.py ...          # each picture on exactly one rank, the same result
 
-Model, classes and normalisation come from the checkpoint. Under mpirun each picture is counted by exactly one rank.
+Model, classes, recurrence and normalisation come from the checkpoint; a flag that contradicts it is an error.
 """
 
 import argparse
@@ -11,112 +14,175 @@ import os
 
 from datasets import CHOICES, build_dataset
 from models import MODELS, build_model
-from utils import options, runtime
+from utils import eval_options, options, runtime
 
 
 def parse_args(argv=None):
-    shared = options.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)
-    parser = argparse.ArgumentParser("evaluate.py", parents=[shared], description=__doc__.split("\n")[0])
+    parents = [options.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)]
+    parents.append(eval_options.inference_parser(sorted(MODELS)))
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser("evaluate.py", parents=parents, description=about, conflict_handler="resolve")
     run = parser.add_argument_group("evaluation")
-    run.add_argument("--restore-from", required=True, metavar="FILE", help="of train.py, PyTorch, Jittor: see README")
-    run.add_argument("--save-dir", help="default: <folder of the checkpoint>/outputs")
     run.add_argument("--split", default="val", help="default: %(default)s")
-    run.add_argument("--max-images", type=options.positive, help="evaluate only the first so many")
     run.add_argument("--no-fold", action="store_true", help="run each BatchNorm by itself: slower, the same results")
-    run.add_argument("--min-miou", type=float, metavar="X", help="fail (exit code 1) below this mean IoU, 0 to 1")
+    run.add_argument("--max-images", type=options.positive, metavar="N", help="evaluate only the first so many")
     run.add_argument(
-        "--sheet-rows", type=options.positive, default=6, help="pictures on sheet.png (default: %(default)s)"
+        "--boundary",
+        nargs="?",
+        const=0.02,
+        type=eval_options.fraction,
+        metavar="X",
+        help="also how well outlines are met, within X of the diagonal (default: 0.02)",
+    )
+    run.add_argument(
+        "--min-miou", type=eval_options.fraction, metavar="X", help="exit code 1 below this mean IoU, 0 to 1"
+    )
+    out = parser.add_argument_group("output")
+    out.add_argument("--save-dir", "--Output", metavar="DIR", help="default: <folder of the checkpoint>/outputs")
+    out.add_argument("--export", choices=("cityscapes", "ade20k", "voc"), help="write files for that test server")
+    out.add_argument("--save-predictions", action="store_true", help="a palette PNG per picture: classes and colours")
+    out.add_argument("--sheet-rows", type=options.positive, default=6, metavar="N", help="of sheet.png (default: 6)")
+    out.add_argument(
+        "--examples", type=options.whole, default=3, metavar="N", help="best and worst pictures kept (default: 3)"
     )
     return parser.parse_args(argv)
 
 
+def open_data(args, meta):
+    """The data set that the flags name, with the classes of the checkpoint."""
+    if args.cache != "off":
+        raise ValueError("--cache has nothing to keep here, every picture is read once: leave it out")
+    source = {name: vars(args)[name] for name in options.SOURCE}
+    source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
+    if args.ignore_label is None:
+        source["ignore_label"] = meta["ignore_label"]
+    return build_dataset(args.dataset, args.split, **source)
+
+
 def main():
     args = parse_args()
-    machine = runtime.start(args.device, args.verbose)  # Jittor is imported here, and not before
+    how = eval_options.inference_arguments(args)  # what makes no sense together ends here, before anything is loaded
+    eval_options.before_jittor()
+    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # Jittor is imported here, and not before
 
     import numpy as np
     from tqdm import tqdm
 
     from datasets import transforms
+    from datasets.image_io import DataError
     from models.cca.functional import resolve
     from models.fold import fold
-    from utils import checkpoint, visualize, weights
+    from utils import cityscapes, evaluation, exports, loading, visualize
+    from utils.boundary import BoundaryScore
     from utils.distributed import all_sum, is_main, shard
-    from utils.inference import predict
+    from utils.gallery import Gallery, thumbnail
     from utils.logger import write_json
-    from utils.metrics import ConfusionMatrix
+    from utils.report import write_report
+    from utils.scores import Scores
 
-    arrays, meta = weights.read(args.restore_from)
+    asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
+    simplify = None if args.no_fold else fold
+    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, cca_backend=args.cca_backend)
+    data = open_data(args, meta)
+    kind = type(data).__module__.split(".")[-1]  # the file in datasets/
+    count = min(args.max_images or data.total_len, data.total_len)
+    save_dir = args.save_dir or os.path.join(os.path.dirname(args.restore_from), "outputs")
     if is_main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
-        for remark in meta.get("remarks", ()):
-            print(f"{args.restore_from}: {remark}")
-    if meta["num_classes"] is None:
-        raise ValueError(f"{args.restore_from} is a backbone without a head: something to train from, not to evaluate")
-    source = {name: vars(args)[name] for name in options.SOURCE}
-    source["num_classes"] = args.num_classes or meta["num_classes"]  # ADE20K has 150 or 151, CamVid 11 or 32
-    if args.ignore_label is None:
-        source["ignore_label"] = meta["ignore_label"]
-    data = build_dataset(args.dataset, args.split, **source)
-    ignore = data.ignore_label
-    model = build_model(
-        meta["model"],
-        meta["num_classes"],
-        meta["recurrence"],
-        cca_backend=args.cca_backend,
-        **meta.get("model_options", {}),
+        about = (
+            f"{meta['model']}, R = {meta['recurrence']}, {meta['num_classes']} classes, {eval_options.describe(how)}"
+        )
+        print(f"{about}; {meta['normalisation']['channels']} minus {meta['normalisation']['mean']}")
+        for remark in (*meta.get("remarks", ()), *eval_options.remarks(args)):
+            print(remark)
+    os.makedirs(os.path.join(save_dir, "predictions" if args.save_predictions else ""), exist_ok=True)
+    samples = [data.sample_name(index) for index in range(count)]
+    if args.export and args.export != kind:
+        raise ValueError(
+            f"--export {args.export} is for that data set, and this is {kind}; leave it out, or see --dataset"
+        )
+    if args.split == "test" and not (data.read(0)[1] != data.ignore_label).any():
+        if args.min_miou is not None or args.boundary is not None:
+            raise ValueError(f"--split test of {kind} has no labels to score: leave out --min-miou and --boundary")
+        if not args.export and not args.save_predictions:
+            raise ValueError(f"--split test of {kind} has no labels to score: add --export or --save-predictions")
+    export = exports.Export(args.export, save_dir, args.split, meta["num_classes"], samples) if args.export else None
+    if export and count < data.total_len and is_main():
+        print(f"only {count} of {data.total_len} files will be exported (--max-images); the server wants all of them")
+    how["flip_pairs"] = getattr(data, "flip_pairs", ())
+
+    instances = [None] * count
+    if kind == "cityscapes":
+        instances = [cityscapes.instance_file(label) for _, label in data.pairs[:count]]
+    scores = Scores(
+        data.names,
+        data.ignore_label,
+        count,
+        categories=cityscapes.CATEGORIES if kind == "cityscapes" else None,
+        instance=cityscapes.instance_score() if all(instances) else None,
+        boundary=None if args.boundary is None else BoundaryScore(len(data.names), data.ignore_label, args.boundary),
     )
-    checkpoint.load_weights(model, arrays, args.restore_from)
-    model.eval()
-    if not args.no_fold:
-        fold(model)
+    gallery, rows = Gallery(args.examples, data.palette, data.ignore_label), []
 
-    mine = list(shard(min(args.max_images or data.total_len, data.total_len)))
-    matrix, rows = ConfusionMatrix(meta["num_classes"], ignore), []
+    def read(index):
+        """Picture, label and instances; runs in a process of its own."""
+        objects = cityscapes.read_instances(instances[index]) if scores.instance else None
+        return (*data.read(index), objects)
+
+    def normalise(image):
+        return transforms.normalise(image, meta["normalisation"])
+
+    def left_out(index, error):
+        if args.on_bad_sample == "error" or not isinstance(error, DataError):
+            raise error
+        data.hear((), [(index, str(error))])  # says so, and stops when there are too many
+
+    mine = shard(count)
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
-    for first in range(0, len(mine), args.batch_size):
-        pairs = [data.read(index) for index in mine[first : first + args.batch_size]]
-        images = np.stack([transforms.normalise(image, meta["normalisation"]) for image, _ in pairs])
-        predictions = predict(model, images, pairs[0][1].shape)
-        for (image, label), prediction in zip(pairs, predictions):
-            matrix.update(label, prediction)
-            if len(rows) < args.sheet_rows:
-                shown = np.where(label == ignore, ignore, prediction)
-                rows.append([image[:, :, ::-1], *(visualize.colourise(x, data.palette) for x in (label, shown))])
-        bar.update(len(pairs))
-        bar.set_postfix_str(f"mIoU {100 * matrix.miou:.2f}", refresh=False)
+    for index, (image, label, objects), prediction in evaluation.predictions(
+        model, read, mine, normalise, args.num_workers, left_out, **how
+    ):
+        if export:
+            export.write(samples[index], prediction)
+        if args.save_predictions:
+            exports.save_label(prediction, data.palette, os.path.join(save_dir, "predictions", f"{samples[index]}.png"))
+        score = scores.update(index, label, prediction, objects)
+        gallery.offer(index, score, image, label, prediction)
+        if len(rows) < args.sheet_rows and is_main():
+            rows.append([thumbnail(panel, 384) for panel in gallery.panels(image, label, prediction)[:3]])
+        bar.update(1)
+        bar.set_postfix_str(f"mIoU {100 * scores.matrix.miou:.2f}", refresh=False)
     bar.close()
-    matrix.counts = all_sum(matrix.counts)
+    scores.reduce(all_sum)
+    if scores.matrix.counts.any():
+        gallery.write(os.path.join(save_dir, "examples"), scores.ranking())
+    all_sum(np.zeros(1))  # the report below shows what all ranks have written
+    if not is_main():
+        return
 
-    if is_main():
-        table = matrix.table(data.names)
-        print(table)
-        save_dir = args.save_dir or os.path.join(os.path.dirname(args.restore_from), "outputs")
-        os.makedirs(save_dir, exist_ok=True)
-        result = {
-            "miou": matrix.miou,
-            "pixel_accuracy": matrix.pixel_accuracy,
-            "iou": {name: None if np.isnan(x) else float(x) for name, x in zip(data.names, matrix.iou)},
-            "images": min(args.max_images or data.total_len, data.total_len),
-            "settings": {
-                "checkpoint": args.restore_from,
-                "step": meta.get("step"),
-                "options": vars(args),
-                "machine": machine,
-            },
-        }
-        write_json(os.path.join(save_dir, "result.json"), result)
-        with open(os.path.join(save_dir, "result.txt"), "w") as file:  # the two keys of the official script
-            json.dump({"meanIU": matrix.miou, "IU_array": np.nan_to_num(matrix.iou).tolist()}, file)
-        titles = ("picture", "truth", "prediction")
-        visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
-        print(f"{result['images']} images: mean IoU {matrix.miou:.4f}; tables and sheet.png in {save_dir}")
-        if args.min_miou is not None and not matrix.miou >= args.min_miou:
-            raise ValueError(f"mean IoU is {matrix.miou:.4f}, below --min-miou {args.min_miou}")
+    titles = ("picture", "truth", "prediction")
+    visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
+    if export:
+        print(f"{count} files for the {args.export} server in {export.folder}")
+    if not scores.matrix.counts.any():
+        print(f"{count} images without a labelled pixel: nothing to score; sheet.png in {save_dir}")
+        return
+    print(scores.table())
+    result, palette = scores.result(), [[int(part) for part in colour] for colour in data.palette]
+    settings = {"checkpoint": args.restore_from, "step": meta.get("step"), "model": meta["model"], "dataset": kind}
+    settings.update(recurrence=meta["recurrence"], normalisation=meta["normalisation"], how=how)
+    settings.update(split=args.split, options=vars(args), machine=machine)
+    result.update(images=count, palette=palette, settings=settings)
+    write_json(os.path.join(save_dir, "result.json"), result)
+    with open(os.path.join(save_dir, "result.txt"), "w") as file:
+        json.dump(scores.official(), file)
+    scores.write_tables(save_dir, samples)
+    visualize.confusion_picture(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
+    print(f"{count} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
+    print(f"report: {write_report(save_dir)}")
+    if args.min_miou is not None and not scores.matrix.miou >= args.min_miou:
+        raise ValueError(f"mean IoU is {scores.matrix.miou:.4f}, below --min-miou {args.min_miou}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, FileNotFoundError) as error:
-        runtime.stop(f"evaluate.py: {error}")
+    runtime.run(main, "evaluate.py")

@@ -122,11 +122,14 @@ def build_data(args, meta):
     pictures = build_dataset(args.dataset, "val", **source) if args.eval_every else None
     usual = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
-        "dataset": data.title,
+        "dataset": data.kind,
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,
         "normalisation": meta.get("normalisation") or usual,
         "model_options": train_options.model_options(args),
+        "names": list(data.names),
+        "palette": [[int(part) for part in colour] for colour in data.palette],
+        "flip_pairs": [list(pair) for pair in data.flip_pairs],
     }
     return data, pictures, info
 

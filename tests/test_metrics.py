@@ -53,4 +53,66 @@ def test_nothing_counted_is_nan_not_a_number():
 def test_table_shows_every_class_and_the_mean():
     lines = worked_example().table(["road", "sky", "tree"]).splitlines()
     assert [line.split()[0] for line in lines] == ["class", "road", "sky", "tree", "mean", "pixel"]
-    assert lines[1].split()[1:] == ["50.00", "50.00", "40.0%"] and "33.33" in lines[4] and lines[3].split()[2] == "-"
+    assert lines[1].split()[1:] == ["50.00", "50.00", "40.0%", "2"] and lines[3].split()[2] == "-"
+    assert lines[4].split() == ["mean", "IoU", "33.33", "58.33"]
+
+
+def test_both_readings_of_an_absent_class_are_shown_when_they_differ():
+    matrix = ConfusionMatrix(4)
+    matrix.update(np.array([0, 1]), np.array([0, 0]))
+    assert matrix.miou == pytest.approx(0.25) and matrix.miou_absent_as_zero == pytest.approx(0.125)
+    assert "2 absent classes counted 0" in matrix.table("abcd")
+    assert "absent as zero" not in worked_example().table("abc")
+
+
+def test_predictions_outside_the_classes_are_counted_in_their_own_column():
+    matrix = ConfusionMatrix(2)
+    matrix.update(np.array([0, 0, 0, 1, 255]), np.array([0, 2, -1, 255, 7]))
+    np.testing.assert_array_equal(matrix.counts, [[1, 0, 2], [0, 0, 1]])
+    assert "3 predicted pixels are outside" in matrix.table("ab")
+
+
+def test_an_update_gives_the_counts_of_its_pair_and_reduce_adds_ranks():
+    matrix = ConfusionMatrix(2)
+    first = matrix.update(np.array([0, 1]), np.array([0, 0]))
+    np.testing.assert_array_equal(first, matrix.update(np.array([0, 1]), np.array([0, 0])))
+    np.testing.assert_array_equal(matrix.reduce(lambda counts: 3 * counts).counts, 6 * first)
+    assert matrix.counts.dtype == np.int64
+
+
+def test_confusion_within_a_category_is_no_error():
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([0, 0, 1, 2]), np.array([1, 0, 2, 255]))
+    scores = matrix.category_iou({"both": (0, 1), "other": (2,), "none": ()})
+    assert scores["both"] == pytest.approx(2 / 3) and scores["other"] == 0 and np.isnan(scores["none"])
+
+
+def test_voc_as_the_devkit_computes_it(rng):
+    """VOCevalseg: pixels with truth below 255; tp / (truth + predicted - tp), mean over 21 with background."""
+    matrix, sums = ConfusionMatrix(21), np.zeros((3, 21))
+    for _ in range(3):
+        truth = rng.choice([*range(21), 255], (40, 50)).astype(np.uint8)
+        guess = np.where(rng.random(truth.shape) < 0.6, np.minimum(truth, 20), rng.integers(0, 21, truth.shape))
+        matrix.update(truth, guess)
+        for kind in range(21):
+            t, g = (truth == kind) & (truth < 255), (guess == kind) & (truth < 255)
+            sums[:, kind] += (t & g).sum(), t.sum(), g.sum()
+    scores = [tp / (t + g - tp) for tp, t, g in sums.T]
+    np.testing.assert_allclose(matrix.iou, scores, rtol=1e-12)
+    assert matrix.miou == pytest.approx(sum(scores) / 21, rel=1e-12)
+
+
+def test_ade20k_as_the_benchmark_computes_it(rng):
+    """150 classes from values 1..150; unlabelled pixels count nowhere; score = mean of mean IoU and pixel accuracy."""
+    matrix, intersection, union, right, labelled = ConfusionMatrix(150), np.zeros(150), np.zeros(150), 0, 0
+    for _ in range(2):
+        value = rng.integers(0, 151, (90, 120))
+        guess = np.where(rng.random(value.shape) < 0.5, value, rng.integers(1, 151, value.shape)).clip(1) - 1
+        matrix.update(np.where(value == 0, 255, value - 1), guess)
+        for kind in range(150):
+            t, g = value == kind + 1, (guess == kind) & (value > 0)
+            intersection[kind] += (t & g).sum()
+            union[kind] += (t | g).sum()
+        right, labelled = right + ((guess + 1 == value) & (value > 0)).sum(), labelled + (value > 0).sum()
+    np.testing.assert_allclose(matrix.iou, intersection / union, rtol=1e-12)
+    assert matrix.pixel_accuracy == pytest.approx(right / labelled, rel=1e-12)

@@ -1,13 +1,233 @@
-"""From a network to a label map. Logits are brought to the size of the label before argmax, align_corners=True."""
+"""From a network to label maps: whole pictures or sliding windows, several scales, mirrored, pictures of any size.
+
+    labels = predict(model, [image], tile=(769, 769), scales=(0.75, 1, 1.25), flip=True)
+
+A picture is cut into tiles (without `tile`, it is one), and tiles of one shape go through the network together. What
+the network says stays at its own stride, 64 times smaller than the picture, until it is brought to the size of the
+label band by band, bilinear with align_corners=True, and only then compared. So memory follows the tiles in one call
+and the height of a band, not the size of the picture.
+"""
+
+import math
+from collections import defaultdict
 
 import jittor as jt
-from jittor import nn
+import numpy as np
+
+OVERLAP = 1 / 3  # of neighbouring tiles; the stride is rounded up from this very float, as in the official evaluation
+LEAST = 32  # a network of stride 32 must see at least one cell; smaller inputs are padded
+CALL_PIXELS = 1 << 21  # of one network call where no batch is asked for: one picture of 1024x2048 ...
+CALL_TILES = 16  # ... or so many small ones
+BAND_NUMBERS = 1 << 24  # scores of one band: 64 MB
 
 
-def predict(model, images, size):
-    """images (B, 3, H, W) numpy, normalised -> class of each pixel (B, *size) uint8. The model is in eval mode."""
+def predict(model, images, sizes=None, **how):
+    """Pictures (3, H, W) float32, normalised -> the class of each pixel, (H, W) each, or of the size in `sizes`.
+
+    tile=(h, w) slides windows of that size, else the picture is seen whole, with both sides padded to a multiple of
+    `pad_multiple`. `scales` and `flip` add views; `average` says what is averaged over tiles and views: "logits" (as
+    the official evaluation) or "probabilities". `flip_pairs`: classes that change places in the mirror. `batch`: tiles
+    in one network call.
+    """
+    return [fetch(bands) for bands in launch(model, images, sizes, **how)]
+
+
+def launch(model, images, sizes=None, **how):
+    """As `predict`, but on a GPU it returns while the work is still going on; `fetch` waits for each result."""
+    sizes = sizes or [image.shape[1:] for image in images]
     with jt.no_grad():
-        logits = model(jt.array(images))[0]  # (B, K, h, w)
-        logits = nn.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=True)
-        best, _ = jt.argmax(logits, dim=1)  # (B, H, W)
-        return best.numpy().astype("uint8")
+        results = []
+        for views, size in zip(look(model, images, **how), sizes):
+            bands = []
+            for scores in score_bands(views, size, how.get("average", "logits")):
+                bands.append(class_of(scores))
+                bands[-1].sync()
+            results.append(bands)
+        return results
+
+
+def fetch(bands):
+    return np.concatenate([band.numpy() for band in bands])
+
+
+def predict_probabilities(model, image, size=None, **how):
+    """One picture -> (class of each pixel (H, W), probability of each class (K, H, W) float32)."""
+    average = how.get("average", "logits")
+    with jt.no_grad():
+        views = look(model, [image], **how)[0]
+        labels, probabilities = [], []
+        for scores in score_bands(views, size or image.shape[1:], average):
+            labels.append(class_of(scores).numpy())
+            probabilities.append((jt.nn.softmax(scores, dim=0) if average == "logits" else scores).numpy())
+    return np.concatenate(labels), np.concatenate(probabilities, axis=1)
+
+
+def class_of(scores):
+    """(K, rows, W) -> (rows, W); uint8 where the classes fit."""
+    best, _ = jt.argmax(scores, dim=0)
+    return best.uint8() if scores.shape[0] <= 256 else best.int32()
+
+
+def starts(length, tile):
+    """Where tiles begin along one side: every 2/3 of a tile, the last one moved back to end with the picture."""
+    stride = math.ceil(tile * (1 - OVERLAP))
+    count = max(math.ceil((length - tile) / stride), 0) + 1
+    return [max(min(k * stride, length - tile), 0) for k in range(count)]
+
+
+def cut(size, tile=None):
+    """The windows (top, left, height, width) that the network sees of a picture of this size."""
+    height, width = size
+    if tile is None:
+        return [(0, 0, height, width)]
+    return [
+        (top, left, min(tile[0], height), min(tile[1], width))
+        for top in starts(height, tile[0])
+        for left in starts(width, tile[1])
+    ]
+
+
+def padded(length, multiple):
+    return max(-(-length // multiple) * multiple, LEAST)
+
+
+def scaled_size(size, scale):
+    return tuple(max(round(side * scale), 1) for side in size)
+
+
+def tile_count(size, tile=None, scales=(1.0,)):
+    """How many tiles a picture costs."""
+    return sum(len(cut(scaled_size(size, scale), tile)) for scale in scales)
+
+
+def look(
+    model, images, tile=None, scales=(1.0,), flip=False, average="logits", batch=None, pad_multiple=1, flip_pairs=()
+):
+    """Run the network over all tiles of all scales. -> for each picture its views: (size, [(window, padded, maps)]).
+
+    `maps` are score maps (K, h, w) at the network's stride, to be averaged: one, or two if mirrored probabilities are.
+    """
+    views = [[(scaled_size(image.shape[1:], scale), []) for scale in scales] for image in images]
+    groups = defaultdict(list)  # shape of the input -> (picture, view, window)
+    for number, picture in enumerate(views):
+        for k, (size, _) in enumerate(picture):
+            for window in cut(size, tile):
+                shape = (
+                    tuple(max(side, LEAST) for side in tile) if tile else tuple(padded(s, pad_multiple) for s in size)
+                )
+                groups[shape].append((number, k, window))
+
+    latest = (None, None)  # the last picture that was scaled, and its pixels
+
+    def pixels(number, k):
+        nonlocal latest
+        if latest[0] != (number, k):
+            image, size = images[number], views[number][k][0]
+            same = tuple(image.shape[1:]) == size
+            latest = ((number, k), image if same else resize(jt.array(image), size).numpy())
+        return latest[1]
+
+    for shape, windows in groups.items():
+        together = batch or min(max(CALL_PIXELS // (shape[0] * shape[1]), 1), CALL_TILES)
+        for first in range(0, len(windows), together):
+            chunk = windows[first : first + together]
+            x = np.zeros((len(chunk), 3, *shape), np.float32)  # 0 is the mean colour
+            for row, (number, k, (top, left, height, width)) in zip(x, chunk):
+                row[:, :height, :width] = pixels(number, k)[:, top : top + height, left : left + width]
+            maps = forward(model, x, flip, average, flip_pairs)  # (B, K, h, w) each
+            for row, (number, k, window) in enumerate(chunk):
+                own = [scores[row] for scores in maps]
+                for scores in own:
+                    scores.sync()  # the tensor of the whole batch, and the graph behind it, go now
+                views[number][k][1].append((window, shape, own))
+    return views
+
+
+def forward(model, x, flip, average, flip_pairs=()):
+    """The mirror image is of the padded tile: a network that does not tell left from right gives the same twice."""
+    x = jt.array(x)
+    plain = model(x)[0]
+    if not flip:
+        return [plain]
+    plain.sync()  # the memory of the first pass serves the second
+    mirrored = model(x[:, :, :, ::-1])[0][:, :, :, ::-1]
+    if flip_pairs:  # in the mirror a left arm is a right arm
+        order = np.arange(plain.shape[1])
+        for left, right in flip_pairs:
+            order[[left, right]] = right, left
+        mirrored = mirrored[:, jt.array(order.astype(np.int32))]
+    return [(plain + mirrored) * 0.5] if average == "logits" else [plain, mirrored]
+
+
+def score_bands(views, size, average):
+    """The mean over views, at `size`, from top to bottom: (K, rows, W) with as many rows as BAND_NUMBERS allows."""
+    classes = views[0][1][0][2][0].shape[0]
+    height, width = size
+    rows = min(max(BAND_NUMBERS // (classes * width), 1), height)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        total = 0
+        for view_size, tiles in views:
+            first, last, _ = between(view_size[0], height, top, bottom)
+            low, high = int(first.min()), int(last.max()) + 1  # the rows of the view that this band lies between
+            band = view_band(view_size, tiles, low, high, average)
+            total = total + resize(band, size, (top, bottom), view_size[0], low)
+        yield total / len(views) if len(views) > 1 else total
+
+
+def view_band(size, tiles, top, bottom, average):
+    """Rows top..bottom of one view: every pixel the mean over the tiles that see it. -> (K, rows, W)"""
+    if len(tiles) == 1:
+        return tile_rows(*tiles[0], top, bottom, average)
+    total, count = None, np.zeros((bottom - top, size[1]), np.float32)
+    for window, shape, maps in tiles:
+        y, x, height, width = window
+        low, high = max(top, y), min(bottom, y + height)
+        if low >= high:
+            continue
+        piece = tile_rows(window, shape, maps, low, high, average)
+        if total is None:
+            total = jt.zeros((piece.shape[0], bottom - top, size[1]))
+        inside = (slice(low - top, high - top), slice(x, x + width))
+        total[(slice(None), *inside)] = total[(slice(None), *inside)] + piece
+        count[inside] += 1
+    return total / jt.array(count)
+
+
+def tile_rows(window, shape, maps, top, bottom, average):
+    """Rows top..bottom (of the picture) of one tile at full size, without its padding."""
+    y, _, _, width = window
+    total = 0
+    for scores in maps:
+        scores = resize(scores, shape, (top - y, bottom - y))[:, :, :width]
+        total = total + (jt.nn.softmax(scores, dim=0) if average == "probabilities" else scores)
+    return total / len(maps) if len(maps) > 1 else total
+
+
+def between(have, want, first, last):
+    """Bilinear, align_corners=True, along one side: neighbours of positions first..last, and the second's share."""
+    at = np.arange(first, last) * ((have - 1) / (want - 1) if want > 1 else 0.0)
+    low = np.minimum(at.astype(np.int32), have - 1)
+    return low, np.minimum(low + 1, have - 1), (at - low).astype(np.float32)
+
+
+def resize(x, size, rows=None, height=None, offset=0):
+    """(C, h, w) -> (C, H, W), bilinear, align_corners=True; or only rows (first, last) of the result.
+
+    If x is itself a band, `height` is that of the whole and `offset` its first row.
+    """
+    first, last = rows or (0, size[0])
+    height = height or x.shape[1]
+    if (first, last) == (offset, offset + x.shape[1]) and size == (height, x.shape[2]):
+        return x
+    if size[0] == height:
+        x = x[:, first - offset : last - offset]
+    else:
+        low, high, share = between(height, size[0], first, last)
+        share = jt.array(share).reshape(-1, 1)
+        x = x[:, jt.array(low - offset)] * (1 - share) + x[:, jt.array(high - offset)] * share  # (C, rows, w)
+    if size[1] == x.shape[2]:
+        return x
+    low, high, share = between(x.shape[2], size[1], 0, size[1])
+    share = jt.array(share)
+    return x[:, :, jt.array(low)] * (1 - share) + x[:, :, jt.array(high)] * share  # (C, rows, W)

@@ -25,7 +25,9 @@ def read_run(folder):
     missing = []
     trained = next((f for f in (folder, folder.resolve().parent) if has_training(f)), folder)
     args = read_json(trained / "args.json", "settings (args.json)", missing)
-    logs = {path.stem: read_columns(path) for path in sorted(trained.glob("*.csv"))}
+    tables = ("per_image.csv", "confusion.csv")  # of evaluate.py; ADE20K has a class named step
+    paths = [path for path in sorted(trained.glob("*.csv")) if path.name not in tables]
+    logs = {path.stem: read_columns(path) for path in paths}
     logs = {name: columns for name, columns in logs.items() if columns}
     if "log" not in logs:
         missing.append("curves (log.csv)")

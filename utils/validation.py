@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from utils import evaluation
 from utils.distributed import all_sum, shard
-from utils.inference import predict
 from utils.metrics import ConfusionMatrix
 
 
@@ -16,12 +16,9 @@ def validate(model, pairs, normalise, num_classes, ignore=255, max_images=None, 
     matrix, shown = ConfusionMatrix(num_classes, ignore), []
     count = min(max_images or pairs.total_len, pairs.total_len)
     model.eval()
-    for index in shard(count):
-        image, label = pairs.read(index)
-        prediction = predict(model, normalise(image)[None], label.shape)[0]
+    for _, (image, label), prediction in evaluation.predictions(model, pairs.read, shard(count), normalise, workers=0):
         matrix.update(label, prediction)
         if len(shown) < show:
             shown.append((image, label, np.where(label == ignore, ignore, prediction)))
     model.train()
-    matrix.counts = all_sum(matrix.counts)
-    return matrix, shown
+    return matrix.reduce(all_sum), shown

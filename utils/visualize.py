@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 INK, FAINT, PAPER = (40, 44, 52), (221, 224, 229), (255, 255, 255)
+VOID = -1  # for colourise: a pixel of no class
 LINES = ((31, 99, 178), (217, 95, 2), (27, 138, 107), (166, 54, 120), (120, 120, 120), (190, 150, 0))
 
 
@@ -15,9 +16,10 @@ def font(size):
 
 def colourise(label, palette):
     """(H, W) classes -> (H, W, 3) RGB uint8; what is no class is black."""
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(palette)] = palette
-    return table[label.astype(np.uint8)]
+    table = np.zeros((len(palette) + 1, 3), np.uint8)
+    table[:-1] = palette
+    label = label.astype(np.int64)
+    return table[np.where((label < 0) | (label > len(palette)), len(palette), label)]
 
 
 def contact_sheet(rows, titles, names, palette, scale=1):
@@ -111,3 +113,65 @@ def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0, log=False):
         draw.text((legend_x, 17), name, colour, font(13))
         legend_x -= 18
     return plot
+
+
+def error_map(label, prediction, void):
+    """Right pixels light, wrong ones red, void black -> (H, W, 3) RGB uint8."""
+    picture = np.where((label == prediction)[:, :, None], np.uint8(FAINT), np.uint8((200, 30, 40)))
+    picture[void] = 0
+    return picture
+
+
+def overlay(picture, label, palette, opacity=0.55):
+    """Classes in colour over an RGB picture, with a line where they meet -> (H, W, 3) RGB uint8."""
+    mixed = (picture * (1 - opacity) + colourise(label, palette) * opacity).round().astype(np.uint8)
+    edge = np.zeros(label.shape, bool)
+    edge[:, 1:] |= label[:, 1:] != label[:, :-1]
+    edge[1:] |= label[1:] != label[:-1]
+    mixed[edge] = mixed[edge] // 2
+    return mixed
+
+
+def with_legend(picture, label, names, palette, most=24):
+    """An RGB picture with a panel on its right: the classes in `label`, largest first, and their share of pixels."""
+    classes, counts = np.unique(label, return_counts=True)
+    shares = sorted(zip(-counts / label.size, classes))
+    lines = [(f"{names[k]}  {-100 * share:.1f}%", tuple(palette[k])) for share, k in shares if k < len(names)][:most]
+    wide = int(max(font(13).getlength(text) for text, _ in lines)) + 44
+    height, width = picture.shape[:2]
+    canvas = Image.new("RGB", (width + wide, max(height, 22 * len(lines) + 12)), PAPER)
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for row, (text, colour) in enumerate(lines):
+        y = 8 + 22 * row
+        draw.rectangle((width + 10, y, width + 26, y + 14), colour, FAINT)
+        draw.text((width + 34, y - 2), text, INK, font(13))
+    return canvas
+
+
+def confusion_picture(counts, names):
+    """Rows are true classes, columns predictions; a cell is as blue as its share of the row is large."""
+    classes = len(names)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    columns = classes + bool(counts[:, -1].any())  # the last one, predictions of no class, only if there are any
+    cell = 34 if classes <= 40 else max(1000 // classes, 5)
+    text = font(13 if classes <= 40 else max(cell, 7))
+    left = int(max(text.getlength(name) for name in [*names, "no class"])) + 16
+    picture = Image.new("RGB", (left + columns * cell + 20, left + classes * cell + 30), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for k, name in enumerate([*names, "no class"][:columns]):  # upright, above its column
+        label = Image.new("RGB", (left - 12, cell), PAPER)
+        ImageDraw.Draw(label).text((2, cell / 2), name, INK, text, anchor="lm")
+        picture.paste(label.rotate(90, expand=True), (left + k * cell, 4))
+    for row, name in enumerate(names):
+        y = left + row * cell
+        draw.text((left - 8, y + cell / 2), name, INK, text, anchor="rm")
+        for column in range(columns):
+            x, share = left + column * cell, float(shares[row, column])
+            shade = tuple(round(255 + (c - 255) * share**0.5) for c in LINES[0])
+            draw.rectangle((x, y, x + cell - 1, y + cell - 1), shade, FAINT if cell > 12 else None)
+            if classes <= 40 and share >= 0.005:
+                colour = PAPER if share > 0.25 else INK
+                draw.text((x + cell / 2, y + cell / 2), f"{100 * share:.0f}", colour, font(11), anchor="mm")
+    draw.text((left, left + classes * cell + 8), "rows: true class, 100% each; columns: predicted", INK, font(12))
+    return picture

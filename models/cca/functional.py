@@ -16,28 +16,32 @@ def criss_cross_attention(q, k, v, backend="auto"):
         out[b, :, i, j] = sum over u of softmax_u(<q[b, :, i, j], k[b, :, u]>) v[b, :, u],   u in row i or column j
 
     q, k: (B, Cq, H, W), v: (B, C, H, W) -> (B, C, H, W); volumes (B, C, H, W, D) likewise, over three axes.
-    float16 and bfloat16 are computed in float32 and returned in their own type.
-    backend: `reference` (plain operations), `fused` (C++ kernels, no attention stored), `auto` (fused where it runs).
+    float16 and bfloat16: on the CPU computed in float32 and rounded once; on the GPU by tensor cores, with sums and
+    softmax in float32.
+    backend: `reference` (plain operations), `fused` (C++ or CUDA kernels, no attention stored), `auto` (fused where it
+    runs).
     """
     check(q, k, v)
     if v.numel() == 0:
         return jt.zeros(v.shape, v.dtype)
-    if resolve(backend) == "reference":
+    if resolve(backend, v.dtype) == "reference":
         return criss_cross_attention_reference(q, k, v)
-    from .kernels import FusedCPU
+    from .kernels import FusedCPU, FusedCUDA
 
+    if jt.flags.use_cuda:
+        return FusedCUDA()(q, k, v)
     if v.dtype == "float64":
         return FusedCPU()(q, k, v)
     return FusedCPU()(q.float32(), k.float32(), v.float32()).cast(v.dtype)
 
 
-def resolve(backend):
+def resolve(backend, dtype="float32"):
     """The backend that a choice stands for on this machine. What is asked for by name and cannot run is an error."""
     if backend not in CHOICES:
         raise ValueError(f"unknown attention backend {backend!r}; choose from {', '.join(CHOICES)}")
     if backend == "reference":
         return backend
-    reason = why_not_fused()
+    reason = why_not_fused(dtype)
     if not reason:
         return "fused"
     if backend == "fused":
@@ -48,10 +52,12 @@ def resolve(backend):
     return "reference"
 
 
-def why_not_fused():
+def why_not_fused(dtype="float32"):
     """ "" where the kernels run; else the reason."""
     if jt.flags.use_cuda:
-        return "there are no CUDA kernels yet (jt.flags.use_cuda is on)"
+        if dtype == "float64":
+            return "the CUDA kernels take float32, float16 and bfloat16, not float64"
+        return ""
     if "g++" not in jt.flags.cc_path and "clang" not in jt.flags.cc_path:
         return f"the kernels need g++ or clang (Jittor uses {jt.flags.cc_path})"
     return ""

@@ -11,7 +11,9 @@ SRC = Path(__file__).resolve().parent / "src"
 # Jittor watches the files it is told of here and recompiles when one changes; in the files themselves the includes are
 # written so that its scanner, which knows no relative paths, passes over them.
 CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cpu_rest.h", "cca_cpu.h")
+CUDA_FILES = ("cuda_memory.cuh", "cuda_product.cuh", "cuda_forward.cuh", "cuda_backward.cuh", "cca_cuda.cuh")
 CPU_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CPU_FILES)
+CUDA_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CUDA_FILES)
 
 
 def sides(axes):
@@ -49,3 +51,52 @@ class FusedCPU(jt.Function):
                                      in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, out0_p, out1_p, out2_p);
             """,
         )
+
+
+class FusedCUDA(jt.Function):
+    """The same on the GPU, for float32, float16 and bfloat16. Statistics and sums are float32 in any case.
+
+    The sums of 16-bit results grow in float32 outputs that nobody keeps; float32 results are their own sums.
+    """
+
+    def execute(self, q, k, v):
+        stats = (2, v.shape[0], *v.shape[2:])
+        sums = [] if v.dtype == "float32" else [v.shape]
+        out, stats, *_ = jt.code(
+            [v.shape, stats, *sums],
+            [v.dtype, "float32", *["float32"] * len(sums)],
+            [q, k, v],
+            **cuda_source(f"""
+            cca::forward_cuda<out0_type>({call(len(v.shape) - 2)}, in0_p, in1_p, in2_p, out0_p, out1_p,
+                                         out{2 if sums else 0}_p);
+            """),
+        )
+        self.saved = q, k, v, out, stats
+        return out
+
+    def grad(self, g):
+        q, k, v, out, stats = self.saved
+        shapes = [q.shape, k.shape, v.shape]
+        sums = [] if v.dtype == "float32" else shapes
+        first = 4 if sums else 0
+        dq, dk, dv, *_ = jt.code(
+            [*shapes, stats.shape[1:], *sums],
+            [v.dtype] * 3 + ["float32"] * (1 + len(sums)),
+            [q, k, v, out, stats, g.cast(v.dtype)],
+            **cuda_source(f"""
+            cca::backward_cuda<out0_type>({call(len(v.shape) - 2)}, {{
+                in0_p, in1_p, in2_p, in3_p, in5_p, in4_p, out3_p, out{first}_p, out{first + 1}_p, out{first + 2}_p,
+                out0_p, out1_p, out2_p}});
+            """),
+        )
+        return dq, dk, dv
+
+
+def call(axes):
+    """C++ for a cca::Call: batch, channels of q and v, sizes."""
+    sizes = ", ".join(f"int(in2_shape{2 + axis})" for axis in range(axes))
+    return f"cca::Call{{int(in2_shape0), int(in0_shape1), int(in2_shape1), {{{sizes}}}}}"
+
+
+def cuda_source(source):
+    return {"cuda_header": CUDA_HEADER, "cuda_src": source}

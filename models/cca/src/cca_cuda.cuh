@@ -1,0 +1,168 @@
+// Criss-cross attention on the GPU: from float, half or bfloat16 tensors (B, channels, S1, .., Sn) to launches.
+// Compiles alone:
+//
+//   nvcc -std=c++14 -arch=sm_80 -cubin -o /dev/null models/cca/src/cca_cuda.cuh -x cu
+//
+// The axes come one after the other, columns first; the first one writes, the others add. Everything runs on the
+// default stream, nothing waits. Errors are C++ exceptions that name the size; Jittor makes Python's of them.
+#ifndef CCA_CUDA_CUH
+#define CCA_CUDA_CUH
+
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#ifndef CCA_CUDA_BACKWARD_CUH
+#    include "cuda_backward.cuh"
+#endif
+
+namespace cca {
+
+struct Device {
+    int shared;      // bytes a thread block may have, once asked for
+    int processors;  // multiprocessors
+};
+
+// A call, for messages: "batch 8, 64 and 512 channels, size 97x97".
+struct Call {
+    int batch, cq, c;
+    std::vector<int> sides;
+
+    void check(cudaError_t error, const char* what) const {
+        if (error == cudaSuccess) return;
+        std::string text = std::string("criss-cross attention on the GPU: ") + what + ": " + cudaGetErrorString(error) +
+                           " (batch " + std::to_string(batch) + ", " + std::to_string(cq) + " and " +
+                           std::to_string(c) + " channels, size ";
+        for (std::size_t n = 0; n < sides.size(); n++) text += (n ? "x" : "") + std::to_string(sides[n]);
+        throw std::runtime_error(text + ")");
+    }
+
+    Device device() const {
+        int number = 0;
+        Device d = {};
+        check(cudaGetDevice(&number), "no device");
+        check(cudaDeviceGetAttribute(&d.shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, number), "shared memory");
+        check(cudaDeviceGetAttribute(&d.processors, cudaDevAttrMultiProcessorCount, number), "multiprocessors");
+        return d;
+    }
+
+    // The axes that have something to say. A position meets itself on every axis and counts on the last one only, so an
+    // axis of length 1 before it has nothing left.
+    std::vector<Pass> passes() const {
+        i64 plane = 1;
+        for (int side : sides) plane *= side;
+        if (plane * (c > cq ? c : cq) > 0x7fffffff) check(cudaErrorInvalidValue, "2^31 numbers or more in a picture");
+        std::vector<Pass> list;
+        for (std::size_t n = 0; n < sides.size(); n++) {
+            const bool last = n + 1 == sides.size();
+            if (!last && sides[n] == 1) continue;
+            Axis axis = {sides[n], 1, int(plane / sides[n]), int(plane)};
+            for (std::size_t m = n + 1; m < sides.size(); m++) axis.inner *= sides[m];
+            list.push_back(Pass{axis, batch, cq, c, last, list.empty(), last, 0, 0, 0, 0, 1});
+        }
+        return list;
+    }
+};
+
+inline int even_tile(int length, int tiles) { return up((length + tiles - 1) / tiles); }
+
+// How many bytes a position and channel costs between the L2 cache and the multiprocessors, and what is lost to them.
+// The floors at the top of the files are reached with every tensor read once; small tiles read v, or g, several times
+// over, and lines that stand alone read whole sectors for one number. An estimate: it chooses, and promises nothing.
+template <class T>
+double cost(Kernel kernel, const Pass& p, const Device& d) {
+    const double size = sizeof(T), group = size * (1 << p.shift);  // bytes beside each other
+    double sectors = 1;
+    if (p.axis.inner > 1)  // whole sectors where rows are aligned; else about one more, shared with the neighbour
+        sectors = p.axis.inner * int(sizeof(T)) % 32 == 0 ? (group < 32 ? 32 : group) / group : (32 - size) / group + 1;
+    const double keys = (p.axis.length + p.keys - 1) / p.keys, queries = p.tiles();  // tiles of a line
+    double bytes = 0;
+    if (kernel == kStatistics) bytes = size * (1 + queries);                            // q; k
+    if (kernel == kValues) bytes = size * queries + 4 * (2 * keys - 1);                 // v; sums
+    if (kernel == kGradients) bytes = size * (keys + queries) + 4 * (2 * queries - 1);  // g, v; sums of dv
+    const double waves = double(p.batch) * p.groups() * (kernel == kGradients ? 1 : queries) / d.processors;
+    // A block that has a multiprocessor to itself computes nothing while it loads.
+    const bool alone = kernel != kGradients && Layout<T>(kernel, p).bytes * 2 > d.shared;
+    return bytes * sectors * std::ceil(waves) / waves * (alone ? 1.5 : 1);
+}
+
+// The cheapest tiles that fit. The smallest, one line and 16 x 16, fit everywhere.
+template <class T>
+Pass plan(const Call& call, Kernel kernel, Pass p, const Device& d) {
+    const int length = p.axis.length;
+    double best = -1;
+    Pass chosen = p;
+    const int most_keys = kernel == kStatistics ? kColumns * kBlock : kMostKeys;  // there, a warp sees whole tiles
+    for (p.shift = 0; p.shift < 4 && (p.shift == 0 || (p.axis.inner > 1 && p.axis.lines >> p.shift > 0)); p.shift++)
+        for (int key_tiles = (length + most_keys - 1) / most_keys;; key_tiles *= 2) {
+            p.keys = even_tile(length, key_tiles);
+            const int most = kRows * kBlock * (kMostWarps / p.column_blocks() >> p.shift);  // queries in a round
+            for (int query_tiles = 1; most > 0; query_tiles *= 2) {
+                p.queries = even_tile(length, query_tiles);
+                p.round = p.queries < most ? p.queries : most;
+                if (kernel != kValues) p.queries = p.round;
+                if (Layout<T>(kernel, p).bytes <= d.shared) {
+                    const double now = cost<T>(kernel, p, d);
+                    if (best < 0 || now < best) best = now, chosen = p;
+                }
+                if (p.queries == kBlock) break;
+            }
+            if (p.keys == kBlock) break;
+        }
+    if (best < 0) call.check(cudaErrorInvalidConfiguration, "no tile fits into shared memory");
+    if (kernel == kValues)  // few lines: several blocks share them, each makes the weights again for its channels
+        while (chosen.parts < 8 && p.c / chosen.parts >= 4 * kChunk &&
+               chosen.batch * chosen.groups() * chosen.tiles() * chosen.parts * 2 <= 2 * d.processors)
+            chosen.parts *= 2;
+    return chosen;
+}
+
+// Asks for the shared memory and launches. `launch(blocks, threads, bytes)` does it.
+template <class T, class F, class Launch>
+void run(const Call& call, const char* what, Kernel kind, F* kernel, const Pass& p, const Launch& launch) {
+    const int bytes = Layout<T>(kind, p).bytes;
+    const i64 blocks = i64(p.batch) * p.groups() * (kind == kGradients ? 1 : p.tiles()) * p.parts;
+    if (blocks > 0x7fffffff) call.check(cudaErrorInvalidConfiguration, "too many lines");
+    call.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), what);
+    launch(unsigned(blocks), unsigned(32 * p.warps()), bytes);
+    call.check(cudaGetLastError(), what);
+}
+
+// out like v. stats (2, B, S) is for the backward pass; sums (B, C, S) is scratch, for float out itself.
+template <class T>
+void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, float* stats, float* sums) {
+    const Device d = call.device();
+    for (const Pass& axis : call.passes()) {
+        const Pass p = plan<T>(call, kStatistics, axis, d);
+        run<T>(call, "statistics", kStatistics, statistics<T>, p, [&](unsigned blocks, unsigned threads, int bytes) {
+            CCA_LAUNCH(statistics<T>, blocks, threads, bytes, p, q, k, stats);
+        });
+    }
+    for (const Pass& axis : call.passes()) {
+        const Pass p = plan<T>(call, kValues, axis, d);
+        run<T>(call, "values", kValues, values<T>, p, [&](unsigned blocks, unsigned threads, int bytes) {
+            CCA_LAUNCH(values<T>, blocks, threads, bytes, p, q, k, v, stats, sums, out);
+        });
+    }
+}
+
+// x.dq, x.dk, x.dv are written whole.
+template <class T>
+void backward_cuda(const Call& call, const Gradients<T>& x) {
+    const Device d = call.device();
+    const int plane = call.passes()[0].axis.plane;
+    CCA_LAUNCH(delta<T>, unsigned(call.batch * ((plane + 31) / 32)), 32 * kMostWarps,
+               32 * kMostWarps * int(sizeof(float)), call.c, plane, x.g, x.out, x.delta);
+    call.check(cudaGetLastError(), "delta");
+    for (const Pass& axis : call.passes()) {
+        const Pass p = plan<T>(call, kGradients, axis, d);
+        run<T>(call, "gradients", kGradients, gradients<T>, p, [&](unsigned blocks, unsigned threads, int bytes) {
+            CCA_LAUNCH(gradients<T>, blocks, threads, bytes, p, x);
+        });
+    }
+}
+
+}  // namespace cca
+
+#endif  // CCA_CUDA_CUH

@@ -1,0 +1,177 @@
+// The backward pass on the GPU. With g the gradient of out, w(i, l) = exp(e(i, l) - top(i)) / total(i) made again from
+// what the forward pass kept, and delta(i) = sum over c of g(c, i) out(c, i), in one launch for all axes,
+//     dv(c, l) = sum over i of w(i, l) g(c, i)          d(i, l) = w(i, l) (sum over c of g(c, i) v(c, l) - delta(i))
+//     dq(c, i) = sum over l of d(i, l) k(c, l)          dk(c, l) = sum over i of d(i, l) q(c, i)
+// `gradients` is launched once an axis. A thread block owns its lines and takes their tiles (queries x keys) one after
+// the other, so that nobody else writes what it adds to: no atomics, and the same bits every time. g . v grows in
+// registers while the channels stream by once; the same chunk of g gives that chunk of dv. Columns write, rows add.
+//
+// At 8x512x97x97 with 64 query channels (rates as in cuda_forward.cuh):
+//   delta        float32  309 MB:               H200  72 us memory;                 V100  343
+//                16 bits  154 MB                      36                                  172
+//   gradients    float32 1274 MB, 35.5 GFLOP:        296             530 arithmetic      1415, 2262
+//                16 bits  830 MB                     193              45                  923,  284
+// The sums of g . v set the tile: 8 warps hold 128 x 128 of them, or half as many for each of two lines. Larger tiles
+// would need registers that there are not; smaller ones read g or v, and add to dv, several times over.
+#ifndef CCA_CUDA_BACKWARD_CUH
+#define CCA_CUDA_BACKWARD_CUH
+
+#ifndef CCA_CUDA_FORWARD_CUH
+#    include "cuda_forward.cuh"
+#endif
+
+namespace cca {
+
+template <class T>
+struct Gradients {
+    const T *q, *k, *v, *out, *g;
+    const float* stats;
+    float *delta, *dq_sums, *dk_sums, *dv_sums;  // scratch; for float the sums are dq, dk, dv themselves
+    T *dq, *dk, *dv;
+};
+
+// delta (B, plane). 32 positions a block, its warps share the channels: neighbouring lanes read neighbouring numbers.
+template <class T>
+__global__ void __launch_bounds__(32 * kMostWarps)
+    delta(int c, int plane, const T* g_all, const T* out_all, float* to) {
+    CCA_DYNAMIC_SHARED(memory);
+    const Shared<float> sums(reinterpret_cast<float*>(memory));  // (warp, lane)
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int chunks = (plane + 31) / 32, i = blockIdx.x % chunks * 32 + lane;
+    const i64 b = blockIdx.x / chunks;
+    const Global<const T> g = Global<const T>(g_all) + b * c * plane, out = Global<const T>(out_all) + b * c * plane;
+    float sum = 0;
+    if (i < plane)
+#pragma unroll 4
+        for (int channel = warp; channel < c; channel += kMostWarps)
+            sum += to_float(g[channel * plane + i]) * to_float(out[channel * plane + i]);
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    if (warp > 0 || i >= plane) return;
+    for (int w = 1; w < kMostWarps; w++) sum += sums[w * 32 + lane];
+    const Global<float> here = Global<float>(to) + b * plane + i;
+    *here = sum;
+}
+
+// sum(c, l) = sum over the queries of the tile of a(c, i) weights(i, l), for the channels staged in a. All warps share
+// in.
+template <class T>
+__device__ void against_keys(const Pass& p, const Group& group, Shared<const T> a, const Tile<T>& at_a,
+                             Shared<const T> weights, const Tile<T>& at_w, Shared<float> sums, const Tile<float>& at_s,
+                             int queries, int keys) {
+    for (int unit = threadIdx.x / 32; unit < up(keys) / kBlock << p.shift; unit += blockDim.x / 32) {
+        const int line = unit & (group.size - 1), column = (unit >> p.shift) * kBlock;
+        if (line >= group.lines) continue;
+        Sums<T, kChunk / kBlock, 1> sum;
+        sum.clear();
+        sum.template add<true, false>(a + line * at_a.line(), at_a.pitch(), weights + line * at_w.line() + column,
+                                      at_w.pitch(), up(queries));
+#pragma unroll
+        for (int m = 0; m < kChunk / kBlock; m++)
+            sum.template store<false>(m, 0, sums + line * at_s.line() + m * kBlock * at_s.pitch() + column,
+                                      at_s.pitch());
+    }
+}
+
+template <class T>
+__global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const Gradients<T> x) {
+    CCA_DYNAMIC_SHARED(memory);
+    const Layout<T> at(kGradients, p);
+    const Place here(p);
+    const Axis& axis = p.axis;
+    const Group& group = here.group;
+    const Shared<T> weights(reinterpret_cast<T*>(memory + at.weights)), a(reinterpret_cast<T*>(memory + at.a)),
+        b(reinterpret_cast<T*>(memory + at.b));
+    const Shared<float> sums(reinterpret_cast<float*>(memory + at.sums));
+    const Shared<float> square = sums + threadIdx.x / 32 * kBlock * (kBlock + 4);
+    const Tile<T> at_w(p.round, p.keys), at_a(kChunk, p.round), at_b(kChunk, p.keys);
+    const Tile<float> at_s(kChunk, p.keys > p.round ? p.keys : p.round);
+    const i64 plane_q = i64(here.b) * p.cq * axis.plane, plane_v = i64(here.b) * p.c * axis.plane;
+    const Global<const T> q = Global<const T>(x.q) + plane_q, k = Global<const T>(x.k) + plane_q;
+    const Global<const T> v = Global<const T>(x.v) + plane_v, g = Global<const T>(x.g) + plane_v;
+    const Global<const float> stats(x.stats), deltas(x.delta);
+    const auto as_is = [](float sum, int) { return sum; };
+
+    for (int l0 = 0; l0 < axis.length; l0 += p.keys)
+        for (int i0 = 0; i0 < axis.length; i0 += p.round) {
+            const int keys = at_most(axis.length - l0, p.keys), queries = at_most(axis.length - i0, p.round);
+            const bool first_keys = l0 == 0, last_keys = l0 + p.keys >= axis.length;
+            const bool first_queries = i0 == 0, last_queries = i0 + p.round >= axis.length;
+            const int busy = here.busy(queries, keys) ? queries : 0;
+            const int row = here.row + threadIdx.x % 32 / 2;  // this thread's first query in weights and d
+            const Shared<T> mine = weights + here.line * at_w.line() + row * at_w.pitch();
+            const i64 where = i64(here.b) * axis.plane + here.start + (i0 + row) * axis.inner;
+            {
+                Sums<T, kRows, kColumns> energy;
+                energies<T>(energy, p, here, q, k, i0, queries, l0, keys, a, b);
+                float top[kRows], share[kRows];
+#pragma unroll
+                for (int m = 0; m < kRows; m++) {
+                    const i64 at = where + m * kBlock * axis.inner;
+                    const bool real = row + m * kBlock < busy;
+                    top[m] = real ? stats[at] : -kLowest;  // weight 0
+                    share[m] = real ? __frcp_rn(stats[i64(p.batch) * axis.plane + at]) : 0.f;
+                }
+                spread<T>(energy, square, here, busy, keys, [&](int m, int column, const float* e) {
+                    const int l = l0 + column, itself = p.keep_self ? -1 : i0 + row + m * kBlock;
+                    float w[8];
+#pragma unroll
+                    for (int n = 0; n < 8; n++)
+                        w[n] = column + n < keys && l + n != itself ? expf(e[n] - top[m]) * share[m] : 0.f;
+                    store8<T>(mine + m * kBlock * at_w.pitch() + column, w);
+                });
+            }
+            Sums<T, kRows, kColumns> dw;  // g . v
+            dw.clear();
+            for (int c = 0; c < p.c; c += kChunk) {
+                const int channels = at_most(p.c - c, kChunk);
+                __syncthreads();  // weights are complete; sums, a and b have been read
+                stage<T>(a, at_a, g + c * axis.plane, axis, group, channels, i0, queries);
+                stage<T>(b, at_b, v + c * axis.plane, axis, group, channels, l0, keys);
+                __syncthreads();
+                meet<T>(dw, here, a, at_a, b, at_b, queries, keys);
+                against_keys<T>(p, group, a, at_a, weights, at_w, sums, at_s, queries, keys);
+                __syncthreads();
+                const i64 chunk = plane_v + c * axis.plane;
+                deliver(Output<T>{Global<float>(x.dv_sums) + chunk, Global<T>(x.dv) + chunk, p.first && first_queries,
+                                  p.last && last_queries},
+                        sums, at_s, axis, group, channels, l0, keys, as_is);
+            }
+            __syncthreads();
+            float delta[kRows];
+#pragma unroll
+            for (int m = 0; m < kRows; m++)
+                delta[m] = row + m * kBlock < busy ? deltas[where + m * kBlock * axis.inner] : 0.f;
+            spread<T>(dw, square, here, busy, keys, [&](int m, int column, const float* e) {  // weights become d
+                const Shared<T> w = mine + m * kBlock * at_w.pitch() + column;
+                float d[8];
+                load8<T>(d, w);
+#pragma unroll
+                for (int n = 0; n < 8; n++) d[n] *= e[n] - delta[m];
+                store8<T>(w, d);
+            });
+            for (int c = 0; c < p.cq; c += kChunk) {
+                const int channels = at_most(p.cq - c, kChunk);
+                const i64 chunk = plane_q + c * axis.plane;
+                __syncthreads();
+                stage<T>(a, at_a, q + c * axis.plane, axis, group, channels, i0, queries);
+                stage<T>(b, at_b, k + c * axis.plane, axis, group, channels, l0, keys);
+                __syncthreads();
+                against_queries<T>(p, group, b, at_b, weights, at_w, sums, at_s, queries, keys);
+                __syncthreads();
+                deliver(Output<T>{Global<float>(x.dq_sums) + chunk, Global<T>(x.dq) + chunk, p.first && first_keys,
+                                  p.last && last_keys},
+                        sums, at_s, axis, group, channels, i0, queries, as_is);
+                __syncthreads();
+                against_keys<T>(p, group, a, at_a, weights, at_w, sums, at_s, queries, keys);
+                __syncthreads();
+                deliver(Output<T>{Global<float>(x.dk_sums) + chunk, Global<T>(x.dk) + chunk, p.first && first_queries,
+                                  p.last && last_queries},
+                        sums, at_s, axis, group, channels, l0, keys, as_is);
+            }
+        }
+}
+
+}  // namespace cca
+
+#endif  // CCA_CUDA_BACKWARD_CUH

@@ -1,0 +1,199 @@
+// What all CUDA kernels share: pointers, numbers of 2 and 4 bytes, lines of a tensor, and the way of a tile of them
+// into shared memory and back.
+//
+// A block works on a group of 1, 2, 4 or 8 lines. Along the contiguous axis a group is one line, and the threads of a
+// warp read neighbouring positions. Along the others a group is so many neighbouring lines, and the threads read
+// neighbouring lines first: a warp then touches 32 / group stretches of group numbers. Memory moves in sectors of 32
+// bytes, so a lone line of 2-byte numbers would cost 16 times its size on the way from the L2 cache, a group of 4 costs
+// 5 times, of 8 three times, where rows are not aligned. In shared memory every line lies for itself, (line, channel,
+// position), padded with zeros to whole blocks of 16 positions.
+#ifndef CCA_CUDA_MEMORY_CUH
+#define CCA_CUDA_MEMORY_CUH
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#    include <cuda_bf16.h>
+#    include <cuda_fp16.h>
+#endif
+
+namespace cca {
+
+typedef long long i64;
+
+const int kBlock = 16;         // positions and channels come in squares of 16 x 16, the shape of the tensor cores
+const int kRows = 2;           // squares that a warp has in its registers: 32 queries ..
+const int kColumns = 4;        // .. against 64 keys
+const int kMostWarps = 8;      // of a thread block, so that each may have 255 registers
+const int kMostKeys = 128;     // of a tile
+const int kChunk = 32;         // channels of values that are staged at a time
+const float kLowest = -1e30f;  // an energy that never wins, far from overflow when subtracted
+
+template <class T>
+__host__ __device__ constexpr int depth() {  // channels of queries and keys that are staged at a time
+    return 64 / int(sizeof(T));
+}
+
+// ------------------------------------------------------------------------------------------------------------ pointers
+
+#if defined(__CUDACC__)  // the stand-in of the tests has its own: they check every access
+template <class T>
+using Global = T*;
+template <class T>
+using Shared = T*;
+
+template <class T, int N>
+struct alignas(sizeof(T) * N) Pack {  // N numbers that move in one access; the address must be a multiple of its size
+    T x[N];
+};
+template <int N, class T>
+__device__ inline Pack<T, N> load_pack(const T* p) {
+    return *reinterpret_cast<const Pack<T, N>*>(p);
+}
+template <int N, class T>
+__device__ inline void store_pack(T* p, const Pack<T, N>& pack) {
+    *reinterpret_cast<Pack<T, N>*>(p) = pack;
+}
+template <int N, class T>
+__device__ inline bool aligned(const T* p) {
+    return reinterpret_cast<std::uintptr_t>(p) % (N * sizeof(T)) == 0;
+}
+#    define CCA_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#    define CCA_LAUNCH(kernel, blocks, threads, bytes, ...) kernel<<<blocks, threads, bytes>>>(__VA_ARGS__)
+#endif
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(__half x) { return __half2float(x); }
+__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+template <class T>
+__device__ inline T from_float(float x);
+template <>
+__device__ inline float from_float<float>(float x) {
+    return x;
+}
+template <>
+__device__ inline __half from_float<__half>(float x) {
+    return __float2half_rn(x);
+}
+template <>
+__device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+    return __float2bfloat16_rn(x);
+}
+
+// --------------------------------------------------------------------------------------------------------------- lines
+
+// A tensor (channels, outer, length, inner) seen as outer * inner lines along `length`.
+struct Axis {
+    int length, inner, lines, plane;  // plane: positions of a channel; all channels of a picture are fewer than 2^31
+    __host__ __device__ int start(int line) const { return line / inner * length * inner + line % inner; }
+};
+
+// The lines of this block. `start` belongs to the thread: lanes of a warp take the lines of the group in turn.
+struct Group {
+    int size, shift;  // 1 << shift
+    int lines;        // those that exist; fewer in the last group
+    int line;         // the thread's
+    int start, first;
+    bool together;  // all lines exist and are neighbours in memory
+
+    __device__ Group(const Axis& axis, int shift, int number) : size(1 << shift), shift(shift) {
+        const int at = number << shift, rest = axis.lines - at;
+        lines = rest < size ? rest : size;
+        line = int(threadIdx.x) & (size - 1);
+        first = axis.start(at);
+        start = line < lines ? axis.start(at + line) : first;
+        together = lines == size && at % axis.inner + size <= axis.inner;
+    }
+};
+
+// A tile (line, channel, position) in shared memory. Channels are an odd number of 16 bytes apart and lines an odd
+// number of 32: neighbours start in different banks.
+template <class T>
+struct Tile {
+    int channels, positions;  // multiples of 16
+    __host__ __device__ Tile(int channels, int positions) : channels(channels), positions(positions) {}
+    __host__ __device__ int pitch() const { return positions + 16 / int(sizeof(T)); }
+    __host__ __device__ int line() const { return channels * pitch() + 32 / int(sizeof(T)); }
+    __host__ __device__ int bytes(int lines) const { return (lines * line() * int(sizeof(T)) + 127) / 128 * 128; }
+};
+
+__host__ __device__ constexpr int up(int n) { return (n + kBlock - 1) / kBlock * kBlock; }
+
+// Fills a tile from `channels` channels (one plane apart, the first at `from`) and `positions` positions from i0 on of
+// the group's lines; zeros elsewhere. 16 bytes at a time, along the line or across the group, where the addresses allow
+// it; else number by number, four in flight.
+template <class T>
+__device__ void stage(Shared<T> to, const Tile<T>& tile, Global<const T> from, const Axis& axis, const Group& group,
+                      int channels, int i0, int positions) {
+    const int N = 16 / sizeof(T), lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    const bool along = axis.inner == 1;
+    const bool vectors = along ? positions % N == 0 : group.size == N && group.together && axis.inner % N == 0;
+#pragma unroll 1
+    for (int c = threadIdx.x / 32; c < tile.channels; c += warps) {
+        const Global<const T> channel = from + c * axis.plane + i0 * axis.inner;
+        const Shared<T> row = to + c * tile.pitch();
+        if (vectors && c < channels && aligned<N, T>(channel + group.first)) {
+#pragma unroll 1
+            for (int i = along ? lane * N : lane; i < tile.positions; i += along ? 32 * N : 32) {
+                Pack<T, N> pack;
+                if (i < positions)
+                    pack = load_pack<N, T>(channel + group.first + i * axis.inner);
+                else
+                    for (T& x : pack.x) x = from_float<T>(0.f);
+                if (along)
+                    store_pack<N, T>(row + i, pack);
+                else
+                    for (int n = 0; n < N; n++) row[n * tile.line() + i] = pack.x[n];
+            }
+        } else {
+            const bool real = c < channels && group.line < group.lines;
+            const int step = 32 >> group.shift, place = group.line * tile.line();
+#pragma unroll 1
+            for (int i0 = lane >> group.shift; i0 < tile.positions; i0 += 4 * step) {
+                T x[4];
+#pragma unroll
+                for (int n = 0; n < 4; n++) {
+                    const int i = i0 + n * step;
+                    x[n] = real && i < positions ? channel[group.start + i * axis.inner] : from_float<T>(0.f);
+                }
+#pragma unroll
+                for (int n = 0; n < 4; n++)
+                    if (i0 + n * step < tile.positions) row[place + i0 + n * step] = x[n];
+            }
+        }
+    }
+}
+
+// Sums of a tile, to be written or to be added to what is there. Between the first and the last time they are floats in
+// `sums`; the last time they become T in `to`. (For float the two are one.)
+template <class T>
+struct Output {
+    Global<float> sums;
+    Global<T> to;
+    bool first, last;
+};
+
+template <class T, class Finish>
+__device__ void deliver(const Output<T>& out, Shared<const float> from, const Tile<float>& tile, const Axis& axis,
+                        const Group& group, int channels, int i0, int positions, const Finish& finish) {
+    const int lane = threadIdx.x % 32, warps = blockDim.x / 32, step = 32 >> group.shift;
+    if (group.line >= group.lines) return;
+#pragma unroll 1
+    for (int c = threadIdx.x / 32; c < channels; c += warps) {
+        const int channel = c * axis.plane + i0 * axis.inner + group.start;
+        const Shared<const float> row = from + group.line * tile.line() + c * tile.pitch();
+        for (int i = lane >> group.shift; i < positions; i += step) {
+            const int at = channel + i * axis.inner;
+            float x = row[i];
+            if (!out.first) x += out.sums[at];
+            if (out.last)
+                out.to[at] = from_float<T>(finish(x, i));
+            else
+                out.sums[at] = x;
+        }
+    }
+}
+
+}  // namespace cca
+
+#endif  // CCA_CUDA_MEMORY_CUH

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""How fast and how large evaluation is: pictures a second and peak memory, whole, sliding and multi-scale.
+
+    python scripts/benchmark_eval.py --model ccnet_r18 --size 512,1024 --images 6
+    python scripts/benchmark_eval.py --restore-from CS_scenes_60000.pth --size 1024,2048 --ways whole sliding
+
+Drawn scenes are written to a temporary folder as PNG files first, so that reading costs what it does; each way runs in
+a process of its own, after one warming picture. `read ahead` against `read here` is what overlapping saves.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from models import MODELS, build_model  # noqa: E402
+from utils import eval_options, options, runtime  # noqa: E402
+
+WAYS = {  # name -> arguments of inference.predict; {tile} is --tile
+    "whole": {},
+    "whole, mirrored": {"flip": True},
+    "sliding": {"tile": True},
+    "sliding, mirrored": {"tile": True, "flip": True},
+    "multi-scale": {"scales": (0.75, 1.0, 1.25), "flip": True},
+}
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser("benchmark_eval.py", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", choices=sorted(MODELS), default="ccnet_r18", help="untrained (default: %(default)s)")
+    add("--restore-from", metavar="FILE", help="a checkpoint in place of --model")
+    add("--num-classes", type=options.positive, default=19, help="default: %(default)s")
+    add("--size", type=options.size, default=(512, 1024), metavar="H,W", help="of the pictures (default: 512,1024)")
+    add("--tile", type=options.size, default=(385, 385), metavar="H,W", help="of sliding windows (default: 385,385)")
+    add("--images", type=options.positive, default=4, metavar="N", help="timed (default: %(default)s)")
+    add("--batch-size", type=options.positive, metavar="N", help="tiles in a network call (default: by size)")
+    add(
+        "--ways",
+        nargs="+",
+        choices=WAYS,
+        default=["whole", "sliding", "multi-scale"],
+        metavar="WAY",
+        help=", ".join(WAYS),
+    )
+    add("--json", metavar="FILE", help="write the figures there, too")
+    add("--device", choices=runtime.DEVICES, default="auto", help="default: %(default)s")
+    add("--one", help=argparse.SUPPRESS)  # the process that measures: a JSON text
+    return parser.parse_args(argv)
+
+
+def write_scenes(folder, count, size):
+    import cv2
+
+    from datasets.scenes import draw_scene
+
+    for k in range(count):
+        image, label, _ = draw_scene(5, k, *size)
+        cv2.imwrite(str(folder / f"{k}.png"), image)
+        cv2.imwrite(str(folder / f"{k}_label.png"), label)
+
+
+class PeakMemory:
+    """The largest resident size of this process from here on, in MB: the kernel's own high-water mark, reset here."""
+
+    def __enter__(self):
+        with contextlib.suppress(OSError):  # where that is not permitted, it is the peak since the process began
+            Path("/proc/self/clear_refs").write_text("5")
+        return self
+
+    def __exit__(self, *_):
+        status = Path("/proc/self/status").read_text()
+        self.mb = int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def gpu_memory():
+    """MB in use on the GPU by the driver's count, 0 without one."""
+    try:
+        text = subprocess.run(
+            ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"], capture_output=True, text=True
+        ).stdout
+        return max(float(line) for line in text.split())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def measure(args, folder, way, workers):
+    """In a process of its own: -> {seconds, read, memory ..}"""
+    eval_options.before_jittor()
+    machine = runtime.start(args.device)
+    import cv2
+    import jittor as jt
+    import numpy as np
+
+    from datasets import transforms
+    from utils import evaluation, loading
+    from utils.metrics import ConfusionMatrix
+
+    if args.restore_from:
+        asked = dict(model=None, num_classes=None, recurrence=None, van_size=None)
+        model, meta = loading.load_network(args.restore_from, build_model, asked)
+    else:
+        jt.set_global_seed(1)
+        model = build_model(args.model, args.num_classes)
+        model.eval()
+        meta = {"normalisation": transforms.CAFFE_BGR, "num_classes": args.num_classes}
+
+    def read(k):
+        image, label = (cv2.imread(os.path.join(folder, name), -1) for name in (f"{k}.png", f"{k}_label.png"))
+        return image, label
+
+    def normalise(image):
+        return transforms.normalise(image, meta["normalisation"])
+
+    how = {**WAYS[way], "batch": args.batch_size}
+    if how.get("tile"):
+        how["tile"] = args.tile
+    matrix, peak_gpu, done = ConfusionMatrix(meta["num_classes"]), [0.0], threading.Event()
+
+    def run(indices):
+        for _, (_, label), prediction in evaluation.predictions(model, read, indices, normalise, workers, **how):
+            matrix.update(label, prediction)
+
+    run([0])
+    if machine["device"] == "cuda":  # sampled from outside: Jittor pools what it has had
+
+        def watch():
+            while not done.wait(0.2):
+                peak_gpu[0] = max(peak_gpu[0], gpu_memory())
+
+        threading.Thread(target=watch, daemon=True).start()
+    with PeakMemory() as memory:
+        began = time.perf_counter()
+        run(range(1, args.images + 1))
+        jt.sync_all(True)
+        seconds = time.perf_counter() - began
+    done.set()
+    began = time.perf_counter()
+    for k in range(1, args.images + 1):
+        read(k)
+    reading = time.perf_counter() - began
+    return {
+        "way": way,
+        "workers": workers,
+        "images_per_s": args.images / seconds,
+        "read_share": reading / seconds,
+        "peak_mb": memory.mb,
+        "peak_gpu_mb": max(peak_gpu[0], gpu_memory() if machine["device"] == "cuda" else 0.0),
+        "checksum": int(np.trace(matrix.counts)),
+        "machine": machine,
+    }
+
+
+def main():
+    args = parse_args()
+    if args.one:
+        print(json.dumps(measure(args, **json.loads(args.one))))
+        return
+    runtime.start("cpu")  # the data sets import Jittor
+    with tempfile.TemporaryDirectory() as folder:
+        write_scenes(Path(folder), args.images + 1, args.size)
+        results = []
+        for way in args.ways:
+            for workers in (1, 0):
+                task = json.dumps({"folder": folder, "way": way, "workers": workers})
+                command = [sys.executable, __file__, *sys.argv[1:], "--one", task]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+                if done.returncode:
+                    raise ValueError(f"{way} did not end well (exit code {done.returncode}); its message stands above")
+                results.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    name = os.path.basename(args.restore_from) if args.restore_from else args.model
+    machine = results[0]["machine"]
+    print(f"{name}, pictures {args.size[0]}x{args.size[1]}, windows {args.tile[0]}x{args.tile[1]}, {machine['device']}")
+    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{machine['threads']} threads, Jittor {machine['jittor']}; {load}\n")
+    print("| | read ahead: pictures/s | read here: pictures/s | reading alone | peak memory |")
+    print("|---|---|---|---|---|")
+    for ahead, here in zip(results[::2], results[1::2]):
+        if ahead["checksum"] != here["checksum"]:
+            raise ValueError(f"{ahead['way']}: reading ahead changed the result")
+        gpu = f", GPU {ahead['peak_gpu_mb']:.0f} MB" if ahead["peak_gpu_mb"] else ""
+        print(
+            f"| {ahead['way']} | {ahead['images_per_s']:.3g} | {here['images_per_s']:.3g} | "
+            f"{100 * here['read_share']:.1f}% | {ahead['peak_mb']:.0f} MB{gpu} |"
+        )
+    if args.json:
+        Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    runtime.run(main, "benchmark_eval.py")

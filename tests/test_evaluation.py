@@ -1,0 +1,133 @@
+"""utils/evaluation.py: a data set goes through whole, once, in order, and leaves nothing behind in memory."""
+
+import json
+import types
+
+import jittor as jt
+import numpy as np
+import pytest
+
+from utils import evaluation, inference
+from utils.metrics import ConfusionMatrix
+from utils.validation import validate
+
+
+class Brightness(jt.nn.Module):
+    """Class 1 where the picture is bright; stride 1."""
+
+    def execute(self, x):
+        return [jt.concat([-x[:, :1], x[:, :1]], dim=1)]
+
+
+def normalise(image):
+    return (image.transpose(2, 0, 1).astype(np.float32) - 127.5) / 127.5
+
+
+def pair(index):
+    """Pictures of many sizes whose label is what Brightness sees, but for their first row."""
+    rng = np.random.default_rng(index)
+    image = rng.integers(0, 256, (*rng.integers(33, 70, 2), 3)).astype(np.uint8)
+    label = (image[:, :, 0] > 127).astype(np.uint8)
+    label[0] = 255 if index % 2 else 1 - label[0]
+    return image, label
+
+
+def test_validation_gives_the_matrix_of_its_pictures_and_the_model_goes_on_training():
+    want = ConfusionMatrix(2)
+    for index in range(9):
+        image, label = pair(index)
+        want.update(label, (image[:, :, 0] > 127).astype(np.uint8))
+    model = Brightness()
+    pairs = types.SimpleNamespace(read=pair, total_len=9)
+    matrix, shown = validate(model, pairs, normalise, 2, show=3)
+    np.testing.assert_array_equal(matrix.counts, want.counts)
+    assert model.is_training() and len(shown) == 3
+    assert validate(model, pairs, normalise, 2, max_images=4)[0].counts.sum() < want.counts.sum()
+
+
+def test_pictures_come_in_order_with_what_was_read():
+    seen = []
+    for index, (image, label), prediction in evaluation.predictions(Brightness(), pair, [4, 2, 7], normalise, batch=2):
+        np.testing.assert_array_equal(image, pair(index)[0])
+        assert prediction.shape == label.shape
+        seen.append(index)
+    assert seen == [4, 2, 7]
+
+
+def test_logits_are_brought_to_the_size_of_the_label():
+    def read(index):
+        return pair(index)[0], np.zeros((20, 31), np.uint8)
+
+    (*_, prediction), *_ = evaluation.predictions(Brightness(), read, [0], normalise, 0)
+    assert prediction.shape == (20, 31)
+
+    (*_, prediction), *_ = evaluation.predictions(Brightness(), lambda k: (pair(k)[0], None), [0], normalise, 0)
+    assert prediction.shape == pair(0)[0].shape[:2]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(workers):
+    def read(index):
+        if index == 2:
+            raise ValueError("leaf_2.png is truncated")
+        return pair(index)
+
+    with pytest.raises(ValueError, match="leaf_2.png is truncated"):
+        list(evaluation.predictions(Brightness(), read, range(4), normalise, workers))
+    left_out = []
+    kept = evaluation.predictions(
+        Brightness(),
+        read,
+        range(4),
+        normalise,
+        workers,
+        on_error=lambda task, error: left_out.append((task, str(error))),
+    )
+    assert [task for task, *_ in kept] == [0, 1, 3] and left_out == [(2, "leaf_2.png is truncated")]
+
+
+def test_small_pictures_share_a_network_call_and_large_ones_do_not(monkeypatch):
+    monkeypatch.setattr(inference, "CALL_TILES", 4)
+    samples = [(k, (np.zeros((40, 40, 3), np.uint8), None)) for k in range(10)]
+    assert [len(group) for group in evaluation.groups(samples, {})] == [4, 4, 2]
+    assert [len(group) for group in evaluation.groups(samples, {"batch": 3})] == [3, 3, 3, 1]
+    assert [len(group) for group in evaluation.groups(samples, {"tile": (20, 20)})] == [1] * 10
+    monkeypatch.setattr(inference, "CALL_PIXELS", 3000)
+    assert [len(group) for group in evaluation.groups(samples, {})] == [2] * 5
+
+
+MEMORY = """
+import json, numpy as np
+from utils import eval_options, runtime
+eval_options.before_jittor()
+runtime.start("cpu", quiet=False)
+from models import build_model
+from utils import evaluation
+from utils.metrics import ConfusionMatrix
+model = build_model("ccnet_r18", 9, 2)
+model.eval()
+def read(index):
+    rng = np.random.default_rng(index)
+    size = rng.integers(40, LARGEST, 2)
+    return rng.integers(0, 256, (*size, 3)).astype(np.uint8), rng.integers(0, 9, size).astype(np.uint8)
+def normalise(image):
+    return image.transpose(2, 0, 1).astype(np.float32) - 110
+matrix, used = ConfusionMatrix(9), []
+how = HOW
+for index, (_, label), prediction in evaluation.predictions(model, read, range(300), normalise, 1, **how):
+    matrix.update(label, prediction)
+    used.append(int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20)
+print(json.dumps(used))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("largest, how", [(200, dict(batch=1)), (100, dict(tile=(65, 65), scales=(1, 1.25), batch=4))])
+def test_memory_after_300_pictures_is_that_after_30(run_command, largest, how):
+    """Pictures of 300 different sizes; within 5 percent."""
+    done = run_command("python", "-c", MEMORY.replace("HOW", repr(how)).replace("LARGEST", str(largest)))
+    assert done.returncode == 0, done.stderr[-2000:]
+    used = json.loads(done.stdout.strip().splitlines()[-1])
+    early, late = np.median(used[20:40]), np.median(used[280:])  # it goes up and down with the sizes
+    print(f"{early:.1f} MB after 30, {late:.1f} MB after 300")
+    assert late <= 1.05 * early, (early, late)

@@ -1,0 +1,106 @@
+"""Pictures as people have them: any mode, any orientation; and the frames of videos."""
+
+import os
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".avif")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+
+
+def read_upright(path):
+    """-> (H, W, 3) uint8 BGR, turned as its EXIF orientation says. A ValueError says what is wrong with the file."""
+    try:
+        with Image.open(path) as picture:
+            picture = ImageOps.exif_transpose(picture)
+            if picture.mode.startswith(("I", "F")):
+                grey = np.asarray(picture)
+                if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
+                    raise ValueError(f"its values, {grey.min():g} to {grey.max():g}, are no grey levels")
+                rgb = np.repeat((grey >> 8 if grey.max() > 255 else grey).astype(np.uint8)[:, :, None], 3, axis=2)
+            else:
+                rgb = np.asarray(picture.convert("RGB"))  # alpha is dropped, not blended
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read as a picture ({error})") from None
+    return np.ascontiguousarray(rgb[:, :, ::-1])
+
+
+def find(inputs, without=None):
+    """Files and folders -> (pictures and videos, other paths). Of folders, what has the ending of one, but for the
+    folder `without`; of files named outright, all. Each as (path, name for what is written about it)."""
+    found, others = [], []
+    for given in inputs:
+        if not os.path.isdir(given):
+            found.append((given, os.path.splitext(os.path.basename(given))[0]))
+            continue
+        for folder, below, names in os.walk(given, followlinks=False):
+            below[:] = sorted(
+                name for name in below if name[0] != "." and not same(os.path.join(folder, name), without)
+            )
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                wanted = name.lower().endswith((*PICTURES, *VIDEOS)) and name[0] != "."
+                (found if wanted else others).append((path, os.path.splitext(os.path.relpath(path, given))[0]))
+    return distinct(found), [path for path, _ in others]
+
+
+def same(folder, other):
+    return other is not None and os.path.realpath(folder) == os.path.realpath(other)
+
+
+def distinct(found):
+    """a.png and a.jpg would be written to the same files: such names keep their ending, or get a number."""
+    names = [name for _, name in found]
+    result, taken = [], set()
+    for path, name in found:
+        if names.count(name) > 1:
+            name += os.path.splitext(path)[1].replace(".", "_")
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}_{number}", number + 1
+        taken.add(unique)
+        result.append((path, unique))
+    return result
+
+
+def is_video(path):
+    return os.path.splitext(path)[1].lower() in VIDEOS
+
+
+def open_video(path):
+    capture = cv2.VideoCapture(path)
+    if not os.path.isfile(path) or not capture.isOpened():
+        raise ValueError(f"{path} cannot be read as a video (does it exist? does OpenCV's FFmpeg know its codec?)")
+    return capture
+
+
+def video_facts(path):
+    """-> (frames a second, number of frames as the file has it, 0 if it does not)."""
+    capture = open_video(path)
+    facts = capture.get(cv2.CAP_PROP_FPS) or 25.0, max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    capture.release()
+    return facts
+
+
+class FrameReader:
+    """reader(k), k = 0, 1, .. -> a frame (H, W, 3) BGR, or None after the last. Opened by whichever process reads."""
+
+    def __init__(self, path):
+        self.path, self.capture = path, None
+
+    def __call__(self, number):
+        self.capture = self.capture or open_video(self.path)
+        good, frame = self.capture.read()
+        return frame if good else None
+
+
+def video_writer(path, size, rate):
+    """MPEG-4; size (height, width)."""
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), rate, (size[1], size[0]))
+    if not writer.isOpened():
+        raise OSError(f"OpenCV cannot write {path}; is --save-dir writable, and has this OpenCV FFmpeg?")
+    return writer
