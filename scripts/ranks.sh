@@ -2,7 +2,7 @@
 # GPUS=2 takes two; HOSTFILE=file spreads GPUS ranks over the machines it names ("host slots=4" a line).
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ -d "${VENV:-.venv}/bin" ] && PATH="$(cd "${VENV:-.venv}/bin" && pwd):$PATH"
-GPUS=${GPUS:-$(nvidia-smi -L 2>/dev/null | wc -l)}
+GPUS=${GPUS:-$( (nvidia-smi -L 2>/dev/null || true) | wc -l)}
 
 ranks() {
   if [ "$GPUS" -gt 1 ]; then

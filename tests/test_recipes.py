@@ -40,6 +40,9 @@ def call(tmp_path, monkeypatch):
         program.write_text(f'#!/bin/sh\necho "{name}" "$@"\n')
         program.chmod(0o755)
 
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+
     def run(*command, code=0, **env):
         env = {**os.environ, "VENV": str(tmp_path), "GPUS": "4", **env}
         done = subprocess.run([ROOT / command[0], *command[1:]], capture_output=True, text=True, env=env, cwd=tmp_path)
@@ -67,8 +70,9 @@ def test_every_recipe_is_tested():
 
 
 def test_one_gpu_or_none_needs_no_mpirun_and_machines_come_from_a_file(call):
-    (line,) = call("scripts/train_camvid.sh", GPUS="0")
-    assert line.startswith("python train.py")
+    for gpus in ("0", "1", ""):  # "": counted, by an nvidia-smi that finds no driver
+        (line,) = call("scripts/train_camvid.sh", GPUS=gpus)
+        assert line.startswith("python train.py")
     (line,) = call("scripts/train_camvid.sh", GPUS="8", HOSTFILE="machines")
     assert line.startswith("mpirun -np 8 --hostfile machines -x PATH python train.py")
 
