@@ -128,6 +128,6 @@ def test_memory_after_300_pictures_is_that_after_30(run_command, largest, how):
     done = run_command("python", "-c", MEMORY.replace("HOW", repr(how)).replace("LARGEST", str(largest)))
     assert done.returncode == 0, done.stderr[-2000:]
     used = json.loads(done.stdout.strip().splitlines()[-1])
-    early, late = max(used[20:30]), max(used[290:])
+    early, late = np.median(used[20:40]), np.median(used[280:])  # it goes up and down with the sizes
     print(f"{early:.1f} MB after 30, {late:.1f} MB after 300")
     assert late <= 1.05 * early, (early, late)

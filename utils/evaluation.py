@@ -36,10 +36,10 @@ def stream(model, samples, normalise, **how):
         sizes = [(sample[0] if sample[1] is None else sample[1]).shape[:2] for _, sample in group]
         launched = inference.launch(model, images, sizes, **how)
         del images
+        release_memory()
         yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
         started = [(task, sample, bands) for (task, sample), bands in zip(group, launched)]
         del launched
-        release_memory()
     yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
 
 
