@@ -172,3 +172,18 @@ def test_sums_over_ranks(run_command):
     for ranks in (2, 3):
         done = mpi(run_command, "tests/ranks.py", ranks=ranks)
         assert done.returncode == 0 and done.stdout.count("agreed") == ranks, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_two_machines_of_a_hostfile_take_the_steps_of_one(run_command, tmp_path):
+    """Two network namespaces with names of their own, TCP between them."""
+    command = [sys.executable, *TINY, "--batch-size", "4", "--snapshot-dir"]
+    done = run_command("tests/two_machines.sh", MPIRUN, *command, tmp_path / "two", env=AS_ROOT, timeout=300)
+    if done.returncode == 77 or os.getuid():
+        pytest.skip("no network namespaces here")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rank 1 is on second" in done.stdout and "rank 0 is on second" not in done.stdout
+    assert run_command(*command, tmp_path / "one").returncode == 0
+    first, second = (checkpoint.load(tmp_path / name / "CS_scenes_10.npz")[0] for name in ("one", "two"))
+    for key in first:
+        np.testing.assert_allclose(second[key], first[key], atol=1e-5 * abs(first[key]).max(), err_msg=key)
