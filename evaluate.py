@@ -24,7 +24,6 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser("evaluate.py", parents=parents, description=about, conflict_handler="resolve")
     run = parser.add_argument_group("evaluation")
     run.add_argument("--split", default="val", help="default: %(default)s")
-    run.add_argument("--no-fold", action="store_true", help="run each BatchNorm by itself: slower, the same results")
     run.add_argument("--max-images", type=options.positive, metavar="N", help="evaluate only the first so many")
     run.add_argument(
         "--boundary",
@@ -136,6 +135,8 @@ def main():
         if args.on_bad_sample == "error" or not isinstance(error, DataError):
             raise error
         data.hear((), [(index, str(error))])  # says so, and stops when there are too many
+        scores.leave_out(index)
+        bar.update(1)
 
     mine = shard(count)
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
@@ -161,7 +162,8 @@ def main():
         return
 
     titles = ("picture", "truth", "prediction")
-    visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
+    if rows:
+        visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
     if export:
         print(f"{count} files for the {args.export} server in {export.folder}")
     if not scores.matrix.counts.any():
@@ -172,13 +174,14 @@ def main():
     settings = {"checkpoint": args.restore_from, "step": meta.get("step"), "model": meta["model"], "dataset": kind}
     settings.update(recurrence=meta["recurrence"], normalisation=meta["normalisation"], how=how)
     settings.update(split=args.split, options=vars(args), machine=machine)
-    result.update(images=count, palette=palette, settings=settings)
+    left = int(scores.left_out[0])
+    result.update(images=count - left, left_out=left, palette=palette, settings=settings)
     write_json(os.path.join(save_dir, "result.json"), result)
     with open(os.path.join(save_dir, "result.txt"), "w") as file:
         json.dump(scores.official(), file)
     scores.write_tables(save_dir, samples)
     visualize.confusion_picture(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
-    print(f"{count} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
+    print(f"{count - left} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
     print(f"report: {write_report(save_dir)}")
     if args.min_miou is not None and not scores.matrix.miou >= args.min_miou:
         raise ValueError(f"mean IoU is {scores.matrix.miou:.4f}, below --min-miou {args.min_miou}")
