@@ -79,3 +79,27 @@ def test_run_local_trains_and_evaluates(call):
     assert second.startswith("mpirun -np 4 -x PATH python evaluate.py --data-dir CITYSCAPES --dataset cityscapes")
     assert "CS_scenes_60000.npz" in second
     assert "usage" in call("run_local.sh", code=2) and "usage" in call("run_local.sh", "--seed", code=2)
+
+
+def test_an_mmsegmentation_command_is_translated():
+    """As a model zoo prints it; the config need not be there."""
+    import sys
+
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import run_ccnet
+
+    line = (
+        "--config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py --launcher pytorch --nproc-per-node 4"
+    )
+    line += " --amp --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D"
+    words = run_ccnet.command(*run_ccnet.parse_args(line.split()))
+    assert words[1:3] == ["-np", "4"] and Path(words[0]).name == "mpirun"
+    args = train.parse_args(words[5:])
+    assert (args.model, args.batch_size, args.num_steps, args.input_size) == ("ccnet_mmseg_r50", 8, 40000, (512, 1024))
+    assert (args.dataset, args.data_dir, args.amp, args.weight_decay) == ("cityscapes", "D", "float16", 5e-4)
+    line = "--config ccnet_r101-d8_4xb4-20k_voc12aug-512x512 --work-dir W --seed 3"
+    args = train.parse_args(run_ccnet.command(*run_ccnet.parse_args(line.split()))[2:])
+    assert (args.model, args.split, args.snapshot_dir, args.random_seed) == ("ccnet_mmseg_r101", "trainaug", "W", 3)
+    for wrong in ("--config pspnet_r50", "--config ccnet_r50-d8_4xb2-40k_cityscapes-769x769 --cfg-options lr=1"):
+        with pytest.raises(ValueError, match="not named as a CCNet config|only ...data_root"):
+            run_ccnet.command(*run_ccnet.parse_args(wrong.split()))
