@@ -122,7 +122,7 @@ def build_data(args, meta):
     pictures = build_dataset(args.dataset, "val", **source) if args.eval_every else None
     usual = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
-        "dataset": data.title,
+        "dataset": data.kind,
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,
         "normalisation": meta.get("normalisation") or usual,

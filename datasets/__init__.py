@@ -74,14 +74,19 @@ def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cac
                 )
         if scene_size:
             options.update(height=scene_size[0], width=scene_size[1])
-        return kind(split, **options)
+        data = kind(split, **options)
+        data.kind = name
+        return data
     if not data_dir and name == "cityscapes":
         data_dir = os.environ.get("CITYSCAPES_DATASET")  # as its own scripts have it
     if not data_dir:
         raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {kind.looks_like}")
     if cache != "off" and name != "packed":  # a packed folder is in memory as much as it can be
         options["cache"] = import_module("datasets.cache").RamCache()
-    return kind(data_dir, split, data_list=data_list, **options)
+    data = kind(data_dir, split, data_list=data_list, **options)
+    if name != "packed":  # which keeps the name of what was packed
+        data.kind = name
+    return data
 
 
 def training_data(

@@ -43,7 +43,7 @@ class SegmentationDataset(Dataset):
     100. `num_workers=None`: up to 8 where a GPU computes, else 0, because the cores are busy with the network.
     """
 
-    names, palette, ignore_label, flip_pairs = (), (), 255, ()
+    kind, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # kind: its name in DATASETS
     scales, sides, longest = CITYSCAPES_SCALES, None, None  # what --random-scale means for this data set
 
     def __init__(self, count, transform=None, seed=0, on_bad_sample="error", **options):

@@ -14,7 +14,7 @@ from datasets.base import SegmentationDataset
 from datasets.image_io import DataError
 from datasets.pairs import nearby
 
-CARRIED = ("title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
+CARRIED = ("kind", "title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
 
 
 class Packed(SegmentationDataset):

@@ -10,6 +10,7 @@ from models import packed
 from models.batch_norm import BatchNorm
 from models.cca import RCCA
 from models.noise import Dropout2d
+from models.onednn import Conv2d
 from models.resnet import ResNet
 from models.van import VAN
 
@@ -39,7 +40,7 @@ class BatchNormAct(BatchNorm):
 
 
 def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):
-    conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
+    conv = Conv2d(in_channels, channels, kernel, padding=kernel // 2, bias=bias)
     return conv, BatchNormAct(channels, activation)
 
 
@@ -53,7 +54,7 @@ class RCCAHead(nn.Module):
         self.bottleneck = nn.Sequential(
             *conv_bn_act(in_channels + channels, channels, activation),
             Dropout2d(0.1),
-            nn.Conv2d(channels, num_classes, 1),
+            Conv2d(channels, num_classes, 1),
         )
 
     def execute(self, x):
@@ -65,7 +66,7 @@ def auxiliary_head(in_channels, channels, num_classes, activation, bias=True):
     return nn.Sequential(
         *conv_bn_act(in_channels, channels, activation, bias=bias),
         Dropout2d(0.1),
-        nn.Conv2d(channels, num_classes, 1),
+        Conv2d(channels, num_classes, 1),
     )
 
 

@@ -61,9 +61,10 @@ def ohem_label(logits, label, ignore=255, thresh=0.7, min_kept=100000, factor=8)
     `min_kept` counts over the global batch.
     """
     logits, wanted = logits.detach(), min_kept // factor**2
+    own = (-pixel_terms(logits, label)).exp().minimum(1.0).stop_fuse()  # rounding can bring it just above 1
     threshold = jt.array([float(thresh)])
     if wanted > 0:
-        points = coarse_probabilities(logits, label, ignore, factor)
+        points = coarse_probabilities(logits, label, own, ignore, factor)
         if jt.in_mpi:  # each rank adds a row of its own: a gather
             mine = (jt.index((jt.world_size, points.shape[0]), dim=0) == jt.rank).float32()
             points = sum_over_ranks(mine * points.broadcast(mine.shape, dims=[0])).reshape((-1,))
@@ -71,15 +72,15 @@ def ohem_label(logits, label, ignore=255, thresh=0.7, min_kept=100000, factor=8)
         few = (points < 1.5).sum() <= wanted  # ignored points are 2
         last = min(wanted, points.shape[0]) - 1
         threshold = jt.ternary(few, jt.ones(1), threshold.maximum(points[last : last + 1]))
-    own = (-pixel_terms(logits, label)).exp().minimum(1.0)  # rounding can bring a probability just above 1
     keep = (label != ignore) & (own <= threshold.broadcast(own.shape))
     return jt.ternary(keep, label, jt.full_like(label, ignore)).stop_grad()
 
 
-def coarse_probabilities(logits, label, ignore, factor):
-    """Softmax at the label on the coarse grid, flat; 2 where ignored.
+def coarse_probabilities(logits, label, own, ignore, factor):
+    """Softmax at the label on the coarse grid, flat; 2 where ignored. `own` is the same at every pixel.
 
-    The grid of scipy's zoom: round(n / factor) points from corner to corner, probabilities linear, labels nearest.
+    The grid of scipy's zoom: round(n / factor) points from corner to corner, probabilities linear, labels nearest. A
+    point that falls on a pixel has that pixel's number to the bit: if it sets the threshold, the pixel is kept.
     """
     (batch, classes, height, width), axes = logits.shape, []
     for side in (height, width):
@@ -102,7 +103,9 @@ def coarse_probabilities(logits, label, ignore, factor):
     ):
         corner = (-pixel_terms(rows[:, :, flat(y, x)], label)).exp()
         probability = probability + corner * jt.array(share.reshape(1, -1).astype(np.float32)).broadcast(corner.shape)
-    return jt.ternary(label == ignore, jt.full_like(probability, 2.0), probability.minimum(1.0)).reshape((-1,))
+    on_pixel = jt.array(np.logical_and.outer(fy == 0, fx == 0).reshape(1, -1)).broadcast(probability.shape)
+    probability = jt.ternary(on_pixel, own.reshape((batch, -1))[:, flat(near_y, near_x)], probability.minimum(1.0))
+    return jt.ternary(label == ignore, jt.full_like(probability, 2.0), probability).reshape((-1,))
 
 
 def segmentation_loss(logits, label, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, total=None):

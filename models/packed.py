@@ -1,54 +1,16 @@
 """Evaluation on the CPU without rearranging: a folded CCNet whose maps stay in oneDNN's own layout between its layers.
 
-Jittor hands each convolution to oneDNN alone, which first rearranges picture and weights and then the result back: at
-1x3x513x513 that, with BatchNorm, ReLU and sums each walking over memory anew, is a third of a forward pass. Here maps
-are (B, C/16, H, W, 16), weights are packed once, and a convolution applies bias, residual and activation itself.
+Each convolution alone rearranges picture, weights and result: at 1x3x513x513 that, with BatchNorm, ReLU and sums each
+walking over memory anew, is a third of a forward pass. Here maps are (B, C/16, H, W, 16), weights are packed once, and
+a convolution applies bias, residual and activation itself.
 """
 
-import ctypes
-import functools
-from pathlib import Path
-
 import jittor as jt
-import jittor_utils
 from jittor import nn
 
-FILE = Path(__file__).resolve().parent / "src" / "packed.h"
-LANES = 16
-AVX512_CORE = 0x27  # dnnl_cpu_isa_t
+from models.onednn import LANES, call, folder
+
 NO_ACTIVATION = 2.0
-
-
-class Version(ctypes.Structure):
-    _fields_ = [("major", ctypes.c_int), ("minor", ctypes.c_int)]
-
-
-@functools.cache
-def onednn():
-    """The folder of the oneDNN that Jittor uses, or None if it or the processor will not do."""
-    root = Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl"
-    folders = [path for path in root.glob("dnnl*") if path.is_dir()]
-    if jt.compile_extern.mkl_ops is None or len(folders) != 1:
-        return None
-    library = ctypes.CDLL(str(folders[0] / "lib" / "libmkldnn.so"))
-    library.dnnl_version.restype = ctypes.POINTER(Version)
-    version, isa = library.dnnl_version().contents, library.dnnl_get_effective_cpu_isa()
-    if version.major != 2 or version.minor < 6 or isa & AVX512_CORE != AVX512_CORE:
-        return None  # others have no fast code for a residual, or for some dilations
-    return folders[0]
-
-
-def call(shape, inputs, source, **numbers):
-    flags = f"FLAGS: -I{onednn()}/include -L{onednn()}/lib -lmkldnn "
-    with jt.flag_scope(compile_options={flags: 1}):
-        return jt.code(
-            shape,
-            "float32",
-            inputs,
-            cpu_header=f'#include "{FILE}"\n',
-            cpu_src="auto n = [&](const char* name) { return int(data[name]); };\n" + source,
-            data={name: float(value) for name, value in numbers.items()},
-        )
 
 
 def rearrange(x, pack):
@@ -109,7 +71,7 @@ def pack(model):
             if isinstance(conv, nn.Conv2d) and not any(conv is other for other in stay):
                 places.append((layers, key, conv))
     odd = [conv for *_, conv in places if conv.in_channels % LANES or conv.out_channels % LANES]
-    if jt.flags.use_cuda or odd or onednn() is None:
+    if jt.flags.use_cuda or odd or folder() is None:
         return False
     for layers, key, conv in places:
         layers[key] = PackedConv(conv)

@@ -10,14 +10,15 @@ sides: 512 ends as 65 or as 64.
 from jittor import nn
 
 from models.batch_norm import BatchNorm
+from models.onednn import Conv2d
 
 
 def conv3x3(in_planes, planes, stride=1, dilation=1):
-    return nn.Conv2d(in_planes, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
+    return Conv2d(in_planes, planes, 3, stride, padding=dilation, dilation=dilation, bias=False)
 
 
 def conv1x1(in_planes, planes, stride=1):
-    return nn.Conv2d(in_planes, planes, 1, stride, bias=False)
+    return Conv2d(in_planes, planes, 1, stride, bias=False)
 
 
 class BasicBlock(nn.Module):
@@ -68,7 +69,7 @@ class ResNet(nn.Module):
         block, counts = BLOCKS[depth]
         planes = STEMS[stem]
         if stem == "v1":
-            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+            self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
             self.bn1 = BatchNorm(64)
         else:
             self.conv1, self.bn1 = conv3x3(3, planes[0], stride=2), BatchNorm(planes[0])

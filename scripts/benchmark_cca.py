@@ -72,14 +72,14 @@ def jittor_case(name, arrays):
     import jittor as jt
 
     from models.cca import criss_cross_attention
-    from models.cca.kernels import FusedCPU
+    from models.cca.kernels import FusedCPU, FusedCUDA
 
     q, k, v, g = (jt.array(x) for x in arrays)
     jt.sync_all(True)
 
     def run(backward):
         if name == "fused":  # given the gradient of out, as PyTorch is; jt.grad would have to make it from a loss
-            function = FusedCPU()
+            function = FusedCUDA() if jt.flags.use_cuda else FusedCPU()
             out = function.execute(q, k, v)
             results = [out, *function.grad(g)] if backward else [out]
         else:

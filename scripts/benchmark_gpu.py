@@ -130,7 +130,7 @@ def jittor_worker(args):
 def torch_worker(args):
     import torch
 
-    from scripts.torch_ccnet import RCCA, NonLocal, criss_cross_attention, non_local
+    from scripts.torch_models import CrissCross, criss_cross, non_local
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
@@ -142,11 +142,10 @@ def torch_worker(args):
     def make(name, dtype, case):
         kind = getattr(torch, dtype)
         q, k, v, g = (torch.from_numpy(x).to(args.device, kind) for x in arrays(*case))
+        forward, inputs = non_local if name == "torch-sdpa" else criss_cross, [q, k, v]
         if args.modules:
-            block = (NonLocal if name == "torch-sdpa" else RCCA)(args.channels).to(args.device, kind)
-            forward, inputs = block, [v]
-        else:
-            forward, inputs = non_local if name == "torch-sdpa" else criss_cross_attention, [q, k, v]
+            block = CrissCross(args.channels, forward, 1 if name == "torch-sdpa" else 2)
+            forward, inputs = block.to(args.device, kind), [v]
         if name == "torch-compile":
             torch.compiler.reset()  # each size compiled for itself
             forward = torch.compile(forward, dynamic=False)
@@ -154,9 +153,9 @@ def torch_worker(args):
         def run(mode):
             if mode == "forward":
                 with torch.no_grad():
-                    return [forward(*inputs)]
+                    return [forward(*inputs).contiguous()]
             leaves = [x.detach().requires_grad_() for x in inputs]
-            out = forward(*leaves)
+            out = forward(*leaves).contiguous()  # laid out as the inputs are
             out.backward(g)
             return [out, *(x.grad for x in leaves)]
 

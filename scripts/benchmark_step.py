@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils import options, runtime  # noqa: E402
 
 PRECISIONS = ("float32", "float16", "bfloat16")
-DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50}
+DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50, "ccnet_r18": 18}
 
 
 def parse_args():
@@ -85,12 +85,13 @@ def jittor_step(args, precision):
 
 def torch_step(args, precision):
     import torch
+    from torch.nn import functional
 
-    from scripts.torch_ccnet import CCNet, segmentation_loss
+    from scripts.torch_models import CCNet
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     torch.backends.cudnn.benchmark = True
-    model = CCNet(args.num_classes, depth=DEPTHS[args.model]).to(args.device, memory_format=torch.channels_last)
+    model = CCNet(DEPTHS[args.model], args.num_classes).to(args.device, memory_format=torch.channels_last)
     parameters = sum(p.numel() for p in model.state_dict().values())
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9, weight_decay=5e-4)
     scaler = torch.amp.GradScaler(args.device, enabled=precision == "float16")
@@ -102,7 +103,10 @@ def torch_step(args, precision):
     def step():
         with torch.autocast(args.device, dtype=kind, enabled=precision != "float32"):
             logits = network(images)
-        loss = segmentation_loss(logits, labels)
+        main, aux = (
+            functional.interpolate(x.float(), labels.shape[1:], mode="bilinear", align_corners=True) for x in logits
+        )
+        loss = sum(a * functional.cross_entropy(x, labels, ignore_index=255) for a, x in ((1, main), (0.4, aux)))
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(optimizer)

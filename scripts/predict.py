@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from datasets import DATASETS, dataset_class  # noqa: E402
+from datasets import DATASETS  # noqa: E402
 from models import MODELS, build_model  # noqa: E402
 from utils import eval_options, runtime  # noqa: E402
 
@@ -45,27 +45,6 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def classes_of(meta, asked):
-    """-> (names, palette, classes that change places in a mirror): what the checkpoint records, else those of a data
-    set, else numbers and VOC's colours."""
-    import numpy as np
-
-    from utils.exports import voc_palette
-
-    count = meta["num_classes"]
-    if not asked and meta.get("names") and meta.get("palette"):
-        return meta["names"], meta["palette"], meta.get("flip_pairs", ())
-    usual = {19: "cityscapes", 150: "ade20k", 21: "voc"}.get(count)  # of released files, which say nothing
-    for name in (asked, str(meta.get("dataset", "")).lower().split(" ")[0], usual):
-        if name in DATASETS and len(dataset_class(name).names) == count:
-            kind = dataset_class(name)
-            return kind.names, kind.palette, getattr(kind, "flip_pairs", ())
-        if name and name == asked:
-            have = len(dataset_class(name).names)
-            raise ValueError(f"--dataset {asked} has {have} classes, the checkpoint {count}; leave --dataset out")
-    return [f"class {k}" for k in range(count)], voc_palette()[np.arange(count) % 256], ()
-
-
 def chosen_classes(text, names):
     """--probability -> class numbers."""
     wanted = list(names) if text == "all" else [part.strip() for part in (text or "").split(",") if part.strip()]
@@ -87,6 +66,7 @@ def main():
     from tqdm import tqdm
 
     from datasets import transforms
+    from datasets.classes import classes_of
     from models.cca.functional import resolve
     from models.fold import fold
     from utils import evaluation, exports, inference, loading, pictures, visualize

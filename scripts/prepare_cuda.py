@@ -163,7 +163,7 @@ def is_enough(nvcc, root, version, cudnn, libraries):
 
 
 def lay_out(home, nvcc, root, version, cudnn, libraries):
-    """Make the CUDA home: bin/nvcc, include, lib64. It appears whole, in place of an older one."""
+    """Make the CUDA home: bin/nvcc, include, lib64. It appears whole, in place of one that differs."""
     home.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="cuda_", dir=home.parent))
     part = work / "new"
@@ -188,10 +188,22 @@ def lay_out(home, nvcc, root, version, cudnn, libraries):
     standard = "-std=c++17" if version >= (13,) else "$word"
     script.write_text(NVCC.replace("@STANDARD@", standard).replace("@NVCC@", str(nvcc)))
     script.chmod(0o755)
-    if home.exists():
-        home.rename(work / "old")
-    part.rename(home)
+    if contents(part) != contents(home):
+        if home.exists():
+            home.rename(work / "old")
+        part.rename(home)
     shutil.rmtree(work)
+
+
+def contents(home):
+    """What a CUDA home consists of: links and their targets, files and their texts."""
+    entries = [
+        entry for name in ("bin", "include", "lib64") if (home / name).is_dir() for entry in (home / name).iterdir()
+    ]
+    return {
+        str(entry.relative_to(home)): os.readlink(entry) if entry.is_symlink() else entry.read_bytes()
+        for entry in entries
+    }
 
 
 def link(target, path):

@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, for comparison only (benchmark_model.py and the tests).
+"""The same networks in PyTorch, for comparison only (benchmarks and tests).
 
 Names and shapes are those of models/. Written apart from the Jittor code, so that the two check each other.
 """
@@ -45,28 +45,41 @@ class Residual(nn.Module):
         return F.relu(y + (self.downsample(x) if hasattr(self, "downsample") else x), inplace=True)
 
 
-class CrissCross(nn.Module):
+def criss_cross(q, k, v):
     """Lines as batched matrix products: (B W, H, C) for the columns, (B H, W, C) for the rows."""
+    b, _, h, w = v.shape
+    columns = [t.permute(0, 3, 2, 1).reshape(b * w, h, -1) for t in (q, k, v)]
+    rows = [t.permute(0, 2, 3, 1).reshape(b * h, w, -1) for t in (q, k, v)]
+    itself = torch.eye(h, dtype=torch.bool, device=v.device)
+    e_column = torch.bmm(columns[0], columns[1].transpose(1, 2)).view(b, w, h, h)
+    e_column = e_column.masked_fill(itself, float("-inf")).permute(0, 2, 1, 3)
+    e_row = torch.bmm(rows[0], rows[1].transpose(1, 2)).view(b, h, w, w)
+    weights = torch.softmax(torch.cat([e_column, e_row], 3), dim=3)  # (B, H, W, H + W)
+    a_column = weights[..., :h].permute(0, 2, 1, 3).reshape(b * w, h, h)
+    a_row = weights[..., h:].reshape(b * h, w, w)
+    out = torch.bmm(a_column, columns[2]).view(b, w, h, -1).permute(0, 3, 2, 1)
+    return out + torch.bmm(a_row, rows[2]).view(b, h, w, -1).permute(0, 3, 1, 2)
 
-    def __init__(self, channels):
+
+def non_local(q, k, v):
+    """Everybody looks at everybody."""
+    flat = [x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (q, k, v)]  # (B, 1, HW, C)
+    out = F.scaled_dot_product_attention(*flat, scale=1.0)
+    return out.squeeze(1).transpose(1, 2).reshape(v.shape)
+
+
+class CrissCross(nn.Module):
+    def __init__(self, channels, attention=criss_cross, passes=1):
         super().__init__()
         self.query_conv, self.key_conv = (nn.Conv2d(channels, channels // 8, 1) for _ in range(2))
         self.value_conv = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
+        self.attention, self.passes = attention, passes
 
     def forward(self, x):
-        qkv = self.query_conv(x), self.key_conv(x), self.value_conv(x)
-        b, _, h, w = x.shape
-        columns = [t.permute(0, 3, 2, 1).reshape(b * w, h, -1) for t in qkv]
-        rows = [t.permute(0, 2, 3, 1).reshape(b * h, w, -1) for t in qkv]
-        e_column = torch.bmm(columns[0], columns[1].transpose(1, 2)).view(b, w, h, h)
-        e_column = e_column.masked_fill(torch.eye(h, dtype=torch.bool), float("-inf")).permute(0, 2, 1, 3)
-        e_row = torch.bmm(rows[0], rows[1].transpose(1, 2)).view(b, h, w, w)
-        weights = torch.softmax(torch.cat([e_column, e_row], 3), dim=3)  # (B, H, W, H + W)
-        a_column = weights[..., :h].permute(0, 2, 1, 3).reshape(b * w, h, h)
-        a_row = weights[..., h:].reshape(b * h, w, w)
-        out = torch.bmm(a_column, columns[2]).view(b, w, h, -1).permute(0, 3, 2, 1)
-        return self.gamma * (out + torch.bmm(a_row, rows[2]).view(b, h, w, -1).permute(0, 3, 1, 2)) + x
+        for _ in range(self.passes):
+            x = self.gamma * self.attention(self.query_conv(x), self.key_conv(x), self.value_conv(x)) + x
+        return x
 
 
 class Head(nn.Module):

@@ -9,7 +9,6 @@ the pixel that is looked at most. The page (--html) needs no server and computes
 """
 
 import argparse
-import colorsys
 import os
 import sys
 from pathlib import Path
@@ -44,23 +43,19 @@ def parse_args(argv=None):
 
 
 def read_picture(path, max_side):
-    """-> (H, W, 3) RGB uint8, turned as its EXIF says."""
-    import numpy as np
-    from PIL import Image, ImageOps
+    """-> (H, W, 3) BGR uint8, turned as its EXIF says."""
+    import cv2
 
-    try:
-        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no picture {path}") from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as a picture ({error})") from None
-    if max(image.size) > max_side:
-        before, factor = image.size, max_side / max(image.size)
-        image = image.resize([max(round(side * factor), 1) for side in image.size], Image.LANCZOS)
-        print(
-            "picture of {}x{} scaled to {}x{} (--max-side); points count in these pixels".format(*before, *image.size)
-        )
-    return np.array(image)
+    from utils.pictures import read_upright
+
+    image = read_upright(path)
+    height, width = image.shape[:2]
+    if max(height, width) <= max_side:
+        return image
+    factor = max_side / max(height, width)
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    print(f"picture of {width}x{height} scaled to {size[0]}x{size[1]} (--max-side); points count in these pixels")
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def main():
@@ -68,12 +63,15 @@ def main():
     machine = runtime.start(args.device)
 
     from datasets import transforms
+    from datasets.classes import classes_of
+    from models import build_model
     from models.cca.functional import resolve
     from models.cca.maps import attention_map
-    from utils import attention_page, page
+    from utils import attention_page, loading, page
     from utils.attention_figure import attention_figure
 
-    model, meta = load_network(args.restore_from)
+    asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
+    model, meta = loading.load_network(args.restore_from, build_model, asked)
     recurrence = args.recurrence or meta["recurrence"]
     if recurrence < 1:
         raise ValueError(f"{args.restore_from} was trained with R = 0, without attention: there is nothing to see")
@@ -88,12 +86,12 @@ def main():
             raise ValueError(f"--point {x},{y} is outside the picture of {width}x{height} pixels; 0,0 is its top left")
 
     print(runtime.describe(machine, resolve("auto")))
-    passes, label = watch(model, transforms.normalise(picture[:, :, ::-1], meta["normalisation"]), (height, width))
-    names, palette = classes_of(meta)
+    passes, label = watch(model, transforms.normalise(picture, meta["normalisation"]), (height, width))
+    (names, palette, _), picture = classes_of(meta), picture[:, :, ::-1]  # RGB from here on
 
     output = Path(args.output or f"runs/attention/{Path(args.input).stem}.png")
     os.makedirs(output.parent, exist_ok=True)
-    attention_figure(picture, [asked(passes, label, names, point) for point in points]).save(output)
+    attention_figure(picture, [at_point(passes, label, names, point) for point in points]).save(output)
     print(f"figure: {output}")
 
     if args.html:
@@ -115,18 +113,7 @@ def main():
         )
 
 
-def load_network(path):
-    """-> (network, what the checkpoint records)."""
-    from models import build_model
-    from utils.checkpoint import load, load_weights
-
-    arrays, meta = load(path)
-    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"])
-    load_weights(model, arrays, path)
-    return model, meta
-
-
-def asked(passes, label, names, point):
+def at_point(passes, label, names, point):
     """What the figure shows of one point (x, y): its class, its map and its line for each number of passes."""
     from models.cca.maps import attention_map, strongest_path
     from utils.attention_figure import to_cell
@@ -139,17 +126,6 @@ def asked(passes, label, names, point):
         "maps": [attention_map(passes[: r + 1], *cell) for r in range(len(passes))],
         "ways": [strongest_path(passes[: r + 1], *cell) for r in range(len(passes))],
     }
-
-
-def classes_of(meta):
-    """Names and colours of the classes: those of the data set if they are as many, else numbers and hues."""
-    from datasets import DATASETS, dataset_class
-
-    count = meta["num_classes"]
-    if meta.get("dataset") in DATASETS and len(dataset_class(meta["dataset"]).names) == count:
-        return dataset_class(meta["dataset"]).names, dataset_class(meta["dataset"]).palette
-    hues = [colorsys.hsv_to_rgb(k * 0.618 % 1, 0.55 + 0.4 * (k % 2), 0.95 - 0.2 * (k // 2 % 3)) for k in range(count)]
-    return [f"class {k}" for k in range(count)], [tuple(round(255 * part) for part in hue) for hue in hues]
 
 
 def attention_layer(model):
@@ -172,7 +148,7 @@ def watch(model, image, size):
     layer.register_pre_forward_hook(lambda module, inputs: seen.append(inputs[0]))
     model.eval()
     with jt.no_grad():
-        label = predict(model, image[None], size)[0]
+        label = predict(model, [image], [size])[0]
         return attention_passes(layer, seen[0], layer.recurrence), label
 
 

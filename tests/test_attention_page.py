@@ -190,7 +190,14 @@ def checkpoint_file(tmp_path_factory):
     model.head.cca.gamma.assign(jt.array([0.5]))
     jt.sync_all()
     path = tmp_path_factory.mktemp("weights") / "net.npz"
-    meta = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 2, "dataset": "scenes", "normalisation": CAFFE_BGR}
+    meta = {
+        "model": "ccnet_r18",
+        "num_classes": 9,
+        "recurrence": 2,
+        "dataset": "scenes",
+        "ignore_label": 255,
+        "normalisation": CAFFE_BGR,
+    }
     checkpoint.save(path, model, meta)
     return path
 
@@ -220,12 +227,15 @@ def test_command_writes_the_figure_and_a_page_that_agrees_with_the_network(
 
 def watched(checkpoint_file, picture):
     from datasets import transforms
+    from models import build_model
+    from utils import loading
 
     spec = importlib.util.spec_from_file_location("visualize_attention", "scripts/visualize_attention.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    model, _ = script.load_network(checkpoint_file)
-    image = transforms.normalise(script.read_picture(picture, 2048)[:, :, ::-1])
+    asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))
+    model, _ = loading.load_network(checkpoint_file, build_model, asked)
+    image = transforms.normalise(script.read_picture(picture, 2048))
     return script.watch(model, image, (48, 64))
 
 
@@ -234,7 +244,7 @@ def watched(checkpoint_file, picture):
     [
         (["--point", "64,0"], "--point 64,0 is outside the picture of 64x48 pixels"),
         (["--point", "a,b"], "'a,b' is no point"),
-        (["--input", "gone.png"], "no picture gone.png"),
+        (["--input", "gone.png"], "gone.png does not exist"),
         (["--input", "README.md"], "README.md cannot be read as a picture"),
         (["--restore-from", "gone.npz"], "no checkpoint gone.npz"),
     ],

@@ -100,11 +100,32 @@ def test_16_byte_loads_where_the_picture_allows_them_and_not_where_the_tensor_st
         np.testing.assert_array_equal(a, to_float64(b, dtype))
 
 
+def test_bfloat16_without_tensor_cores_for_it(rng):
+    """Cards before A100 multiply it in float32."""
+    old = Kernels(build(flags=("-D__CUDA_ARCH__=750",)))
+    inputs = rounded(draw(rng, (13, 17), c=40), "bfloat16")
+    assert max(distances(old.run(*inputs, "bfloat16"), attention(*inputs))) < 3e-2
+
+
 def test_any_number_of_channels(gpu, rng):
     for cq, c in ((1, 1), (17, 3), (64, 96)):
         inputs = draw(rng, (6, 11), cq=cq, c=c)
         inputs[0] *= 0.3
         assert max(distances(gpu.run(*inputs), attention(*rounded(inputs, "float32")))) < 1e-5
+
+
+def test_tiles_are_chosen_for_the_card(gpu):
+    """At 8x512x97x97 columns are read in groups, rows alone; a card with more shared memory gets larger tiles."""
+    h200, v100 = (232448, 132), (98304, 80)
+    for dtype in ("float32", "float16"):
+        for kernel in ("statistics", "values", "gradients"):
+            large, small = (gpu.plan(dtype, kernel, 0, (8, 64, 512, 97, 97), *card) for card in (h200, v100))
+            rows = gpu.plan(dtype, kernel, 1, (8, 64, 512, 97, 97), *h200)
+            assert large["lines"] >= 2 and rows["lines"] == 1 and small["bytes"] <= 98304
+    assert gpu.plan("float32", "values", 0, (8, 64, 512, 97, 97), *h200)["bytes"] > 98304
+    assert (
+        gpu.plan("float32", "values", 0, (1, 64, 512, 97, 97), *h200)["parts"] > 1
+    )  # one picture: blocks share channels
 
 
 def test_many_blocks_share_the_channels_of_a_small_batch(gpu, rng):
@@ -182,6 +203,28 @@ def test_tensors_on_the_gpu_go_to_the_cuda_kernels(monkeypatch):
         functional.resolve("fused", "float64")
     monkeypatch.setattr(functional, "_said", set())
     assert functional.resolve("auto", "float64") == "reference"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not jt.flags.use_cuda, reason="no GPU in use; there: CCNET_TEST_DEVICE=cuda pytest -m cuda")
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("sides", [*SIZES, (97, 97), (128, 256), (129, 257)])
+def test_on_a_real_card(rng, sides, dtype):
+    inputs = rounded(draw(rng, sides, 1 if max(sides) > 32 else 3, 9, 41), dtype)
+    want = attention(*inputs)
+    q, k, v, g = (jt.array(x.astype(np.float32)).cast(dtype) for x in inputs)
+    results = []
+    for _ in range(2):
+        out = criss_cross_attention(q, k, v, "fused")
+        grads = jt.grad((out.float32() * g.float32()).sum(), [q, k, v])
+        results.append([x.float32().numpy() for x in (out, *grads)])
+    for first, again in zip(*results):
+        np.testing.assert_array_equal(first, again)
+    if dtype == "float32":
+        assert max(distances(results[0], want)) < 1e-5
+    else:
+        errors = [[np.abs(a - b).max() for a, b in zip(got, want)] for got in (results[0], reference(inputs, dtype))]
+        assert all(ours <= 2 * theirs + 1e-5 for ours, theirs in zip(*errors))
 
 
 # what is planted: file, text, what takes its place, and what must be said

@@ -19,7 +19,9 @@ def test_train_and_evaluate_by_the_folder_alone(run_command, tmp_path, layout, m
     done = run_command("python", "train.py", "--data-dir", root, *STEPS, *more, "--snapshot-dir", out)
     assert done.returncode == 0, done.stderr[-2000:]
     _, meta = checkpoint.load(out / "CS_scenes_2.npz")
-    assert meta["num_classes"] == classes and meta["ignore_label"] == (0 if classes == 151 else 255)
+    assert meta["dataset"] == ("camvid" if layout == "segnet" else layout)
+    assert meta["num_classes"] == len(meta["names"]) == len(meta["palette"]) == classes
+    assert meta["ignore_label"] == (0 if classes == 151 else 255)
     command = ["evaluate.py", "--device", "cpu", "--data-dir", root, "--restore-from", out / "CS_scenes_2.npz"]
     done = run_command("python", *command, "--save-dir", out)
     assert done.returncode == 0, done.stderr[-2000:]

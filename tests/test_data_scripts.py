@@ -266,7 +266,8 @@ def test_a_packed_folder_is_the_data_set(script, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["pack.json", "train.u8", "val.u8"]
     for split in ("train", "val"):
         a, b = build_dataset("lip", split, root), build_dataset(split=split, data_dir=out)
-        assert (a.names, a.palette, a.flip_pairs) == (b.names, b.palette, b.flip_pairs) and a.total_len == b.total_len
+        assert a.kind == b.kind == "lip" and (a.names, a.palette, a.flip_pairs) == (b.names, b.palette, b.flip_pairs)
+        assert a.total_len == b.total_len
         for k in range(3):
             assert a.sample_name(k) == b.sample_name(k) and all((x == y).all() for x, y in zip(a.read(k), b.read(k)))
     rules = dict(random_mirror=True, random_scale=True, batch_size=2, seed=3, num_workers=1)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import rule_weights
 
-from models import build_model, packed
+from models import build_model, onednn, packed
 from models.batch_norm import BatchNorm
 from models.fold import fold
 from utils import checkpoint
@@ -34,8 +34,8 @@ def logits(model, shape):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_folded_network_gives_the_same(name, packing, monkeypatch):
     if not packing:
-        monkeypatch.setattr(packed, "onednn", lambda: None)
-    elif packed.onednn() is None:
+        monkeypatch.setattr(packed, "folder", lambda: None)
+    elif onednn.folder() is None:
         pytest.skip("oneDNN 2.6 with AVX-512 is not here")
     options, stay = NETWORKS[name]
     model = build(name, **options)

@@ -150,6 +150,19 @@ def test_ohem_in_every_regime(rng, keep, regime):
     assert (got != wanted).mean() < 1e-3  # a probability that equals the threshold may fall on either side
 
 
+def test_the_pixel_that_sets_the_threshold_is_kept(rng):
+    """At 17x17 the coarse grid is the four corners: the threshold is a pixel's own probability, to the bit."""
+    label = rng.integers(0, 5, (2, 17, 17)).astype(np.int32)
+    for _ in range(20):
+        logits = rng.standard_normal((2, 5, 17, 17)).astype(np.float32)
+        np.put_along_axis(logits, label[:, None], 3 + rng.random((2, 1, 17, 17)), 1)
+        wanted, _ = ohem_by_numpy(logits.astype(float), label, 0.1, 64 * 3)
+        got = ohem_label(jt.array(logits), jt.array(label), thresh=0.1, min_kept=64 * 3).numpy()
+        corners = got[:, ::16, ::16]
+        assert (corners != 255).sum() == 3  # as many as are wanted, the one at the threshold among them
+        assert (got != wanted).sum() == 0
+
+
 def test_ohem_with_every_pixel_certain_keeps_all_when_all_are_wanted():
     logits = jt.zeros((1, 5, 16, 16))
     logits[:, 2] = 100

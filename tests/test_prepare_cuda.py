@@ -100,6 +100,9 @@ def test_run_again_it_is_the_same(machine):
         return sorted((str(path), os.readlink(path) if path.is_symlink() else "") for path in home.rglob("*"))
 
     first, before = prepare_cuda.prepare(str(root / "bin/nvcc"), home, [site]), shape()
+    made = home.stat().st_ino
+    assert prepare_cuda.prepare(str(root / "bin/nvcc"), home, [site]) == first
+    assert home.stat().st_ino == made and shape() == before  # left alone: a run may be using it
     files(home, "lib64/libleft_over.so")
     assert prepare_cuda.prepare(str(root / "bin/nvcc"), home, [site]) == first and shape() == before
     # through its own nvcc it still finds the toolkit: nothing points at itself

@@ -52,9 +52,10 @@ def own_variables(module):
 
 
 def compute_in(module, dtype):
-    """Its input and its weights are cast on the way in; gradients come back through the casts, as float32.
+    """Its input and its weights are cast on the way in; gradients of weights come back through the casts as float32.
 
-    What comes out has 16 bits: of `dtype`, or, for a float32 island, of what came in.
+    What comes out has 16 bits: of `dtype`, or, for a float32 island, of what came in. Jittor hands on gradients in the
+    type of what used the output (GELU computes in float32), and cuDNN and kernels want them in the type of the output.
     """
     execute = module.execute
 
@@ -64,7 +65,8 @@ def compute_in(module, dtype):
             return execute(x.float32()).cast(x.dtype)
         vars(module).update({name: value.cast(dtype) for name, value in own.items()})
         try:
-            return execute(x.cast(dtype))
+            y = execute(x.cast(dtype))
+            return y.float32().cast(dtype)  # there and back, so that the gradient, too, comes in as dtype
         finally:
             vars(module).update(own)
 
@@ -134,12 +136,12 @@ class LossScaler:
         return False
 
     def state(self):
-        """What a checkpoint keeps, as JSON can hold it."""
-        return {"scale": self.scale, "good": self.good, "skipped": self.skipped}
+        """What a checkpoint keeps, as JSON can hold it; {} where there is no scale."""
+        return {"scale": self.scale, "good": self.good, "skipped": self.skipped} if self.dynamic else {}
 
     def load_state(self, state):
         """A run that goes on without float16 starts afresh, and so does one that was trained without it."""
-        if self.dynamic and state and state["scale"] > 1:
+        if self.dynamic and state:
             self.scale, self.good, self.skipped = float(state["scale"]), int(state["good"]), int(state["skipped"])
 
 

@@ -8,6 +8,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include <dnnl.hpp>
 
@@ -83,6 +84,23 @@ inline void convolution(int batch, int in, int h, int w, int out, int oh, int ow
     if (slow) rearrange(target, at(to, y));
 }
 
+inline memory::desc plain(int batch, int channels, int h, int w) {
+    return memory::desc({batch, channels, h, w}, memory::data_type::f32, memory::format_tag::nchw);
+}
+
+// The same of ordinary arrays, without bias or activation: they are packed for the time of the call.
+inline void plain_convolution(int batch, int in, int h, int w, int out, int oh, int ow, Window n, const float* x,
+                              const float* weight, float* y) {
+    const memory::desc weights({out, in, n.kernel, n.kernel}, memory::data_type::f32, memory::format_tag::OIhw16i16o);
+    memory source(map(batch, in, h, w), engine()), target(map(batch, out, oh, ow), engine()), kernel(weights, engine());
+    rearrange(at(plain(batch, in, h, w), x), source);
+    rearrange(at(plain(out, in, n.kernel, n.kernel), weight), kernel);
+    const std::vector<float> bias(out);
+    auto data = [](const memory& m) { return static_cast<float*>(m.get_data_handle()); };
+    convolution(batch, in, h, w, out, oh, ow, n, 2, data(source), data(kernel), bias.data(), nullptr, data(target));
+    rearrange(target, at(plain(batch, out, oh, ow), y));
+}
+
 inline void max_pool(int batch, int channels, int h, int w, int oh, int ow, Window n, const float* x, float* y) {
     const memory::desc from = map(batch, channels, h, w), to = map(batch, channels, oh, ow);
     const memory::dims before = {n.pad, n.pad};
@@ -98,7 +116,7 @@ inline void max_pool(int batch, int channels, int h, int w, int oh, int ow, Wind
 
 // (B, C, H, W) to packed, or back.
 inline void rearrange(bool pack, int batch, int channels, int h, int w, const float* x, float* y) {
-    const memory::desc flat({batch, channels, h, w}, memory::data_type::f32, memory::format_tag::nchw);
+    const memory::desc flat = plain(batch, channels, h, w);
     const memory::desc dense = map(batch, channels, h, w);
     rearrange(at(pack ? flat : dense, x), at(pack ? dense : flat, y));
 }

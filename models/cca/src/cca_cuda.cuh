@@ -8,7 +8,7 @@
 #ifndef CCA_CUDA_CUH
 #define CCA_CUDA_CUH
 
-#include <initializer_list>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -72,22 +72,19 @@ inline int even_tile(int length, int tiles) { return up((length + tiles - 1) / t
 // over, and lines that stand alone read whole sectors for one number. An estimate: it chooses, and promises nothing.
 template <class T>
 double cost(Kernel kernel, const Pass& p, const Device& d) {
-    const double size = sizeof(T), lines = 1 << p.shift;
-    const double apart = lines * size < 32 ? 32 : lines * size;  // a group in whole sectors, where rows are aligned
-    const double sectors = p.axis.inner == 1                         ? 1
-                           : p.axis.inner * int(sizeof(T)) % 32 == 0 ? apart / (lines * size)
-                                                                     : (32 + (lines - 1) * size) / (lines * size);
+    const double size = sizeof(T), group = size * (1 << p.shift);  // bytes beside each other
+    double sectors = 1;
+    if (p.axis.inner > 1)  // whole sectors where rows are aligned; else about one more, shared with the neighbour
+        sectors = p.axis.inner * int(sizeof(T)) % 32 == 0 ? (group < 32 ? 32 : group) / group : (32 - size) / group + 1;
     const double keys = (p.axis.length + p.keys - 1) / p.keys, queries = p.tiles();  // tiles of a line
     double bytes = 0;
     if (kernel == kStatistics) bytes = size * (1 + queries);                            // q; k
     if (kernel == kValues) bytes = size * queries + 4 * (2 * keys - 1);                 // v; sums
     if (kernel == kGradients) bytes = size * (keys + queries) + 4 * (2 * queries - 1);  // g, v; sums of dv
-    const double blocks = double(p.batch) * p.groups() * (kernel == kGradients ? 1 : queries);
-    const double waves = blocks / d.processors, idle = (waves > 1 ? double(i64(waves + 0.999)) : 1) / waves;
-    const double alone = kernel != kGradients && Layout<T>(kernel, p).bytes * 2 > d.shared
-                             ? 1.5
-                             : 1;  // nobody computes while a block loads
-    return bytes * sectors * idle * alone;
+    const double waves = double(p.batch) * p.groups() * (kernel == kGradients ? 1 : queries) / d.processors;
+    // A block that has a multiprocessor to itself computes nothing while it loads.
+    const bool alone = kernel != kGradients && Layout<T>(kernel, p).bytes * 2 > d.shared;
+    return bytes * sectors * std::ceil(waves) / waves * (alone ? 1.5 : 1);
 }
 
 // The cheapest tiles that fit. The smallest, one line and 16 x 16, fit everywhere.

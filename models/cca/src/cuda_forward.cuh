@@ -1,12 +1,21 @@
-// The forward pass on the GPU, one launch a kernel and axis:
+// The forward pass on the GPU. Two kernels, each launched once an axis, columns first:
 //   statistics   e(i, l) = q(i) . k(l) over the line; top(i), the largest e, and total(i), the sum of exp(e - top),
-//   merged
-//                with those of the earlier axes;
+//                merged with those of the earlier axes (their logarithm in two parts: exact for equal energies);
 //   values       sum(c, i) += sum over l of exp(e(i, l) - top(i)) v(c, l); after the last axis out = sum / total.
 // Energies are made again instead of kept: the weights of a tile live in shared memory while the channels of v stream
 // by. A position counts itself on the last axis only.
 //
-// @FLOOR_FORWARD@
+// At 8x512x97x97 with 64 query channels, all axes, every tensor moved once a launch (an H200: 4.3 TB/s, 67 TFLOP/s
+// float32, 790 16 bits, measured; a V100: 0.9 TB/s, 15.7 and 125 TFLOP/s, by its data sheet). 97 positions fill 7
+// squares of 16, so the arithmetic of a real run is (112 / 97)^2 = 1.33 times that:
+//   statistics   float32  79 MB,  1.9 GFLOP: H200 18 us memory, 28 arithmetic; V100   88,  119
+//                16 bits  40 MB                    9             2                     45,   15
+//   values       float32 850 MB, 16.8 GFLOP:      198           251                   944, 1071
+//                16 bits 580 MB                   135            21                   644,  135
+// So float32 waits for arithmetic: 32 x 64 sums in the registers of a warp, long lines of keys. 16 bits wait for
+// memory: all queries of a line in one tile, where shared memory has room for their weights, so that v comes by once;
+// sums stay in float32 between the axes at the price of a quarter of those bytes. `plan` in cca_cuda.cuh weighs this
+// for each card.
 #ifndef CCA_CUDA_FORWARD_CUH
 #define CCA_CUDA_FORWARD_CUH
 
@@ -154,6 +163,17 @@ __device__ void store8(Shared<T> to, const float* x) {
 #pragma unroll
         for (int j = 0; j < N; j++) pack.x[j] = from_float<T>(x[n + j]);
         store_pack<N, T>(to + n, pack);
+    }
+}
+
+template <class T>
+__device__ void load8(float* x, Shared<const T> from) {
+    const int N = 16 / sizeof(T);
+#pragma unroll
+    for (int n = 0; n < 8; n += N) {
+        const Pack<T, N> pack = load_pack<N, T>(from + n);
+#pragma unroll
+        for (int j = 0; j < N; j++) x[n + j] = to_float(pack.x[j]);
     }
 }
 

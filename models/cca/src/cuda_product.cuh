@@ -4,8 +4,8 @@
 // add<KA, KB>(a, .., b, .., depth): sum(m, n) += over k < depth of a(m, k) b(k, n), depth a multiple of 16.
 //   KA: a(m, k) lies at a[m * lda + k], else at a[k * lda + m];   KB: b(k, n) at b[n * ldb + k], else at b[k * ldb +
 //   n].
-// A lane of Simt loads 2 M + 4 N vectors of 16 bytes for 32 M N multiply-adds: the 3 to 7 multiply-adds a load that
-// keep the arithmetic, not the shared memory, the bottleneck.
+// In Simt, 2 M + 4 N loads of 16 bytes feed 32 M N multiply-adds of a lane, 8 to 13 each: arithmetic, not shared
+// memory, is what takes the time.
 #ifndef CCA_CUDA_PRODUCT_CUH
 #define CCA_CUDA_PRODUCT_CUH
 
@@ -151,11 +151,15 @@ struct HasTensorCores<__nv_bfloat16> {
 };
 #endif
 
-// Thread blocks that should fit into the registers of a multiprocessor. Numbers that are converted on the way need
-// more.
+// Thread blocks that should fit into the registers of a multiprocessor: a lane may have 128 of them, or 255. Tensor
+// cores of V100, and numbers that are converted on the way, need more than 128.
 template <class T>
 __host__ __device__ constexpr int side_by_side() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 750
+    return 1;
+#else
     return sizeof(T) == 4 || HasTensorCores<T>::value ? 2 : 1;
+#endif
 }
 
 template <class T, int M, int N>
