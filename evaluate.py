@@ -83,7 +83,7 @@ def main():
     simplify = None if args.no_fold else fold
     model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, cca_backend=args.cca_backend)
     data = open_data(args, meta)
-    kind = type(data).__module__.split(".")[-1]  # the file in datasets/
+    kind = data.kind  # its name in DATASETS
     count = min(args.max_images or data.total_len, data.total_len)
     save_dir = args.save_dir or os.path.join(os.path.dirname(args.restore_from), "outputs")
     if is_main():
@@ -91,7 +91,9 @@ def main():
         about = (
             f"{meta['model']}, R = {meta['recurrence']}, {meta['num_classes']} classes, {eval_options.describe(how)}"
         )
-        print(f"{about}; {meta['normalisation']['channels']} minus {meta['normalisation']['mean']}")
+        print(
+            f"{about}; {meta['normalisation']['channels']} minus {meta['normalisation']['mean']}; {meta['simplified']}"
+        )
         for remark in (*meta.get("remarks", ()), *eval_options.remarks(args)):
             print(remark)
     os.makedirs(os.path.join(save_dir, "predictions" if args.save_predictions else ""), exist_ok=True)
@@ -111,7 +113,7 @@ def main():
     how["flip_pairs"] = getattr(data, "flip_pairs", ())
 
     instances = [None] * count
-    if kind == "cityscapes":
+    if kind == "cityscapes" and hasattr(data, "pairs"):  # a packed one has no files of instances
         instances = [cityscapes.instance_file(label) for _, label in data.pairs[:count]]
     scores = Scores(
         data.names,
