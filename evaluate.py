@@ -24,7 +24,6 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser("evaluate.py", parents=parents, description=about, conflict_handler="resolve")
     run = parser.add_argument_group("evaluation")
     run.add_argument("--split", default="val", help="default: %(default)s")
-    run.add_argument("--no-fold", action="store_true", help="run each BatchNorm by itself: slower, the same results")
     run.add_argument("--max-images", type=options.positive, metavar="N", help="evaluate only the first so many")
     run.add_argument(
         "--boundary",
@@ -84,7 +83,7 @@ def main():
     simplify = None if args.no_fold else fold
     model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, cca_backend=args.cca_backend)
     data = open_data(args, meta)
-    kind = type(data).__module__.split(".")[-1]  # the file in datasets/
+    kind = data.kind  # its name in DATASETS
     count = min(args.max_images or data.total_len, data.total_len)
     save_dir = args.save_dir or os.path.join(os.path.dirname(args.restore_from), "outputs")
     if is_main():
@@ -92,7 +91,9 @@ def main():
         about = (
             f"{meta['model']}, R = {meta['recurrence']}, {meta['num_classes']} classes, {eval_options.describe(how)}"
         )
-        print(f"{about}; {meta['normalisation']['channels']} minus {meta['normalisation']['mean']}")
+        print(
+            f"{about}; {meta['normalisation']['channels']} minus {meta['normalisation']['mean']}; {meta['simplified']}"
+        )
         for remark in (*meta.get("remarks", ()), *eval_options.remarks(args)):
             print(remark)
     os.makedirs(os.path.join(save_dir, "predictions" if args.save_predictions else ""), exist_ok=True)
@@ -112,7 +113,7 @@ def main():
     how["flip_pairs"] = getattr(data, "flip_pairs", ())
 
     instances = [None] * count
-    if kind == "cityscapes":
+    if kind == "cityscapes" and hasattr(data, "pairs"):  # a packed one has no files of instances
         instances = [cityscapes.instance_file(label) for _, label in data.pairs[:count]]
     scores = Scores(
         data.names,
@@ -136,6 +137,8 @@ def main():
         if args.on_bad_sample == "error" or not isinstance(error, DataError):
             raise error
         data.hear((), [(index, str(error))])  # says so, and stops when there are too many
+        scores.leave_out(index)
+        bar.update(1)
 
     mine = shard(count)
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
@@ -161,7 +164,8 @@ def main():
         return
 
     titles = ("picture", "truth", "prediction")
-    visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
+    if rows:
+        visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
     if export:
         print(f"{count} files for the {args.export} server in {export.folder}")
     if not scores.matrix.counts.any():
@@ -172,13 +176,14 @@ def main():
     settings = {"checkpoint": args.restore_from, "step": meta.get("step"), "model": meta["model"], "dataset": kind}
     settings.update(recurrence=meta["recurrence"], normalisation=meta["normalisation"], how=how)
     settings.update(split=args.split, options=vars(args), machine=machine)
-    result.update(images=count, palette=palette, settings=settings)
+    left = int(scores.left_out[0])
+    result.update(images=count - left, left_out=left, palette=palette, settings=settings)
     write_json(os.path.join(save_dir, "result.json"), result)
     with open(os.path.join(save_dir, "result.txt"), "w") as file:
         json.dump(scores.official(), file)
     scores.write_tables(save_dir, samples)
     visualize.confusion_picture(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
-    print(f"{count} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
+    print(f"{count - left} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
     print(f"report: {write_report(save_dir)}")
     if args.min_miou is not None and not scores.matrix.miou >= args.min_miou:
         raise ValueError(f"mean IoU is {scores.matrix.miou:.4f}, below --min-miou {args.min_miou}")

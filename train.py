@@ -72,7 +72,7 @@ def main():
         if moves:
             losses["gradient"] = optim.gradient_norm(optimizer)
         values = distributed.means({**losses, "stop": interrupt.asked()})
-        if not all(map(math.isfinite, values.values())):
+        if moves and not all(map(math.isfinite, values.values())):
             batch = [(images.numpy(), *rest) for images, *rest in batch]
             postmortem.stop(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
         if moves:

@@ -65,6 +65,10 @@ class FileDataset(SegmentationDataset):
             )
         self.table = value_table(self.values, self.ignore_label)
         self.pairs = self.listed(data_list) if data_list else self.pairs_of_split(split)
+        self.sample_names = [stem(image.name) for image, _ in self.pairs]
+        if len(set(self.sample_names)) < len(self.pairs):  # a/1.png and b/1.png: their folders tell them apart
+            paths = [stem(os.path.relpath(image, self.root)) for image, _ in self.pairs]
+            self.sample_names = [path.replace("../", "").replace("/", "_") for path in paths]
         super().__init__(len(self.pairs), **options)
         if cache:
             cache.attach(self)
@@ -146,7 +150,7 @@ class FileDataset(SegmentationDataset):
     # --- reading
 
     def sample_name(self, index):
-        return stem(self.pairs[index][0].name)
+        return self.sample_names[index]
 
     def open_pair(self, index):
         if self.cache:

@@ -100,16 +100,18 @@ def measure(args, folder, way, workers):
     import numpy as np
 
     from datasets import transforms
+    from models.fold import fold
     from utils import evaluation, loading
     from utils.metrics import ConfusionMatrix
 
     if args.restore_from:
         asked = dict(model=None, num_classes=None, recurrence=None, van_size=None)
-        model, meta = loading.load_network(args.restore_from, build_model, asked)
+        model, meta = loading.load_network(args.restore_from, build_model, asked, fold)
     else:
         jt.set_global_seed(1)
         model = build_model(args.model, args.num_classes)
         model.eval()
+        fold(model)
         meta = {"normalisation": transforms.CAFFE_BGR, "num_classes": args.num_classes}
 
     def read(k):

@@ -212,7 +212,7 @@ def main():
     load_weights(model, arrays, checkpoints[-1])
     model.eval()
     scene = draw_scene(0, SCENE, 128, 256)[0]
-    label = predict(model, transforms.normalise(scene, meta["normalisation"])[None], scene.shape[:2])[0]
+    label = predict(model, [transforms.normalise(scene, meta["normalisation"])], [scene.shape[:2]])[0]
     (out / "architecture.svg").write_text(architecture(scene[:, :, ::-1], colourise(label, PALETTE)))
     (out / "criss_cross.svg").write_text(criss_cross())
 

@@ -83,7 +83,8 @@ def main():
         endings = " ".join((*pictures.PICTURES, *pictures.VIDEOS))
         raise ValueError(f"--input {' '.join(args.input)} holds no picture or video ({endings})")
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
-    model, meta = loading.load_network(args.restore_from, build_model, asked, fold, cca_backend=args.cca_backend)
+    simplify = None if args.no_fold else fold
+    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, cca_backend=args.cca_backend)
     names, palette, how["flip_pairs"] = classes_of(meta, args.dataset)
     wanted = chosen_classes(args.probability, names)
     print(runtime.describe(machine, resolve(args.cca_backend)))

@@ -30,7 +30,7 @@ part() { # part NAME COMMAND..: run it under the limit, keep what it prints, say
 
 on_gpu() { env CCNET_TEST_DEVICE=cuda OMP_NUM_THREADS=4 "$@"; }
 
-OPERATOR=$(ls tests/test_cca_*.py)
+OPERATOR=tests/test_cca_cuda.py
 NETWORKS=$(ls tests/test_{models,losses,batch_norm,depthwise,gradients,weights}*.py 2>/dev/null)
 for what in "$@"; do
   case $what in
@@ -39,7 +39,7 @@ for what in "$@"; do
       part prepare "$PYTHON" scripts/prepare_jittor.py --device cuda
       ;;
     tests)
-      part operator on_gpu "$PYTHON" -m pytest -q $OPERATOR
+      part operator on_gpu "$PYTHON" -m pytest -q $OPERATOR -m cuda
       part cuda on_gpu "$PYTHON" -m pytest -q tests/test_cuda.py -m "not slow"
       part networks on_gpu "$PYTHON" -m pytest -q $NETWORKS -m "not slow"
       ;;
@@ -47,7 +47,7 @@ for what in "$@"; do
     sanitizer) # after `tests`: what is compiled already is not compiled under the tool
       for tool in memcheck racecheck; do
         part "$tool" on_gpu compute-sanitizer --tool $tool --error-exitcode 9 \
-          "$PYTHON" -m pytest -q -x $OPERATOR tests/test_cuda.py -m cuda -k "cca or transposes or depthwise"
+          "$PYTHON" -m pytest -q -x $OPERATOR tests/test_cuda.py -m cuda -k "card or transposes or depthwise"
       done
       ;;
     attention)

@@ -148,7 +148,7 @@ def watch(model, image, size):
     layer.register_pre_forward_hook(lambda module, inputs: seen.append(inputs[0]))
     model.eval()
     with jt.no_grad():
-        label = predict(model, image[None], size)[0]
+        label = predict(model, [image], [size])[0]
         return attention_passes(layer, seen[0], layer.recurrence), label
 
 

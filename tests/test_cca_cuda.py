@@ -236,25 +236,25 @@ FAULTS = {
         "read outside [qk] at byte",
     ),
     "no barrier after staging": (
-        "cuda_forward.cuh",
+        "cuda_tiles.cuh",
         "        __syncthreads();\n        meet<T>",
         "        meet<T>",
         "read of what nothing has written, shared memory",
     ),
     "no barrier before staging again": (
-        "cuda_forward.cuh",
+        "cuda_tiles.cuh",
         "queries, keys);\n        __syncthreads();\n    }",
         "queries, keys);\n    }",
         "race: .* shared memory",
     ),
     "lanes do not wait for each other": (
-        "cuda_forward.cuh",
+        "cuda_tiles.cuh",
         "square, pitch);\n            __syncwarp();",
         "square, pitch);",
         "shared memory",
     ),
     "a barrier that some warps skip": (
-        "cuda_forward.cuh",
+        "cuda_tiles.cuh",
         "        __syncthreads();\n        meet<T>",
         "        if (here.row == 0) __syncthreads();\n        meet<T>",
         "race|not every thread reaches the barrier|threads meet at different barriers",
@@ -266,7 +266,7 @@ FAULTS = {
         "read of what nothing has written, shared memory",
     ),
     "all blocks write the first lines": (
-        "cuda_forward.cuh",
+        "cuda_tiles.cuh",
         "start = p.axis.start(first + (line",
         "start = p.axis.start(0 * first + (line",
         "race: .* stats|read of what nothing has written, stats",

@@ -362,6 +362,19 @@ def test_folder_in_other_arrangements(roots, tmp_path, images, labels):
     assert detect(tmp_path) == "folder" and build_dataset(split="val", data_dir=tmp_path).total_len == COUNT
 
 
+def test_names_of_samples_are_unique(tmp_path):
+    for place in ("a", "b"):
+        root = scene_folders.write_folder(tmp_path / place, 2, SIZE, SEED)
+        for kind in ("images", "labels"):
+            (tmp_path / "all" / kind / "train").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "all" / kind / "train" / place).symlink_to(root / kind / "train")
+    (tmp_path / "all" / "classes.txt").write_text("\n".join(NAMES))
+    data = build_dataset(data_dir=tmp_path / "all")
+    assert [data.sample_name(k) for k in range(4)] == [f"images_train_{p}_scene{k}" for p in "ab" for k in range(2)]
+    data = build_dataset(data_dir=tmp_path / "a")
+    assert [data.sample_name(k) for k in range(2)] == ["scene0", "scene1"]
+
+
 def test_flat_folder_with_lists_or_as_a_whole(roots, tmp_path):
     (tmp_path / "images").symlink_to(roots["folder"] / "images" / "val")
     (tmp_path / "labels").symlink_to(roots["folder"] / "labels" / "val")

@@ -136,6 +136,23 @@ def test_ade20k_and_voc_files_score_by_a_plain_reading_what_evaluate_says(evalua
     assert result["miou"] == pytest.approx(np.mean(hit[union > 0] / union[union > 0]), rel=1e-12)
 
 
+def test_an_unreadable_picture_is_an_error_or_left_out(evaluate, root):
+    path = sorted((root / "voc" / "VOCdevkit" / "VOC2012" / "JPEGImages").iterdir())[-1]  # of val
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    try:
+        stopped = evaluate("voc", "never")
+        done = evaluate("voc", "left", "--on-bad-sample", "skip")
+    finally:
+        path.write_bytes(data)
+    assert stopped.returncode == 1 and path.name in stopped.stderr
+    assert done.returncode == 0 and path.name in done.stderr
+    result = json.loads((root / "left" / "result.json").read_text())
+    assert (result["images"], result["left_out"]) == (2, 1) and "2 images: mean IoU" in done.stdout
+    rows = (root / "left" / "per_image.csv").read_text().splitlines()
+    assert len(rows) == 4 and rows[-1].startswith(f"{path.stem},,,0,")
+
+
 def test_another_number_of_classes_is_an_error(run_command, root):
     command = ["evaluate.py", "--device", "cpu", "--restore-from", root / "voc.npz", "--data-dir", root / "cityscapes"]
     done = run_command("python", *command, "--save-dir", root / "never")

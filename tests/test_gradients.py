@@ -115,8 +115,10 @@ def test_a_few_steps_on_scenes_lower_the_loss(name):
     optimizer = jt.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2)
     batches, losses = data.forever(), []
     for _ in range(12):
-        images, labels = next(batches)
-        loss = segmentation_loss(model(jt.array(images)), jt.array(labels), kind.ignore_label)["loss"]
+        batch = next(batches)
+        images = (batch.images.transpose(0, 3, 1, 2) - np.float32(110)).copy()  # (B, 3, H, W)
+        labels = jt.array(batch.labels.astype(np.int32))
+        loss = segmentation_loss(model(jt.array(images)), labels, kind.ignore_label)["loss"]
         optimizer.step(loss)
         losses.append(loss.item())
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3]), losses

@@ -74,6 +74,7 @@ def inference_parser(models):
         metavar="N",
         help="processes that read ahead (default: %(default)s)",
     )
+    add("--no-fold", action="store_true", help="run each BatchNorm by itself: slower, the same results")
     add("--gpu", metavar="N", help="which GPU, as in the official script (sets CUDA_VISIBLE_DEVICES)")
     return parser
 

@@ -29,9 +29,7 @@ def load_network(path, build, asked, fold=None, **options):
     model = build(meta["model"], meta["num_classes"], meta["recurrence"], **options)
     checkpoint.load_weights(model, arrays, path)
     model.eval()
-    if fold:
-        fold(model)
-    return model, meta
+    return model, {**meta, "simplified": fold(model) if fold else "not folded"}
 
 
 def same(name):

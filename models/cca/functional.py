@@ -41,7 +41,9 @@ def resolve(backend, dtype="float32"):
         raise ValueError(f"unknown attention backend {backend!r}; choose from {', '.join(CHOICES)}")
     if backend == "reference":
         return backend
-    reason = why_not_fused(dtype)
+    reason = why_not_fused()
+    if jt.flags.use_cuda and dtype == "float64":
+        reason = "the CUDA kernels take float32, float16 and bfloat16, not float64"
     if not reason:
         return "fused"
     if backend == "fused":
@@ -52,11 +54,9 @@ def resolve(backend, dtype="float32"):
     return "reference"
 
 
-def why_not_fused(dtype="float32"):
+def why_not_fused():
     """ "" where the kernels run; else the reason."""
     if jt.flags.use_cuda:
-        if dtype == "float64":
-            return "the CUDA kernels take float32, float16 and bfloat16, not float64"
         return ""
     if "g++" not in jt.flags.cc_path and "clang" not in jt.flags.cc_path:
         return f"the kernels need g++ or clang (Jittor uses {jt.flags.cc_path})"

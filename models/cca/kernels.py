@@ -11,7 +11,8 @@ SRC = Path(__file__).resolve().parent / "src"
 # Jittor watches the files it is told of here and recompiles when one changes; in the files themselves the includes are
 # written so that its scanner, which knows no relative paths, passes over them.
 CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cpu_rest.h", "cca_cpu.h")
-CUDA_FILES = ("cuda_memory.cuh", "cuda_product.cuh", "cuda_forward.cuh", "cuda_backward.cuh", "cca_cuda.cuh")
+CUDA_FILES = ("cuda_memory.cuh", "cuda_product.cuh", "cuda_tiles.cuh", "cuda_forward.cuh", "cuda_backward.cuh")
+CUDA_FILES += ("cca_cuda.cuh",)
 CPU_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CPU_FILES)
 CUDA_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CUDA_FILES)
 

@@ -13,6 +13,9 @@
 #include <string>
 #include <vector>
 
+#ifndef CCA_CUDA_FORWARD_CUH
+#    include "cuda_forward.cuh"
+#endif
 #ifndef CCA_CUDA_BACKWARD_CUH
 #    include "cuda_backward.cuh"
 #endif

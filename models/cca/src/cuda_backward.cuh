@@ -16,8 +16,8 @@
 #ifndef CCA_CUDA_BACKWARD_CUH
 #define CCA_CUDA_BACKWARD_CUH
 
-#ifndef CCA_CUDA_FORWARD_CUH
-#    include "cuda_forward.cuh"
+#ifndef CCA_CUDA_TILES_CUH
+#    include "cuda_tiles.cuh"
 #endif
 
 namespace cca {
@@ -51,26 +51,6 @@ __global__ void __launch_bounds__(32 * kMostWarps)
     for (int w = 1; w < kMostWarps; w++) sum += sums[w * 32 + lane];
     const Global<float> here = Global<float>(to) + b * plane + i;
     *here = sum;
-}
-
-// sum(c, l) = sum over the queries of the tile of a(c, i) weights(i, l), for the channels staged in a. All warps share
-// in.
-template <class T>
-__device__ void against_keys(const Pass& p, const Group& group, Shared<const T> a, const Tile<T>& at_a,
-                             Shared<const T> weights, const Tile<T>& at_w, Shared<float> sums, const Tile<float>& at_s,
-                             int queries, int keys) {
-    for (int unit = threadIdx.x / 32; unit < up(keys) / kBlock << p.shift; unit += blockDim.x / 32) {
-        const int line = unit & (group.size - 1), column = (unit >> p.shift) * kBlock;
-        if (line >= group.lines) continue;
-        Sums<T, kChunk / kBlock, 1> sum;
-        sum.clear();
-        sum.template add<true, false>(a + line * at_a.line(), at_a.pitch(), weights + line * at_w.line() + column,
-                                      at_w.pitch(), up(queries));
-#pragma unroll
-        for (int m = 0; m < kChunk / kBlock; m++)
-            sum.template store<false>(m, 0, sums + line * at_s.line() + m * kBlock * at_s.pitch() + column,
-                                      at_s.pitch());
-    }
 }
 
 template <class T>

@@ -1,0 +1,185 @@
+// What the kernels of both directions do with a tile, queries x keys of a group of lines: shared memory laid out,
+// energies (or g . v) in the registers of the warps, weights in shared memory, products of staged channels with the
+// weights.
+#ifndef CCA_CUDA_TILES_CUH
+#define CCA_CUDA_TILES_CUH
+
+#ifndef CCA_CUDA_PRODUCT_CUH
+#    include "cuda_product.cuh"
+#endif
+
+namespace cca {
+
+enum Kernel { kStatistics, kValues, kGradients };
+
+// One axis of one kernel, and its tiles. A thread block takes `queries` positions of the lines of a group, `round` of
+// them at a time; the keys come in tiles of `keys`. Of these a warp has 32 x 64 energies of one line in its registers.
+struct Pass {
+    Axis axis;
+    int batch, cq, c;
+    bool keep_self, first, last;  // of the axes that have something to do
+    int shift, queries, round, keys;
+    int parts;  // thread blocks that share the channels of a group, in `values`
+
+    __host__ __device__ int groups() const { return (axis.lines + (1 << shift) - 1) >> shift; }
+    __host__ __device__ int tiles() const { return (axis.length + queries - 1) / queries; }
+    __host__ __device__ int row_blocks() const { return (round / kBlock + kRows - 1) / kRows; }
+    __host__ __device__ int column_blocks() const { return (keys / kBlock + kColumns - 1) / kColumns; }
+    __host__ __device__ int warps() const { return row_blocks() * column_blocks() << shift; }
+};
+
+// Where things lie in the shared memory of a block, in bytes from its start.
+template <class T>
+struct Layout {
+    int weights, a, b, sums, bytes;
+
+    __host__ __device__ Layout(Kernel kernel, const Pass& p) {
+        const int lines = 1 << p.shift, wide = kernel == kGradients && p.keys > p.round ? p.keys : p.round;
+        weights = 0;  // (line, query, key)
+        a = weights + (kernel == kStatistics ? 0 : Tile<T>(p.queries, p.keys).bytes(lines));
+        b = a + Tile<T>(kernel == kGradients ? kChunk : depth<T>(), p.round).bytes(lines);
+        sums = b + Tile<T>(kernel == kStatistics ? depth<T>() : kChunk, p.keys).bytes(lines);
+        const int squares = p.warps() * kBlock * (kBlock + 4) * int(sizeof(float));
+        const int tile = kernel == kStatistics ? 0 : Tile<float>(kChunk, wide).bytes(lines);
+        bytes = sums + (tile > squares ? tile : squares);
+    }
+};
+
+// What this block, and this warp in it, is to do.
+struct Place {
+    int b, tile, part;
+    Group group;
+    int line, start;  // the warp's: line of the group, and where it starts
+    int row, column;  // first query of the round, and first key of the tile, of its energies
+
+    __device__ explicit Place(const Pass& p)
+        : b(int(blockIdx.x) / p.parts / p.tiles() / p.groups()),
+          tile(int(blockIdx.x) / p.parts % p.tiles()),
+          part(int(blockIdx.x) % p.parts),
+          group(p.axis, p.shift, int(blockIdx.x) / p.parts / p.tiles() % p.groups()) {
+        const int warp = threadIdx.x / 32;
+        line = warp & (group.size - 1);
+        row = (warp >> p.shift) % p.row_blocks() * kRows * kBlock;
+        column = (warp >> p.shift) / p.row_blocks() * kColumns * kBlock;
+        const int first = int(blockIdx.x) / p.parts / p.tiles() % p.groups() << p.shift;
+        start = p.axis.start(first + (line < group.lines ? line : 0));
+    }
+    __device__ bool busy(int queries, int keys) const { return line < group.lines && row < queries && column < keys; }
+};
+
+// Squares of 16 that n positions take, at most `most`.
+__device__ inline int squares(int n, int most) { return n < most * kBlock ? up(n) / kBlock : most; }
+__device__ inline int at_most(int n, int most) { return n < most ? n : most; }
+
+// sum(i, l) = a(i) . b(l) over the channels that are staged, for the queries and keys of the warp.
+template <class T>
+__device__ void meet(Sums<T, kRows, kColumns>& sum, const Place& here, Shared<const T> a, const Tile<T>& at_a,
+                     Shared<const T> b, const Tile<T>& at_b, int queries, int keys) {
+    if (here.busy(queries, keys))
+        sum.template add<false, false>(a + here.line * at_a.line() + here.row, at_a.pitch(),
+                                       b + here.line * at_b.line() + here.column, at_b.pitch(), at_a.channels,
+                                       squares(queries - here.row, kRows), squares(keys - here.column, kColumns));
+}
+
+// sum(i, l) = q(i) . k(l). q and k point to the channels of one picture.
+template <class T>
+__device__ void energies(Sums<T, kRows, kColumns>& sum, const Pass& p, const Place& here, Global<const T> q,
+                         Global<const T> k, int i0, int queries, int l0, int keys, Shared<T> a, Shared<T> b) {
+    const Tile<T> at_a(depth<T>(), p.round), at_b(depth<T>(), p.keys);
+    sum.clear();
+    __syncthreads();  // whatever was in shared memory has been read
+    for (int c = 0; c < p.cq; c += depth<T>()) {
+        stage<T>(a, at_a, q + c * p.axis.plane, p.axis, here.group, p.cq - c, i0, queries);
+        stage<T>(b, at_b, k + c * p.axis.plane, p.axis, here.group, p.cq - c, l0, keys);
+        __syncthreads();
+        meet<T>(sum, here, a, at_a, b, at_b, queries, keys);
+        __syncthreads();
+    }
+}
+
+// Gives the sums of a warp to f(m, column, 8 numbers beside each other). Two lanes share row m * 16 + lane / 2.
+template <class T, class F>
+__device__ void spread(const Sums<T, kRows, kColumns>& sum, Shared<float> square, const Place& here, int queries,
+                       int keys, const F& f) {
+    const int lane = threadIdx.x % 32, column = lane % 2 * 8, pitch = kBlock + 4;
+#pragma unroll
+    for (int m = 0; m < kRows; m++)
+#pragma unroll
+        for (int n = 0; n < kColumns; n++) {
+            if (here.row + m * kBlock >= queries || here.column + n * kBlock >= keys) break;
+            sum.template store<false>(m, n, square, pitch);
+            __syncwarp();
+            const Pack<float, 4> left = load_pack<4, float>(square + lane / 2 * pitch + column);
+            const Pack<float, 4> right = load_pack<4, float>(square + lane / 2 * pitch + column + 4);
+            __syncwarp();
+            const float x[8] = {left.x[0],  left.x[1],  left.x[2],  left.x[3],
+                                right.x[0], right.x[1], right.x[2], right.x[3]};
+            f(m, here.column + n * kBlock + column, x);
+        }
+}
+
+// sum(c, i) = sum over the keys of b(c, l) weights(i, l), for the staged channels: a square of positions to a warp at a
+// time, as long as there are any, into the tile of sums.
+template <class T>
+__device__ void against_queries(const Pass& p, const Group& group, Shared<const T> b, const Tile<T>& at_b,
+                                Shared<const T> weights, const Tile<T>& at_w, Shared<float> sums,
+                                const Tile<float>& at_s, int queries, int keys) {
+    for (int unit = threadIdx.x / 32; unit < up(queries) / kBlock << p.shift; unit += blockDim.x / 32) {
+        const int line = unit & (group.size - 1), row = (unit >> p.shift) * kBlock;
+        if (line >= group.lines) continue;
+        Sums<T, kChunk / kBlock, 1> sum;
+        sum.clear();
+        sum.template add<true, true>(b + line * at_b.line(), at_b.pitch(),
+                                     weights + line * at_w.line() + row * at_w.pitch(), at_w.pitch(), up(keys));
+#pragma unroll
+        for (int m = 0; m < kChunk / kBlock; m++)
+            sum.template store<true>(m, 0, sums + line * at_s.line() + m * kBlock * at_s.pitch() + row, at_s.pitch());
+    }
+}
+
+// sum(c, l) = sum over the queries of the tile of a(c, i) weights(i, l), for the channels staged in a. All warps share
+// in.
+template <class T>
+__device__ void against_keys(const Pass& p, const Group& group, Shared<const T> a, const Tile<T>& at_a,
+                             Shared<const T> weights, const Tile<T>& at_w, Shared<float> sums, const Tile<float>& at_s,
+                             int queries, int keys) {
+    for (int unit = threadIdx.x / 32; unit < up(keys) / kBlock << p.shift; unit += blockDim.x / 32) {
+        const int line = unit & (group.size - 1), column = (unit >> p.shift) * kBlock;
+        if (line >= group.lines) continue;
+        Sums<T, kChunk / kBlock, 1> sum;
+        sum.clear();
+        sum.template add<true, false>(a + line * at_a.line(), at_a.pitch(), weights + line * at_w.line() + column,
+                                      at_w.pitch(), up(queries));
+#pragma unroll
+        for (int m = 0; m < kChunk / kBlock; m++)
+            sum.template store<false>(m, 0, sums + line * at_s.line() + m * kBlock * at_s.pitch() + column,
+                                      at_s.pitch());
+    }
+}
+
+template <class T>
+__device__ void store8(Shared<T> to, const float* x) {
+    const int N = 16 / sizeof(T);
+#pragma unroll
+    for (int n = 0; n < 8; n += N) {
+        Pack<T, N> pack;
+#pragma unroll
+        for (int j = 0; j < N; j++) pack.x[j] = from_float<T>(x[n + j]);
+        store_pack<N, T>(to + n, pack);
+    }
+}
+
+template <class T>
+__device__ void load8(float* x, Shared<const T> from) {
+    const int N = 16 / sizeof(T);
+#pragma unroll
+    for (int n = 0; n < 8; n += N) {
+        const Pack<T, N> pack = load_pack<N, T>(from + n);
+#pragma unroll
+        for (int j = 0; j < N; j++) x[n + j] = to_float(pack.x[j]);
+    }
+}
+
+}  // namespace cca
+
+#endif  // CCA_CUDA_TILES_CUH
