@@ -202,7 +202,9 @@ def test_evaluation_takes_a_file_of_the_official_code(official, tmp_path, run_co
     assert "in-place ABN" in done.stdout and json.loads((tmp_path / "result.json").read_text())["images"] == 2
     torch_file.save(tmp_path / "mit.pth", backbone(weights.read(official)[0]))
     done = run_command("python", "evaluate.py", "--restore-from", tmp_path / "mit.pth", *size)
-    assert done.returncode == 1 and "backbone without a head" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (
+        done.returncode == 1 and "backbone without a classifier" in done.stderr and len(done.stderr.splitlines()) == 1
+    )
 
 
 def test_the_report_folds_runs_of_blocks():
