@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils import visualize
+from utils.whole_file import whole_file
 
 COLUMNS = (
     "step",
@@ -104,9 +105,8 @@ class RunLog:
         self.picture("sheet.png", visualize.contact_sheet(rows, titles, names, palette))
 
     def picture(self, name, image):
-        part = self.folder / f"{name}.{os.getpid()}.part"
-        image.save(part, "png")
-        os.replace(part, self.folder / name)
+        with whole_file(self.folder / name) as file:
+            image.save(file, "png")
 
     def close(self, text=None):
         self.bar.close()
@@ -124,12 +124,10 @@ class Table:
     def __init__(self, path, columns, first):
         self.columns = columns
         kept = [row for row in rows_of(path) if 0 < float(row["step"]) <= first]
-        part = f"{path}.{os.getpid()}.part"
-        with open(part, "w", newline="") as file:
+        with whole_file(path, "w", newline="") as file:
             rows = csv.DictWriter(file, columns, extrasaction="ignore")
             rows.writeheader()
             rows.writerows(kept)
-        os.replace(part, path)
         self.last = {key: float(value) for key, value in (kept[-1] if kept else {}).items() if value}
         self.file = open(path, "a", newline="")
         self.rows = csv.DictWriter(self.file, columns, extrasaction="ignore", restval="")
@@ -179,9 +177,6 @@ def git_commit():
 
 
 def write_json(path, value):
-    """Whole or not at all."""
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "w") as file:
+    with whole_file(path, "w") as file:
         json.dump(value, file, indent=1)
         file.write("\n")
-    os.replace(part, path)

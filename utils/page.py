@@ -7,13 +7,14 @@ import base64
 import html
 import io
 import json
-import os
 import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from utils.whole_file import whole_file
 
 PAGES = Path(__file__).resolve().parent / "pages"
 
@@ -33,11 +34,9 @@ def build(template, **parts):
 
 def write(path, text):
     """Whole or not at all; -> bytes written."""
-    part = f"{path}.{os.getpid()}.part"
     data = text.encode("utf-8")
-    with open(part, "wb") as file:
+    with whole_file(path) as file:
         file.write(data)
-    os.replace(part, path)
     return len(data)
 
 

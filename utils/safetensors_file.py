@@ -6,7 +6,6 @@ save(path, arrays, meta)   -> whole or not at all; metadata are strings
 
 import json
 import math
-import os
 import re
 import struct
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from utils.torch_file import mapped
 from utils.torch_pickle import widened
+from utils.whole_file import whole_file
 
 HEADER = 4 << 20  # bytes: a header of a thousand tensors has 100 kB
 TYPES = {
@@ -119,15 +119,7 @@ def save(path, arrays, metadata=None):
         end += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for name in order:
-                file.write(arrays[name].reshape(-1).view(np.uint8).data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    with whole_file(path, sync=True) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in order:
+            file.write(arrays[name].reshape(-1).view(np.uint8).data)

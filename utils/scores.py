@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from utils.metrics import ConfusionMatrix, group_iou, iou, nan_mean, percent
+from utils.whole_file import whole_file
 
 PER_IMAGE = ("miou", "pixel_accuracy", "pixels")
 
@@ -124,7 +125,5 @@ def number(value):
 
 
 def write_csv(path, header, rows):
-    part = f"{path}.{os.getpid()}.part"
-    with open(part, "w", newline="") as file:
+    with whole_file(path, "w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
-    os.replace(part, path)

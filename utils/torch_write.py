@@ -1,12 +1,12 @@
 """Writes the zip format of PyTorch: what torch.load(path, weights_only=True) opens, without PyTorch."""
 
-import os
 import struct
 import zipfile
 
 import numpy as np
 
 from utils.torch_pickle import TYPES
+from utils.whole_file import whole_file
 
 STORAGES = {np.dtype(kind): name for name, (_, kind) in TYPES.items() if name[:4] not in ("BFlo", "UInt", "Unty")}
 
@@ -15,21 +15,12 @@ def save(path, tree):
     """dicts, lists, tuples, strings, numbers and arrays, as PyTorch's zip format; whole or not at all."""
     arrays = []
     text = pickled(tree, arrays)
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                write_member(archive, "data.pkl", text)
-                write_member(archive, "byteorder", b"little")
-                for number, array in enumerate(arrays):
-                    write_member(archive, f"data/{number}", array.reshape(-1).view(np.uint8).data)
-                write_member(archive, "version", b"3\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    with whole_file(path, sync=True) as file, zipfile.ZipFile(file, "w") as archive:
+        write_member(archive, "data.pkl", text)
+        write_member(archive, "byteorder", b"little")
+        for number, array in enumerate(arrays):
+            write_member(archive, f"data/{number}", array.reshape(-1).view(np.uint8).data)
+        write_member(archive, "version", b"3\n")
 
 
 def write_member(archive, name, content):

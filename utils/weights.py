@@ -17,6 +17,7 @@ import numpy as np
 
 from utils import convert, safetensors_file, torch_file
 from utils.describe import describe
+from utils.whole_file import whole_file
 
 OURS = "ccnet"  # key of our metadata in a .safetensors file
 NEEDED = {"model": str, "num_classes": (int, type(None)), "recurrence": int, "ignore_label": int, "normalisation": dict}
@@ -94,16 +95,8 @@ def write(path, arrays, meta, to=None, source=None):
     elif to == "safetensors":
         safetensors_file.save(path, arrays, {"format": "pt", OURS: json.dumps(meta)})
     else:
-        part = f"{path}.{os.getpid()}.part"
-        try:
-            with open(part, "wb") as file:
-                np.savez(file, **arrays, __meta__=np.array(json.dumps(meta)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            if os.path.exists(part):
-                os.remove(part)
+        with whole_file(path, sync=True) as file:
+            np.savez(file, **arrays, __meta__=np.array(json.dumps(meta)))
 
 
 def kind_of(path):
