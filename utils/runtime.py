@@ -151,6 +151,7 @@ def environment(device, verbose=False):
     env = {"cache_name": "default"}  # otherwise each git branch gets a cache of its own: minutes of compiling
     env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI; part of the cache key, so never left to PATH
     env["gdb_path"] = ""
+    env["use_parallel_op_compiler"] = "0"  # its threads trip over each other in convolutions: now and then a crash
     env["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch first if it is installed
     if not verbose:
         env["log_silent"] = "1"
