@@ -94,29 +94,12 @@ def jittor_case(name, arrays):
 def torch_case(name, arrays):
     import torch  # through .backward, as a training step does: gradients end up contiguous, as Jittor's are
 
+    from scripts import torch_models
+
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     q, k, v, g = (torch.from_numpy(x) for x in arrays)
 
-    def cca(q, k, v):
-        """Lines as batched matrix products: (B W, H, C) for the columns, (B H, W, C) for the rows."""
-        b, _, h, w = v.shape
-        columns = [x.permute(0, 3, 2, 1).reshape(b * w, h, -1) for x in (q, k, v)]
-        rows = [x.permute(0, 2, 3, 1).reshape(b * h, w, -1) for x in (q, k, v)]
-        e_column = torch.bmm(columns[0], columns[1].transpose(1, 2)).view(b, w, h, h)
-        e_column = e_column.masked_fill(torch.eye(h, dtype=torch.bool), float("-inf")).permute(0, 2, 1, 3)
-        e_row = torch.bmm(rows[0], rows[1].transpose(1, 2)).view(b, h, w, w)
-        weights = torch.softmax(torch.cat([e_column, e_row], 3), dim=3)  # (B, H, W, H + W)
-        a_column = weights[..., :h].permute(0, 2, 1, 3).reshape(b * w, h, h)
-        a_row = weights[..., h:].reshape(b * h, w, w)
-        out_column = torch.bmm(a_column, columns[2]).view(b, w, h, -1).permute(0, 3, 2, 1)
-        return out_column + torch.bmm(a_row, rows[2]).view(b, h, w, -1).permute(0, 3, 1, 2)
-
-    def sdpa(q, k, v):
-        flat = [x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (q, k, v)]  # (B, 1, HW, C)
-        out = torch.nn.functional.scaled_dot_product_attention(*flat, scale=1.0)
-        return out.squeeze(1).transpose(1, 2).reshape(v.shape)
-
-    attention = cca if name == "torch-cca" else sdpa
+    attention = torch_models.criss_cross if name == "torch-cca" else torch_models.non_local
 
     def run(backward):
         if not backward:

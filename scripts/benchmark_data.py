@@ -75,32 +75,14 @@ def main():
 
 
 def official(pair, crop, epoch, index):
-    """What the published loader does, line for line, with our source of random choices."""
-    import cv2
+    """A sample as the published loader hands it over, with our source of random choices."""
     import numpy as np
 
-    from datasets.cityscapes import IDS
+    from scripts import official_recipe
 
     rng = np.random.default_rng([1, epoch, index])
-    image = cv2.imread(str(pair[0]), cv2.IMREAD_COLOR)
-    raw = cv2.imread(str(pair[1]), cv2.IMREAD_GRAYSCALE)
-    label = raw.copy()
-    for value in range(-1, 34):
-        label[raw == value] = IDS.index(value) if value in IDS else 255
-    factor = 0.7 + int(rng.integers(15)) / 10.0
-    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    label = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    image = np.asarray(image, np.float32)
-    image -= np.array((104.00698793, 116.66876762, 122.67891434), np.float32)
-    down, right = max(crop[0] - label.shape[0], 0), max(crop[1] - label.shape[1], 0)
-    if down > 0 or right > 0:
-        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(0.0, 0.0, 0.0))
-        label = cv2.copyMakeBorder(label, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(255,))
-    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(label.shape, crop))
-    image = np.asarray(image[top : top + crop[0], left : left + crop[1]], np.float32).transpose(2, 0, 1)
-    label = np.asarray(label[top : top + crop[0], left : left + crop[1]], np.float32)
-    step = 1 if rng.random() < 0.5 else -1
-    return image[:, :, ::step].copy(), label[:, ::step].copy()
+    image, label = official_recipe.augment(*official_recipe.load(*pair), crop, rng)
+    return image.copy(), np.asarray(label, np.float32).copy()
 
 
 def pack(root, out, count):

@@ -289,7 +289,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except runtime.MachineError as error:
-        sys.exit(f"benchmark_gpu.py: {error}")
+    runtime.run(main, "benchmark_gpu.py")

@@ -188,7 +188,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except runtime.MachineError as error:
-        sys.exit(f"benchmark_step.py: {error}")
+    runtime.run(main, "benchmark_step.py")

@@ -85,7 +85,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        sys.exit(f"convert_weights.py: {error}")
+    runtime.run(main, "convert_weights.py")

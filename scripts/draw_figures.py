@@ -227,7 +227,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        runtime.stop(f"draw_figures.py: {error}")
+    runtime.run(main, "draw_figures.py")

@@ -157,7 +157,4 @@ def as_lists(value):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        sys.exit(f"pack_dataset.py: {error}")
+    runtime.run(main, "pack_dataset.py")

@@ -60,7 +60,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        sys.exit(f"prepare_camvid.py: {error}")
+    runtime.run(main, "prepare_camvid.py")

@@ -46,7 +46,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        sys.exit(f"prepare_cityscapes.py: {error}")
+    runtime.run(main, "prepare_cityscapes.py")

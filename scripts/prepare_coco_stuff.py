@@ -48,7 +48,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        sys.exit(f"prepare_coco_stuff.py: {error}")
+    runtime.run(main, "prepare_coco_stuff.py")

@@ -132,7 +132,4 @@ def matrix(data):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        sys.exit(f"prepare_voc_aug.py: {error}")
+    runtime.run(main, "prepare_voc_aug.py")

@@ -193,7 +193,4 @@ def draw(rows, data):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        sys.exit(f"verify_dataset.py: {error}")
+    runtime.run(main, "verify_dataset.py")

@@ -153,7 +153,4 @@ def watch(model, image, size):
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (runtime.MachineError, ValueError, OSError) as error:
-        runtime.stop(f"visualize_attention.py: {error}")
+    runtime.run(main, "visualize_attention.py")

@@ -1,10 +1,7 @@
 """The scripts that verify, prepare and pack data, as their users call them."""
 
 import json
-import runpy
 import struct
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -12,34 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import build_dataset, scene_folders, training_data
-from datasets.image_io import DataError
+from datasets import build_dataset, scene_folders
 from datasets.scenes import draw_scene
-from utils import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE, SEED = (48, 96), 4
-
-
-@pytest.fixture
-def script(monkeypatch, capfd):
-    """Run a script as a command would, but in this process, where Jittor is imported already: two seconds less a
-    call."""
-    monkeypatch.setattr(runtime, "start", lambda device: None)
-
-    def call(python, path, *arguments):
-        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            runpy.run_path(str(ROOT / path), run_name="__main__")
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) or end.code is None else 1
-            print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
-        out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(path, code or 0, out, err)
-
-    return call
 
 
 def say(done):
@@ -248,116 +222,3 @@ def test_mat_files_as_scipy_writes_them(tmp_path):
         record = {"GTcls": {"Boundaries": [1.5], "Segmentation": values, "CategoriesPresent": [1, 2]}}
         scipy_io.savemat(tmp_path / "a.mat", record, do_compression=compressed)
         np.testing.assert_array_equal(read_gtcls(tmp_path / "a.mat"), values)
-
-
-# --- caches
-
-
-def pack(script, root, out, *more):
-    return script("python", "scripts/pack_dataset.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
-
-
-def test_a_packed_folder_is_the_data_set(script, tmp_path):
-    root, out = scene_folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
-    done = pack(script, root, out, "--dry-run")
-    assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), say(done)
-    done = pack(script, root, out)
-    assert done.returncode == 0, say(done)
-    assert sorted(path.name for path in out.iterdir()) == ["pack.json", "train.u8", "val.u8"]
-    for split in ("train", "val"):
-        a, b = build_dataset("lip", split, root), build_dataset(split=split, data_dir=out)
-        assert a.kind == b.kind == "lip" and (a.names, a.palette, a.flip_pairs) == (b.names, b.palette, b.flip_pairs)
-        assert a.total_len == b.total_len
-        for k in range(3):
-            assert a.sample_name(k) == b.sample_name(k) and all((x == y).all() for x, y in zip(a.read(k), b.read(k)))
-    rules = dict(random_mirror=True, random_scale=True, batch_size=2, seed=3, num_workers=1)
-    streams = [training_data("auto", "train", (40, 40), data_dir=place, **rules).forever() for place in (root, out)]
-    for first, second, _ in zip(*streams, range(4)):
-        assert all((x == y).all() for x, y in zip(first, second))
-    done = pack(script, root, out)
-    assert done.stdout.count("(there already)") == 2 and "decode" not in done.stderr
-
-
-def test_packing_goes_on_where_it_stopped(script, tmp_path):
-    root, out = scene_folders.write_folder(tmp_path / "set", 4, SIZE, SEED), tmp_path / "packed"
-    image = sorted((root / "images/train").iterdir())[2]
-    whole = image.read_bytes()
-    image.write_bytes(whole[: len(whole) // 2])
-    done = pack(script, root, out, "--split", "train")
-    assert done.returncode == 1 and image.name in done.stderr and not (out / "pack.json").exists(), say(done)
-    with pytest.raises(ValueError, match="no pack.json"):
-        build_dataset("packed", "train", out)
-    image.write_bytes(whole)
-    done = pack(script, root, out, "--split", "train")
-    assert done.returncode == 0 and "goes on, 3 of 4 are written" in done.stdout, say(done)
-    a, b = build_dataset("folder", "train", root), build_dataset("packed", "train", out)
-    assert all((x == y).all() for k in range(4) for x, y in zip(a.read(k), b.read(k)))
-
-
-def test_packing_is_refused_where_it_does_not_fit(monkeypatch, tmp_path):
-    from scripts import pack_dataset
-
-    root = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
-    monkeypatch.setattr(sys, "argv", ["x", "--data-dir", str(root), "--out", str(tmp_path / "out"), "--workers", "0"])
-    monkeypatch.setattr(pack_dataset.runtime, "start", lambda device: None)
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 20000}))
-    with pytest.raises(ValueError, match="needs 0.00 GB and only 0.00 GB are free; choose another --out"):
-        pack_dataset.main()
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
-    root, out = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
-    assert pack(script, root, out).returncode == 0
-    for options, words in (
-        (dict(split="test"), "unknown split 'test' .* choose from train, val"),
-        (dict(num_classes=19), "packed with --num-classes 9, not 19"),
-        (dict(ignore_label=0), "packed with --ignore-label 255, not 0"),
-        (dict(data_list="x.txt"), "--data-list does not work on a packed folder"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            build_dataset("packed", data_dir=out, **options)
-    with open(out / "train.u8", "r+b") as file:
-        file.truncate(1000)
-    with pytest.raises(DataError, match="train.u8 is missing or shorter"):
-        build_dataset("packed", "train", out)
-
-
-def test_the_ram_cache_changes_nothing_and_decodes_once(tmp_path, capfd):
-    root = scene_folders.write_folder(tmp_path, 4, SIZE, SEED)
-    rules = dict(random_mirror=True, random_scale=True, batch_size=4, seed=3)
-    plain = training_data("folder", "train", (40, 40), data_dir=root, **rules).forever()
-    cached = training_data("folder", "train", (40, 40), data_dir=root, cache="ram", num_workers=2, **rules)
-    assert "4 decoded samples need 0.00 GB" in capfd.readouterr().err
-    stream = cached.forever()
-    for number, (a, b) in enumerate(zip(plain, stream)):
-        assert all((x == y).all() for x, y in zip(a, b))
-        if number == 3:  # all are in memory, which the workers share: the files are not needed any more
-            break
-    files = [path for path in root.glob("**/*.png")]
-    for path in files:
-        path.unlink()
-    assert next(cached.forever()).images.shape == (4, 40, 40, 3)
-    assert cached.cache.shapes.all()
-
-
-def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
-    from datasets import cache
-
-    root = scene_folders.write_folder(tmp_path, 4, SIZE, SEED)
-    monkeypatch.setattr(cache, "free_memory", lambda: 70000)  # 4 x 48 x 96 x 4 = 73728
-    with pytest.raises(DataError, match=r"--cache ram: 4 decoded samples need .*scripts/pack_dataset.py"):
-        build_dataset("folder", "train", root, cache="ram")
-    monkeypatch.setattr(cache, "free_memory", lambda: 100000)
-    build_dataset("folder", "train", root, cache="ram")
-    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
-    with pytest.raises(DataError, match="on each of 2 ranks"):
-        build_dataset("folder", "train", root, cache="ram")
-
-
-def test_the_benchmark_prints_its_table(run_command):
-    command = ["python", "scripts/benchmark_data.py", "--size", "64,128", "--crop", "49,49", "--count", "2"]
-    done = run_command(*command, "--rounds", "1")  # a process of its own: it pins itself to one core
-    assert done.returncode == 0, say(done)
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert len(rows) == 6 and "official order" in rows[1] and "| 1.00 |" in rows[1] and "packed" in rows[5]

@@ -1,15 +1,14 @@
-"""Every data set from generated scenes on disk: found by its folders, counted, read, and refused where it is wrong."""
+"""Every data set from generated scenes on disk: found by its folders, counted and read as its authors mean it."""
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from scene_roots import COUNT, SEED, SIZE
 
-from datasets import build_dataset, dataset_class, detect, image_io, scene_folders, training_data
+from datasets import build_dataset, dataset_class, detect, scene_folders, training_data
 from datasets.image_io import DataError
 from datasets.scenes import IGNORE, NAMES, draw_scene
-
-SIZE, COUNT, SEED = (48, 96), 3, 4
+from scripts import official_recipe
 
 # layout -> data set, splits with their first scene, scene class -> class of the data set (None: ignored)
 BACKGROUND = dict.fromkeys(NAMES, 0)
@@ -43,14 +42,6 @@ EXPECTED = {
     ),
     "folder": ("folder", {"train": 0, "val": COUNT}, {**{n: k for k, n in enumerate(NAMES)}, "void": None}),
 }
-
-
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory):
-    return {
-        name: write(tmp_path_factory.mktemp(name) / "data", COUNT, SIZE, SEED)
-        for name, write in scene_folders.LAYOUTS.items()
-    }
 
 
 def expected_label(scene, classes, ignore=255):
@@ -101,9 +92,6 @@ def test_names_and_counts():
     assert (voc.names[15], voc.palette[15]) == ("person", (192, 128, 128))
 
 
-# --- one data set after the other
-
-
 def test_cityscapes_maps_all_ids():
     from datasets import cityscapes
 
@@ -115,28 +103,6 @@ def test_cityscapes_maps_all_ids():
 def test_cityscapes_is_found_by_the_variable_of_its_own_scripts(roots, monkeypatch):
     monkeypatch.setenv("CITYSCAPES_DATASET", str(roots["cityscapes"]))
     assert build_dataset("cityscapes", "val").total_len == COUNT
-
-
-def step_by_step(image, label, crop, rng):
-    """The published loader from the files on, in float; only the source of its choices is ours."""
-    raw = cv2.imread(str(label), cv2.IMREAD_GRAYSCALE)
-    image, label = cv2.imread(str(image), cv2.IMREAD_COLOR), raw.copy()
-    ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
-    for value in range(-1, 34):
-        label[raw == value] = ids.index(value) if value in ids else 255
-    factor = 0.7 + int(rng.integers(15)) / 10.0
-    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    label = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    image = np.asarray(image, np.float32)
-    image -= np.array((104.00698793, 116.66876762, 122.67891434), np.float32)
-    down, right = max(crop[0] - label.shape[0], 0), max(crop[1] - label.shape[1], 0)
-    if down > 0 or right > 0:
-        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(0.0, 0.0, 0.0))
-        label = cv2.copyMakeBorder(label, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(255,))
-    top, left = (int(rng.integers(have - want + 1)) for have, want in zip(label.shape, crop))
-    image = image[top : top + crop[0], left : left + crop[1]].transpose(2, 0, 1)
-    label = label[top : top + crop[0], left : left + crop[1]]
-    return (image[:, :, ::-1], label[:, ::-1]) if rng.random() < 0.5 else (image, label)
 
 
 def test_the_official_pipeline_from_files_to_the_network(tmp_path):
@@ -153,7 +119,7 @@ def test_the_official_pipeline_from_files_to_the_network(tmp_path):
         x, y = (normalise_batch(batch.images, boxes=batch.boxes).numpy() for batch in (a, b))
         for k, index in enumerate(a.indices):
             rng = np.random.default_rng([11, position // 3, int(index)])  # seed, epoch, sample
-            image, label = step_by_step(*official.pairs[index], crop, rng)
+            image, label = official_recipe.augment(*official_recipe.load(*official.pairs[index]), crop, rng)
             np.testing.assert_array_equal(x[k], image)
             np.testing.assert_array_equal(a.labels[k], label)
             np.testing.assert_array_equal(b.labels[k], label)
@@ -292,286 +258,3 @@ def test_coco_in_the_folders_of_the_stuffthingmaps(roots, tmp_path):
     (tmp_path / "images").symlink_to(roots["coco_stuff"] / "images")
     a, b = (build_dataset("coco_stuff", "val", folder) for folder in (tmp_path, roots["coco_stuff"]))
     assert (a.read(0)[1] == b.read(0)[1]).all()
-
-
-# --- a folder of one's own
-
-
-def test_folder_takes_names_colours_and_void_from_classes_txt(roots, tmp_path):
-    (tmp_path / "images").symlink_to(roots["folder"] / "images")
-    (tmp_path / "labels").symlink_to(roots["folder"] / "labels")
-    lines = ["# my classes", "void"] + [f"{name} thing" for name in NAMES[1:]]
-    (tmp_path / "classes.txt").write_bytes("\r\n".join(lines).encode("utf-8-sig"))
-    data = build_dataset("folder", "val", tmp_path)
-    assert data.names == tuple(f"{name} thing" for name in NAMES[1:])
-    scene = draw_scene(SEED, COUNT, *SIZE)[1]
-    np.testing.assert_array_equal(data.read(0)[1], np.where((scene == 0) | (scene == 255), 255, scene - 1))
-
-
-def test_folder_takes_values_and_pairs_from_classes_json(roots, tmp_path):
-    (tmp_path / "images").symlink_to(roots["folder"] / "images")
-    (tmp_path / "labels").symlink_to(roots["folder"] / "labels")
-    text = '{"names": ["a", "b"], "values": {"0": 1, %s}, "flip_pairs": [[0, 1]], "ignore_label": 200}'
-    (tmp_path / "classes.json").write_text(text % ", ".join(f'"{k}": 0' for k in range(1, 9)))
-    data = build_dataset("folder", "val", tmp_path)
-    scene = draw_scene(SEED, COUNT, *SIZE)[1]
-    assert data.flip_pairs == ((0, 1),) and data.ignore_label == 200
-    np.testing.assert_array_equal(data.read(0)[1], np.where(scene == 255, 200, scene == 0))
-    assert build_dataset("folder", "val", tmp_path, ignore_label=255).ignore_label == 255
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [("classes.json", '{"classes": 3}'), ("classes.json", "{"), ("classes.txt", "a 1 2 3\nb\n"), ("classes.txt", "\n")],
-)
-def test_folder_with_a_class_file_that_is_wrong(roots, tmp_path, name, text):
-    (tmp_path / "images").symlink_to(roots["folder"] / "images")
-    (tmp_path / "labels").symlink_to(roots["folder"] / "labels")
-    (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=f"{name} does not describe classes"):
-        build_dataset("folder", "val", tmp_path)
-
-
-def test_folder_without_a_class_file(roots, tmp_path):
-    (tmp_path / "images").symlink_to(roots["folder"] / "images")
-    (tmp_path / "labels").symlink_to(roots["folder"] / "labels")
-    with pytest.raises(DataError, match="put classes.txt there .* or give --num-classes"):
-        build_dataset("folder", "val", tmp_path)
-    data = build_dataset("folder", "val", tmp_path, num_classes=9)
-    assert data.names[8] == "class 8" and data.read(0)[1].max() == 255
-    data = build_dataset("folder", "val", tmp_path, num_classes=8)
-    with pytest.raises(DataError, match=r"label values that are no class.* 8 \(\d+ pixels\).*counted 1..8 with 0"):
-        [data.read(index) for index in range(COUNT)]
-
-
-@pytest.mark.parametrize(
-    ("images", "labels"),
-    [
-        ("images/validation", "annotations/validation"),
-        ("img_dir/val", "ann_dir/val"),
-        ("val", "valannot"),
-        ("val/images", "val/masks"),
-        ("images/valid", "masks/valid"),
-    ],
-)
-def test_folder_in_other_arrangements(roots, tmp_path, images, labels):
-    for name, source in ((images, "images"), (labels, "labels")):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).symlink_to(roots["folder"] / source / "val")
-    (tmp_path / "classes.txt").write_text("\n".join(NAMES))
-    assert detect(tmp_path) == "folder" and build_dataset(split="val", data_dir=tmp_path).total_len == COUNT
-
-
-def test_names_of_samples_are_unique(tmp_path):
-    for place in ("a", "b"):
-        root = scene_folders.write_folder(tmp_path / place, 2, SIZE, SEED)
-        for kind in ("images", "labels"):
-            (tmp_path / "all" / kind / "train").mkdir(parents=True, exist_ok=True)
-            (tmp_path / "all" / kind / "train" / place).symlink_to(root / kind / "train")
-    (tmp_path / "all" / "classes.txt").write_text("\n".join(NAMES))
-    data = build_dataset(data_dir=tmp_path / "all")
-    assert [data.sample_name(k) for k in range(4)] == [f"images_train_{p}_scene{k}" for p in "ab" for k in range(2)]
-    data = build_dataset(data_dir=tmp_path / "a")
-    assert [data.sample_name(k) for k in range(2)] == ["scene0", "scene1"]
-
-
-def test_flat_folder_with_lists_or_as_a_whole(roots, tmp_path):
-    (tmp_path / "images").symlink_to(roots["folder"] / "images" / "val")
-    (tmp_path / "labels").symlink_to(roots["folder"] / "labels" / "val")
-    (tmp_path / "classes.txt").write_text("\n".join(NAMES))
-    assert build_dataset("folder", "all", tmp_path).total_len == COUNT
-    with pytest.raises(DataError, match=r"split 'train'.* is empty.*splits with pictures: all \(3\)"):
-        build_dataset("folder", "train", tmp_path)
-    (tmp_path / "train.txt").write_text("scene3\n\nscene4.png\n")
-    assert build_dataset("folder", "train", tmp_path).total_len == 2
-
-
-# --- what is not there, or not right
-
-
-def test_an_unknown_layout_is_described(tmp_path, monkeypatch):
-    (tmp_path / "stuff").mkdir()
-    with pytest.raises(ValueError, match=r"(?s)no known data set; it holds stuff. Known are.*cityscapes: leftImg8bit"):
-        build_dataset(data_dir=tmp_path)
-    with pytest.raises(FileNotFoundError, match="is no folder"):
-        build_dataset(data_dir=tmp_path / "gone")
-    with pytest.raises(DataError, match="is not Cityscapes: neither it, nor .* leftImg8bit.*; it holds stuff"):
-        build_dataset("cityscapes", data_dir=tmp_path)
-    monkeypatch.delenv("CITYSCAPES_DATASET", raising=False)
-    with pytest.raises(ValueError, match="--dataset voc needs --data-dir, the folder that holds JPEGImages"):
-        build_dataset("voc")
-
-
-def test_two_data_sets_in_one_folder_are_asked_about(roots, tmp_path):
-    for name in ("lip", "coco_stuff"):
-        (tmp_path / name).symlink_to(roots[name])
-    with pytest.raises(ValueError, match="holds coco_stuff and lip: choose one with --dataset"):
-        build_dataset(data_dir=tmp_path)
-    assert build_dataset("lip", "val", tmp_path).total_len == COUNT
-
-
-def test_an_empty_split_names_the_others(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 2, SIZE, SEED, splits=("train",))
-    with pytest.raises(DataError, match=r"split 'val' of Cityscapes in .* is empty: 0 pictures.*train \(2\)"):
-        build_dataset("cityscapes", "val", root)
-    with pytest.raises(ValueError, match="unknown split 'dev' of Cityscapes; choose from train, val"):
-        build_dataset("cityscapes", "dev", root)
-
-
-def test_pictures_without_labels_are_listed(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 4, SIZE, SEED, splits=("train",))
-    for path in sorted(root.glob("gtFine/train/*/*_labelIds.png"))[1:3]:
-        path.unlink()
-    with pytest.raises(DataError, match=r"2 of 4 pictures in .*leftImg8bit/train have no label.*_gtFine_labelIds.png"):
-        build_dataset("cityscapes", "train", root)
-
-
-def test_other_files_among_the_pictures_do_no_harm(tmp_path):
-    root = scene_folders.write_folder(tmp_path, 2, SIZE, SEED)
-    for name in ("._scene0.png", ".DS_Store", "Thumbs.db", "notes.txt"):
-        for kind in ("images", "labels"):
-            (root / kind / "train" / name).write_bytes(b"x")
-    (root / "images" / "train" / "scene0.png").rename(root / "images" / "train" / "scene0.PNG")
-    assert build_dataset(data_dir=root).total_len == 2
-
-
-def test_links_to_folders_are_followed_once(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path / "real", 2, SIZE, SEED, splits=("train",))
-    (root / "leftImg8bit" / "train" / "circle").symlink_to(root / "leftImg8bit" / "train")
-    (tmp_path / "other").mkdir()
-    for kind in ("leftImg8bit", "gtFine"):
-        (tmp_path / "other" / kind).symlink_to(root / kind)
-    assert build_dataset(data_dir=tmp_path / "other").total_len == 2
-
-
-def test_a_dangling_link_is_found_before_training(tmp_path):
-    root = scene_folders.write_folder(tmp_path, 2, SIZE, SEED)
-    (root / "images" / "train" / "scene9.png").symlink_to(tmp_path / "moved" / "scene9.png")
-    with pytest.raises(DataError, match="scene9.png is a dangling link to .*moved/scene9.png"):
-        build_dataset(data_dir=root)
-
-
-def one_label(root, change):
-    """Rewrite the first label of the training split by `change`."""
-    path = sorted((root / "labels" / "train").iterdir())[0]
-    change(path, np.asarray(Image.open(path)).copy())
-    return build_dataset(data_dir=root, num_workers=0), path
-
-
-@pytest.fixture
-def own(tmp_path):
-    return scene_folders.write_folder(tmp_path, 2, SIZE, SEED)
-
-
-def test_label_values_outside_the_classes(own):
-    def change(path, label):
-        label[0, :5], label[1, :7] = 33, 19
-        Image.fromarray(label).save(path)
-
-    data, path = one_label(own, change)
-    with pytest.raises(DataError) as caught:
-        data.read(0)
-    text = str(caught.value)
-    assert str(path) in text and "19 (7 pixels), 33 (5 pixels)" in text and "9 classes" in text and "Probably" in text
-    image_io.NOTICES.clear()
-    data = build_dataset(data_dir=own, on_bad_label="ignore")
-    label = data.read(0)[1]
-    assert (label[0, :5] == 255).all() and (label[1, :7] == 255).all() and image_io.NOTICES[0][0] == "bad-label"
-    image_io.NOTICES.clear()
-
-
-@pytest.mark.parametrize(
-    ("values", "cause"),
-    [
-        ([26004, 24001], "instance or 16-bit"),
-        ([9], "counted 1..9 with 0 for other"),
-        ([100], "another data set"),
-        (list(range(10, 200)), "interpolation or compression"),
-    ],
-)
-def test_the_probable_cause_of_a_bad_label(own, values, cause):
-    def change(path, label):
-        label = label.astype(np.uint16 if max(values) > 255 else np.uint8)
-        label.reshape(-1)[: len(values)] = values
-        Image.fromarray(label).save(path)
-
-    data, _ = one_label(own, change)
-    with pytest.raises(DataError, match=cause):
-        data.read(0)
-
-
-def test_label_ids_where_train_ids_are_expected(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 1, SIZE, SEED, splits=("train",))
-    path = next(root.glob("gtFine/train/*/*_labelIds.png"))
-    path.rename(str(path).replace("labelIds", "labelTrainIds"))
-    with pytest.raises(DataError, match=r"labelTrainIds.png has label values .*these are Cityscapes labelIds"):
-        build_dataset(data_dir=root).read(0)
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
-def test_labels_of_other_numbers(own, kind):
-    path = sorted((own / "labels" / "train").iterdir())[0]
-    label = np.asarray(Image.open(path)).astype(kind)
-    label[0, 0] = -1
-    path.unlink()
-    Image.fromarray(label).save(path.with_suffix(".tif"))
-    words = "float32 numbers" if kind is np.float32 else r"-1 \(1 pixels\)"
-    with pytest.raises(DataError, match=words):
-        build_dataset(data_dir=own).read(0)
-
-
-def test_a_16_bit_label_with_small_values_is_read(own):
-    data, _ = one_label(own, lambda path, label: Image.fromarray(label.astype(np.uint16)).save(path))
-    np.testing.assert_array_equal(data.read(0)[1], draw_scene(SEED, 0, *SIZE)[1])
-
-
-def test_a_label_painted_in_the_colours_of_classes_txt(own):
-    from datasets.scenes import PALETTE
-
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(PALETTE)] = PALETTE
-
-    def change(path, label):
-        Image.fromarray(colours[np.where(label == 255, 2, label)]).save(path)
-
-    data, _ = one_label(own, change)
-    scene = draw_scene(SEED, 0, *SIZE)[1]
-    np.testing.assert_array_equal(data.read(0)[1], np.where(scene == 255, 2, scene))
-
-
-def test_sizes_that_do_not_fit(own):
-    data, path = one_label(own, lambda path, label: Image.fromarray(label[:40]).save(path))
-    with pytest.raises(DataError, match="scene0.png is 48x96 .*, its label .*scene0.png 40x96.*--resize-labels"):
-        data.read(0)
-    label = build_dataset(data_dir=own, resize_labels=True).read(0)[1]
-    assert label.shape == SIZE
-    data, _ = one_label(own, lambda path, label: Image.fromarray(np.zeros((96, 48), np.uint8)).save(path))
-    with pytest.raises(DataError, match="turned by 90 degrees"):
-        data.read(0)
-
-
-def test_sizes_are_checked_also_where_only_the_top_is_read(own):
-    one_label(own, lambda path, label: Image.fromarray(np.zeros((200, 96), np.uint8)).save(path))
-    data = training_data("folder", "train", (10, 10), data_dir=own, batch_size=2, seed=0)
-    with pytest.raises(DataError, match="48x96.*200x96"):
-        list(zip(data.forever(), range(3)))
-
-
-def test_a_picture_turned_by_exif_is_turned_to_fit(own):
-    image = sorted((own / "images" / "train").iterdir())[0]
-    upright = Image.open(image).convert("RGB")
-    exif = Image.Exif()
-    exif[274] = 6
-    stored = upright.transpose(Image.Transpose.ROTATE_90)
-    image.unlink()
-    stored.save(image.with_suffix(".jpg"), exif=exif, quality=95)
-    data = build_dataset(data_dir=own)
-    got = data.read(0)[0]
-    assert got.shape[:2] == SIZE and np.abs(got[:, :, ::-1].astype(int) - np.asarray(upright)).mean() < 8
-    image_io.NOTICES.clear()
-
-
-@pytest.mark.parametrize("label", [254, 256, -1])
-def test_ignore_labels_that_cannot_be(roots, label):
-    with pytest.raises(ValueError, match=f"--ignore-label {label} with 21 classes"):
-        build_dataset("voc", "val", roots["voc"], ignore_label=label)

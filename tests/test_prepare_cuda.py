@@ -1,7 +1,5 @@
-"""The CUDA home laid out for Jittor, and the repairs to Jittor, on made-up toolkits and copies of a few files."""
+"""The CUDA home laid out for Jittor, on made-up toolkits and wheels."""
 
-import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -10,19 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts import prepare_cuda, prepare_jittor
 from utils import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-prepare_cuda, repair_jittor = script("prepare_cuda"), script("repair_jittor")
 LIBRARIES = {"cublas": 13, "cublasLt": 13, "curand": 10, "cufft": 12, "cusparse": 12}
 
 
@@ -197,211 +188,8 @@ def test_too_old_and_no_nvcc(tmp_path):
         prepare_cuda.find_toolkit(str(tmp_path / "none"))
 
 
-# ---------------------------------------------------------------------------------------------------- repairs
-
-CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
-CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
-
-
-@pytest.fixture
-def jittor(tmp_path):
-    """The files that repairs touch, copied from the installed package, as published."""
-    source, copy = repair_jittor.jittor_folder(), tmp_path / "site" / "jittor"
-    names = {file for repair in repair_jittor.REPAIRS for file in (*(edit[0] for edit in repair[3]), *repair[4])}
-    for name in {"__init__.py", *names}:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        here = source / name if (source / name).exists() else source / (name + repair_jittor.ASIDE)
-        shutil.copyfile(here, copy / name)
-    repair_undone(copy)
-    return copy
-
-
-def repair_undone(copy):
-    for _name, _why, _when, edits, _asides in repair_jittor.REPAIRS:
-        for file, texts in edits:
-            text = (copy / file).read_bytes().decode()
-            for old, new, _count in texts:
-                text = text.replace(new, old)
-            (copy / file).write_bytes(text.encode())
-
-
-def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_every_repair_finds_its_text_and_is_taken_back_to_the_byte(jittor):
-    published = contents(jittor)
-    names = [repair[0] for repair in repair_jittor.REPAIRS]
-    lines = repair_jittor.apply(jittor, CUDA_13, yes=True)
-    assert [line.split(":")[0] for line in lines] == names and all("applied now" in line for line in lines)
-    repaired = contents(jittor)
-    changed = {name for name in published if published[name] != repaired.get(name)}
-    assert len(changed) == 6 + 5 + len(repair_jittor.RNN) and "__init__.py" not in changed
-    again = repair_jittor.apply(jittor, CUDA_13, yes=True)
-    assert contents(jittor) == repaired and all("in place" in line for line in again)
-    assert repair_jittor.undo(jittor) == names and contents(jittor) == published
-    assert repair_jittor.undo(jittor) == [] and contents(jittor) == published
-
-
-def test_the_repairs_say_what_they_say(jittor):
-    repair_jittor.apply(jittor, CUDA_13, yes=True)
-    transpose = (jittor / "src/ops/transpose_op.cc").read_text()
-    assert transpose.index('has_op("cutt_transpose")') < transpose.index("gpu_transpose(x, axes)")  # cutt comes first
-    assert transpose.index("gpu_transpose(x, axes)") < transpose.index("y = create_output")
-    for name in repair_jittor.CONVOLUTIONS:
-        text = (jittor / name).read_text()
-        assert "CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT" in text and '"@Ty,"' in text
-    depthwise = (jittor / "depthwise_conv.py").read_text()
-    assert "LaneId" not in depthwise and "WarpReduce" not in depthwise
-    compile(depthwise, "depthwise_conv.py", "exec")
-    assert "computeMode ==" not in (jittor / "extern/cuda/inc/helper_cuda.h").read_text()
-    assert not list(jittor.rglob("*rnn*.cc")) and len(list(jittor.rglob("*rnn*" + repair_jittor.ASIDE))) == 6
-
-
-def test_older_cuda_gets_only_what_it_needs(jittor):
-    lines = repair_jittor.apply(jittor, CUDA_11, yes=True)
-    assert [line.split(":")[0] for line in lines] == ["transpose", "conv-float32", "depthwise", "device-count"]
-    assert "computeMode ==" in (jittor / "extern/cuda/inc/helper_cuda.h").read_text()
-    repair_jittor.apply(jittor, CUDA_13, yes=True)
-    assert (
-        len(repair_jittor.apply(jittor, CUDA_11, yes=True)) == 4
-    )  # the toolkit changed: what it needs not is taken back
-    assert (jittor / repair_jittor.RNN[0]).is_file()
-
-
-def test_another_version_is_refused(jittor):
-    text = (jittor / "__init__.py").read_text()
-    for version in ("1.3.12.0", "1.3.110.0", "1.4.0"):
-        (jittor / "__init__.py").write_text(text.replace("1.3.11.0", version, 1))
-        before = contents(jittor)
-        for call in (lambda: repair_jittor.apply(jittor, CUDA_13, yes=True), lambda: repair_jittor.undo(jittor)):
-            with pytest.raises(runtime.MachineError, match=rf"for Jittor 1.3.11, and .* is {version}: nothing was"):
-                call()
-        assert contents(jittor) == before
-
-
-@pytest.mark.parametrize("file", ["src/ops/transpose_op.cc", repair_jittor.CONVOLUTIONS[-1], repair_jittor.RNN[2]])
-def test_a_changed_file_is_refused_and_nothing_is_written(jittor, file):
-    """Texts that are not there, or twice, or a file that is gone: no other repair is made either."""
-    path = jittor / file
-    if file in repair_jittor.RNN:
-        path.unlink()
-    else:
-        path.write_text(
-            path.read_text().replace("auto var", "auto  var").replace("CORRELATION, get", "CORRELATION,  get")
-        )
-    before = contents(jittor)
-    with pytest.raises(runtime.MachineError, match="neither as published nor as repaired; nothing was changed\n  mend"):
-        repair_jittor.apply(jittor, CUDA_13, yes=True)
-    assert contents(jittor) == before
-
-
-def test_a_system_jittor_needs_yes(jittor):
-    before = contents(jittor)
-    with pytest.raises(runtime.MachineError, match="is not in an environment of this project.*\n.*--yes"):
-        repair_jittor.apply(jittor, CUDA_13)
-    assert contents(jittor) == before
-
-
-def test_which_environments_are_our_own(tmp_path):
-    own = repair_jittor.belongs_to_this_environment
-    inside = tmp_path / "venv/lib/site-packages/jittor"
-    conda = tmp_path / "conda/envs/ccnet"
-    (conda / "conda-meta").mkdir(parents=True)
-    assert own(inside, tmp_path / "venv", "/usr")
-    assert not own(inside, "/usr", "/usr") and not own("/usr/lib/python3/jittor", "/usr", "/usr")
-    assert not own("/usr/lib/python3/jittor", tmp_path / "venv", "/usr")  # seen through --system-site-packages
-    assert own(conda / "lib/jittor", conda, conda)
-    base = tmp_path / "conda"
-    (base / "conda-meta").mkdir()
-    assert not own(base / "lib/jittor", base, base)
-
-
-# ---------------------------------------------------------------------------------------- the environment of a run
-
-
-@pytest.fixture
-def prepared(monkeypatch, tmp_path):
-    """A machine with two kinds of GPU whose preparation is on record."""
-    record = {"nvcc": "/env/cuda/bin/nvcc", "asked": "/usr/bin/nvcc", "archs": [90], "nccl": ["/env/i", "/env/l"]}
-    monkeypatch.setattr(runtime, "RECORD", tmp_path / "machine.json")
-    monkeypatch.setattr(runtime, "compute_capabilities", lambda: [70, 90])
-    monkeypatch.setattr(runtime, "count_gpus", lambda: (2, ""))
-    monkeypatch.setattr(runtime, "find_nvcc", lambda: "/usr/bin/nvcc")
-    for name in ("nvcc_path", "cuda_archs", "use_cutt", "use_nccl", "use_cutlass", "use_cuda_host_allocator"):
-        monkeypatch.delenv(name, raising=False)
-
-    def write(**changes):
-        runtime.RECORD.write_text(json.dumps({"mpicc": "", "cuda": {**record, **changes}}))
-
-    write()
-    return write
-
-
-def test_a_run_on_cuda_gets_what_was_prepared(prepared, monkeypatch):
-    env = runtime.environment("cuda")
-    assert env["nvcc_path"] == "/env/cuda/bin/nvcc" and env["cuda_archs"] == "70 90"
-    assert env["use_cutt"] == env["use_cutlass"] == "0" and "use_cuda_host_allocator" not in env
-    assert (env["use_nccl"], env["nccl_include_path"], env["nccl_lib_path"]) == ("1", "/env/i", "/env/l")
-    assert runtime.environment("cpu")["nvcc_path"] == ""
-    monkeypatch.setenv("nvcc_path", "/usr/bin/nvcc")  # the one it was prepared for: the laid out one stands for it
-    assert runtime.environment("cuda")["nvcc_path"] == "/env/cuda/bin/nvcc"
-    monkeypatch.setenv("nvcc_path", "/opt/cuda-12/bin/nvcc")
-    with pytest.raises(
-        runtime.MachineError, match="nvcc_path is /opt/cuda-12/bin/nvcc, but .* for /usr/bin/nvcc. Next"
-    ):
-        runtime.environment("cuda")
-
-
-def test_without_nccl_and_without_a_gpu(prepared, monkeypatch):
-    prepared(nccl=[])
-    monkeypatch.setattr(runtime, "compute_capabilities", lambda: [])
-    env = runtime.environment("cuda")
-    assert env["use_nccl"] == "0" and "nccl_lib_path" not in env
-    assert env["cuda_archs"] == "90" and env["use_cuda_host_allocator"] == "0"
-
-
-def test_a_gpu_that_could_not_be_prepared_is_not_chosen(prepared):
-    runtime.RECORD.write_text(json.dumps({"cuda": {"missing": "CUDA 13.0 without libcudnn and cudnn.h"}}))
-    assert runtime.choose_device("auto") == ("cpu", "there is a GPU, but CUDA 13.0 without libcudnn and cudnn.h")
-    with pytest.raises(runtime.MachineError, match="but CUDA 13.0 without libcudnn.*prepare_jittor.py --device cuda"):
-        runtime.choose_device("cuda")
-    runtime.RECORD.unlink()
-    assert runtime.choose_device("auto")[0] == "cuda"  # not prepared: Jittor may still find what it needs
-
-
-def test_without_onednn_jittor_does_not_download_it(prepared, monkeypatch):
-    monkeypatch.delenv("use_mkl", raising=False)
-    assert "use_mkl" not in runtime.environment("cuda")
-    runtime.RECORD.write_text(json.dumps({**json.loads(runtime.RECORD.read_text()), "onednn": False}))
-    assert runtime.environment("cuda")["use_mkl"] == "0"
-
-
-def test_the_driver_names_the_chips(monkeypatch):
-    """A stand-in for libcuda: three GPUs of two kinds."""
-
-    class Driver:
-        def cuDeviceGet(self, device, index):
-            device._obj.value = 100 + index
-
-        def cuDeviceGetAttribute(self, value, attribute, device):
-            value._obj.value = {75: (7, 9, 9), 76: (0, 0, 0)}[attribute][device.value - 100]
-
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: Driver())
-    monkeypatch.setattr(runtime, "count_gpus", lambda: (3, ""))
-    assert runtime.compute_capabilities() == [70, 90]
-
-
-def test_undo_without_anything_to_undo(run_command):
-    if "cuda" in runtime.read_record():
-        pytest.skip("this environment is prepared for CUDA")
-    done = run_command("python", "scripts/prepare_jittor.py", "--undo")
-    assert done.returncode == 0 and "is as published: nothing to take back" in done.stdout, done.stderr
-
-
 def test_a_gpu_without_cudnn_leaves_the_cpu(monkeypatch, capsys, machine):
     """Found by --device auto, what is missing is said and the CPU stays; asked for, it is an error."""
-    prepare = script("prepare_jittor")
     root, site, _ = machine
     monkeypatch.setattr(runtime, "find_nvcc", lambda: str(root / "bin/nvcc"))
     monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *[p for p in sys.path if "site-packages" not in p]])
@@ -410,9 +198,9 @@ def test_a_gpu_without_cudnn_leaves_the_cpu(monkeypatch, capsys, machine):
     class Arguments:
         device, yes, cuda_archs = "auto", False, None
 
-    device, reason, cuda, lines = prepare.prepare_cuda_side(Arguments, "cuda", "1 GPU")
+    device, reason, cuda, lines = prepare_jittor.prepare_cuda_side(Arguments, "cuda", "1 GPU")
     assert device == "cpu" and not lines and "CUDA 13.0 without" in reason and "without" in cuda["missing"]
     assert "The GPU cannot be used yet" in capsys.readouterr().out
     Arguments.device = "cuda"
     with pytest.raises(runtime.MachineError, match="pip install nvidia-cublas"):
-        prepare.prepare_cuda_side(Arguments, "cuda", "1 GPU")
+        prepare_jittor.prepare_cuda_side(Arguments, "cuda", "1 GPU")

