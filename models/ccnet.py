@@ -10,6 +10,7 @@ from models import packed
 from models.batch_norm import BatchNorm
 from models.cca import RCCA
 from models.noise import Dropout2d
+from models.normalise import activate
 from models.onednn import Conv2d
 from models.resnet import ResNet
 from models.van import VAN
@@ -22,7 +23,7 @@ class Activation(nn.Module):
         self.slope = slope
 
     def execute(self, x):
-        return nn.leaky_relu(x, self.slope) if self.slope else nn.relu(x)
+        return activate(x, self.slope)
 
 
 class BatchNormAct(BatchNorm):
@@ -30,13 +31,13 @@ class BatchNormAct(BatchNorm):
 
     def __init__(self, channels, activation):
         super().__init__(channels)
-        self.activation = Activation(SLOPES[activation])
+        self.slope = SLOPES[activation]
 
     def execute(self, x):
-        return self.activation(super().execute(x))
+        return super().execute(x, slope=self.slope)
 
     def folded(self):
-        return self.activation
+        return Activation(self.slope)
 
 
 def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):

@@ -3,7 +3,7 @@
 import jittor as jt
 from jittor import nn
 
-from models.batch_norm import BatchNorm
+from models.batch_norm import BatchNorm, Folded
 from models.packed import pack
 
 
@@ -25,7 +25,7 @@ def fold(model):
             pairs = [pair for pair in getattr(module, "folds", ()) if pair[0] in layers]
         for conv, norm in pairs:
             fold_pair(layers[conv], layers[norm])
-            layers[norm] = layers[norm].folded() if hasattr(layers[norm], "folded") else nn.Identity()
+            layers[norm] = layers[norm].folded() if hasattr(layers[norm], "folded") else Folded()
             count += 1
     jt.sync_all()
     done = f"{count} BatchNorms folded"

@@ -2,7 +2,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from models import noise
+from models import noise, normalise
 from models.batch_norm import BatchNorm, freeze
 
 SHAPE = (3, 4, 5, 7)
@@ -36,6 +36,47 @@ def test_output_and_gradients_also_where_the_mean_is_large(rng, offset, toleranc
     got = [y.numpy(), *(g.numpy() for g in jt.grad((y * jt.array(upstream)).sum(), [var, layer.weight, layer.bias]))]
     for have, want in zip(got, by_hand(x, layer.weight.numpy(), layer.bias.numpy(), upstream)):
         np.testing.assert_allclose(have, want, atol=tolerance * abs(want).max())
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (3, 5, 1, 1), (7, 3), (2, 17, 13), (2, 3, 31, 67), (1, 33, 1, 1031)])
+def test_the_kernel_is_the_plain_operations(rng, shape, added, slope):
+    """Outputs, statistics, and the gradients of everything that goes in, at sizes that fit no vector."""
+    x, add, upstream = (jt.array(rng.standard_normal(shape).astype(np.float32) * 2 + 1) for _ in range(3))
+    weight, bias = (jt.array(rng.standard_normal(shape[1]).astype(np.float32)) for _ in range(2))
+    inputs = [x, weight, bias] + [add] * added
+
+    def fused():
+        return normalise.Fused(slope)(x, weight, bias, 1e-5, add if added else None)
+
+    def plain():
+        y, *statistics = normalise.Plain()(x, weight, bias, 1e-5)
+        return normalise.activate(y + add if added else y, slope), *statistics
+
+    results = []
+    for way in (fused, plain):
+        y, *statistics = way()
+        results.append([v.numpy() for v in (y, *statistics, *jt.grad((y * upstream).sum(), inputs))])
+    for have, want in zip(*results):
+        np.testing.assert_allclose(have, want, atol=3e-5 * max(1, abs(want).max()), rtol=0)
+
+
+def test_the_kernel_gives_the_same_bits_with_any_number_of_threads(run_command):
+    code = """
+import sys, os; sys.path.insert(0, ".")
+from utils import runtime; runtime.start("cpu")
+import hashlib, jittor as jt, numpy as np
+from models import normalise
+x, g = (np.random.default_rng(n).standard_normal((2, 19, 31, 67)).astype(np.float32) for n in (1, 2))
+x, weight = jt.array(x), jt.ones(19)
+y = normalise.Fused(0.0)(x, weight, weight, 1e-5, None)[0]
+parts = [y, *jt.grad((y * jt.array(g)).sum(), [x, weight])]
+print("DIGEST", hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest())
+"""
+    done = [run_command("python", "-c", code, env={"OMP_NUM_THREADS": str(n)}) for n in (1, 2, 3)]
+    digests = {line for d in done for line in d.stdout.splitlines() if line.startswith("DIGEST")}
+    assert all(d.returncode == 0 for d in done) and len(digests) == 1, [d.stderr for d in done]
 
 
 def test_running_statistics_are_those_of_pytorch(rng):

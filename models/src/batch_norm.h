@@ -1,0 +1,129 @@
+// BatchNorm of training on the CPU, over (B, C, n) float32: y = activation((x - mean) * scale + bias + add), a channel
+// to a thread, so that results do not depend on their number. `slope`: of the activation below 0 (0: ReLU, 1: none).
+// `add` may be null. Compiles alone:
+//
+//   g++ -std=c++14 -Ofast -march=native -fopenmp -fsyntax-only -x c++ models/src/batch_norm.h
+#ifndef BATCH_NORM_H
+#define BATCH_NORM_H
+
+#include <algorithm>
+#include <cstdint>
+
+namespace norm {
+
+typedef int64_t Size;
+const Size RUN = 1024;  // numbers added up in float32, before the double that holds the whole sum
+
+struct Maps {
+    Size batch, channels, area;
+
+    // work(first): where each plane of a channel begins
+    template <class Work>
+    void planes(Size channel, Work work) const {
+        for (Size b = 0; b < batch; b++) work((b * channels + channel) * area);
+    }
+
+    // work(first, count): the same in pieces
+    template <class Work>
+    void runs(Size channel, Work work) const {
+        planes(channel, [&](Size first) {
+            for (Size at = 0; at < area; at += RUN) work(first + at, std::min(RUN, area - at));
+        });
+    }
+};
+
+// Of each channel the mean, and the sum of the squared distances from it.
+inline void moments(Maps m, const float* x, float* mean, float* squares) {
+#pragma omp parallel for
+    for (Size c = 0; c < m.channels; c++) {
+        double all = 0, all_squares = 0;
+        m.runs(c, [=, &all](Size first, Size count) {
+            float part = 0;
+            for (Size i = first; i < first + count; i++) part += x[i];
+            all += part;
+        });
+        const float middle = all / (m.batch * m.area);
+        m.runs(c, [=, &all_squares](Size first, Size count) {
+            float part = 0;
+            for (Size i = first; i < first + count; i++) part += (x[i] - middle) * (x[i] - middle);
+            all_squares += part;
+        });
+        mean[c] = middle;
+        squares[c] = all_squares;
+    }
+}
+
+inline void apply(Maps m, float slope, const float* x, const float* mean, const float* scale, const float* bias,
+                  const float* add, float* y) {
+#pragma omp parallel for
+    for (Size c = 0; c < m.channels; c++) {
+        const float middle = mean[c], factor = scale[c], shift = bias[c];
+        m.planes(c, [=](Size first) {
+            const float *from = x + first, *other = add ? add + first : nullptr;
+            float* to = y + first;
+            if (other) {
+                for (Size i = 0; i < m.area; i++) {
+                    const float z = (from[i] - middle) * factor + shift + other[i];
+                    to[i] = z > 0 ? z : z * slope;
+                }
+            } else {
+                for (Size i = 0; i < m.area; i++) {
+                    const float z = (from[i] - middle) * factor + shift;
+                    to[i] = z > 0 ? z : z * slope;
+                }
+            }
+        });
+    }
+}
+
+// With h the gradient in front of the activation: of each channel the sums of h and of h (x - mean).
+inline void sums(Maps m, float slope, const float* g, const float* x, const float* y, const float* mean, float* of_h,
+                 float* of_h_x) {
+#pragma omp parallel for
+    for (Size c = 0; c < m.channels; c++) {
+        const float middle = mean[c];
+        double all = 0, all_x = 0;
+        m.runs(c, [=, &all, &all_x](Size first, Size count) {
+            const float *in = g + first, *from = x + first, *sign = y + first;
+            float part = 0, part_x = 0;
+            for (Size i = 0; i < count; i++) {
+                const float h = in[i] * (sign[i] > 0 ? 1 : slope);
+                part += h;
+                part_x += h * (from[i] - middle);
+            }
+            all += part;
+            all_x += part_x;
+        });
+        of_h[c] = all;
+        of_h_x[c] = all_x;
+    }
+}
+
+// by_x = h * scale - (x - mean) * tilt - shift; by_add, if it is not null, is h.
+inline void gradient(Maps m, float slope, const float* g, const float* x, const float* y, const float* mean,
+                     const float* scale, const float* tilt, const float* shift, float* by_x, float* by_add) {
+#pragma omp parallel for
+    for (Size c = 0; c < m.channels; c++) {
+        const float middle = mean[c], a = scale[c], b = tilt[c], d = shift[c];
+        m.planes(c, [=](Size first) {
+            const float *in = g + first, *from = x + first, *sign = y + first;
+            float *to = by_x + first, *other = by_add ? by_add + first : nullptr;
+            if (other) {
+                for (Size i = 0; i < m.area; i++) {
+                    const float h = sign[i] > 0 ? in[i] : in[i] * slope;
+                    other[i] = h;
+                    to[i] = h * a - (from[i] - middle) * b - d;
+                }
+            } else {
+                for (Size i = 0; i < m.area; i++) {
+                    const float h = sign[i] > 0 ? in[i] : in[i] * slope;
+                    to[i] = h * a - (from[i] - middle) * b - d;
+                }
+            }
+        });
+    }
+}
+
+}  // namespace norm
+
+#endif
