@@ -1,9 +1,9 @@
 """Normalisation over the batch of all ranks, then `+ add`, then an activation: in plain operations, and fused.
 
-Both are called (x, weight, bias, eps, add, slope) -> y, mean, biased variance, number of values of a channel. `add` is
-None or like x; `slope` is that of the activation below 0, 1 for none. The gradients are written out: Jittor's own would
-keep two more arrays of the size of x. On the CPU Jittor runs what is no convolution on one thread, and walks over x for
-each sum; src/batch_norm.h uses all threads and walks over it twice forward, twice backward.
+`plain` and `fused` take (x, weight, bias, eps, add, slope) and give y, mean, biased variance, number of values of a
+channel. `add` is None or like x; `slope` is that of the activation below 0, 1 for none. The gradients are written out:
+Jittor's own would keep two more arrays of the size of x. On the CPU Jittor runs what is no convolution on one thread,
+and walks over x for each sum; src/batch_norm.h uses all threads, and walks twice forward and twice backward.
 """
 
 from pathlib import Path
@@ -18,12 +18,19 @@ def activate(x, slope):
     return x if slope == 1 else nn.leaky_relu(x, slope) if slope else nn.relu(x)
 
 
-def normalise(x, weight, bias, eps, add=None, slope=1.0):
-    if x.dtype == "float32" and not jt.flags.use_cuda:
-        return Fused(slope)(x, weight, bias, eps, add)
+def normalise(x, *others):
+    return (fused if x.dtype == "float32" and not jt.flags.use_cuda else plain)(x, *others)
+
+
+def plain(x, weight, bias, eps, add=None, slope=1.0):
     y, *statistics = Plain()(x.float32(), weight, bias, eps)
     y = y.cast(x.dtype)
     return activate(y if add is None else y + add, slope), *statistics
+
+
+def fused(x, weight, bias, eps, add=None, slope=1.0):
+    """Float32 on the CPU."""
+    return Fused(slope)(x, weight, bias, eps, add)
 
 
 class Plain(jt.Function):
@@ -52,8 +59,6 @@ class Plain(jt.Function):
 
 
 class Fused(jt.Function):
-    """All of it in float32 on the CPU."""
-
     def __init__(self, slope):
         self.slope = slope
 
