@@ -49,17 +49,6 @@ def call(shape, inputs, source, **numbers):
         )
 
 
-@functools.cache
-def gradient_operators():
-    """Jittor's, compiled beforehand: it compiles a batch of operators in parallel, and one that comes from here as well
-    as from an ordinary convolution would be written by two threads at once."""
-    ops, x, weight = jt.compile_extern.mkl_ops, jt.ones((1, LANES, 1, 1)), jt.ones((LANES, LANES, 1, 1))
-    window = [1, 1, 0, 0, 1, 1]
-    first = [ops.mkl_conv_backward_x(weight, x, 1, 1, *window), ops.mkl_conv_backward_w(x, x, 1, 1, *window)]
-    jt.sync(first, False, False)  # these alone, not what else is pending
-    return ops
-
-
 class Convolution(jt.Function):
     """x (B, C, H, W), weight (O, C, k, k) -> (B, O, oh, ow); the gradients are Jittor's."""
 
@@ -78,7 +67,7 @@ class Convolution(jt.Function):
         return call((x.shape[0], weight.shape[0], oh, ow), [x, weight], source, kernel=kernel, **window)
 
     def grad(self, dy):
-        (x, weight), ops = self.saved, gradient_operators()
+        (x, weight), ops = self.saved, jt.compile_extern.mkl_ops
         window = [self.window[name] for name in ("stride", "pad", "dilation") for _ in "hw"]
         dx = ops.mkl_conv_backward_x(weight, dy, *x.shape[2:], *window)
         return dx, ops.mkl_conv_backward_w(x, dy, *weight.shape[2:], *window)

@@ -2,12 +2,13 @@
 """Make `import jittor` work on this machine: offline, without root, and fast.
 
     python scripts/prepare_jittor.py            # run again at any time: what is right already is left alone
-    python scripts/prepare_jittor.py --undo     # take back the repairs that CUDA needs
+    python scripts/prepare_jittor.py --undo     # take back the repairs to Jittor
 
 As published, Jittor 1.3.11 downloads oneDNN 2.2 when it is first imported, which fails without a network and is up to
 80 times slower than oneDNN 2.6 on small maps with many channels. This script lays out oneDNN 2.6 from its wheels where
 Jittor looks, finds a compiler, Python's headers and Open MPI, compiles Jittor once, and prints what it found and chose.
-Where there is a GPU it also lays out CUDA (prepare_cuda.py) and repairs Jittor's CUDA side (repair_jittor.py).
+It repairs Jittor's compiler (repair_jittor.py); where there is a GPU it also lays out CUDA (prepare_cuda.py) and
+repairs Jittor's CUDA side.
 What later runs need to know is written to ccnet_machine.json in the Python environment (read by utils/runtime.py).
 """
 
@@ -48,13 +49,22 @@ def prepare_cuda_side(args, device, reason):
     return device, reason, cuda, lines + [("repair", repair) for repair in repairs]
 
 
+def repair_compiler(yes):
+    """-> whether operators may be compiled on all cores, a line about it."""
+    try:
+        return True, repair_jittor.apply(repair_jittor.jittor_folder(), yes=yes)[0]
+    except runtime.MachineError as error:
+        return False, "operators compile one after the other: {}".format(str(error).split("\n")[0])
+
+
 def undo():
     folder = repair_jittor.jittor_folder()
     names = repair_jittor.undo(folder)
     print(f"taken back in {folder}: {', '.join(names)}" if names else f"{folder} is as published: nothing to take back")
-    cuda = runtime.read_record()
-    if cuda.pop("cuda", None):
-        runtime.RECORD.write_text(json.dumps(cuda, indent=1) + "\n")
+    record = runtime.read_record()
+    if names or "cuda" in record:
+        kept = {name: value for name, value in record.items() if name not in ("cuda", "parallel_compiler")}
+        runtime.RECORD.write_text(json.dumps(kept, indent=1) + "\n")
         shutil.rmtree(Path(sys.prefix) / "cuda", ignore_errors=True)
 
 
@@ -67,7 +77,7 @@ def main():
     parser.add_argument(
         "--cuda-archs", type=int, nargs="+", metavar="N", help="build for these, 70 90 for example, where no GPU is"
     )
-    parser.add_argument("--yes", action="store_true", help="repair Jittor for CUDA even outside an environment")
+    parser.add_argument("--yes", action="store_true", help="repair Jittor even outside an environment")
     parser.add_argument("--undo", action="store_true", help="take back the repairs and the CUDA folder, and stop")
     args = parser.parse_args()
     if args.undo:
@@ -95,7 +105,9 @@ def main():
         without_onednn = error
     mpicc, mpi_line = prepare_checks.find_mpi()
     report("MPI", mpi_line)
-    record = {"mpicc": mpicc}
+    parallel, line = repair_compiler(args.yes)
+    report("repair", line)
+    record = {"mpicc": mpicc, "parallel_compiler": parallel}
     if args.cuda_archs and not runtime.count_gpus()[0]:
         device, reason = "cuda", f"asked for: built for sm_{', sm_'.join(map(str, args.cuda_archs))}, no GPU to run on"
         args.device = "cuda"

@@ -1,10 +1,11 @@
-"""The repairs to Jittor for CUDA, on copies of the files they touch: applied, refused, and taken back to the byte."""
+"""The repairs to Jittor, on copies of the files they touch: applied, refused, and taken back to the byte."""
 
 import shutil
+import sys
 
 import pytest
 
-from scripts import repair_jittor
+from scripts import prepare_jittor, repair_jittor, repairs
 from utils import runtime
 
 CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
@@ -15,7 +16,7 @@ CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
 def jittor(tmp_path):
     """The files that repairs touch, copied from the installed package, as published."""
     source, copy = repair_jittor.jittor_folder(), tmp_path / "site" / "jittor"
-    names = {file for repair in repair_jittor.REPAIRS for file in (*(edit[0] for edit in repair[3]), *repair[4])}
+    names = {file for repair in repairs.REPAIRS for file in (*(edit[0] for edit in repair[3]), *repair[4])}
     for name in {"__init__.py", *names}:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         here = source / name if (source / name).exists() else source / (name + repair_jittor.ASIDE)
@@ -25,7 +26,7 @@ def jittor(tmp_path):
 
 
 def repair_undone(copy):
-    for _name, _why, _when, edits, _asides in repair_jittor.REPAIRS:
+    for _name, _why, _when, edits, _asides in repairs.REPAIRS:
         for file, texts in edits:
             text = (copy / file).read_bytes().decode()
             for old, new, _count in texts:
@@ -39,13 +40,15 @@ def contents(folder):
 
 def test_every_repair_finds_its_text_and_is_taken_back_to_the_byte(jittor):
     published = contents(jittor)
-    names = [repair[0] for repair in repair_jittor.REPAIRS]
-    lines = repair_jittor.apply(jittor, CUDA_13, yes=True)
+    names = [repair[0] for repair in repairs.REPAIRS]
+    lines = repair_jittor.apply(jittor, yes=True)
+    assert len(lines) == 1 and "parallel-compiler: " in lines[0] and "applied now" in lines[0]
+    lines += repair_jittor.apply(jittor, CUDA_13, yes=True)
     assert [line.split(":")[0] for line in lines] == names and all("applied now" in line for line in lines)
     repaired = contents(jittor)
     changed = {name for name in published if published[name] != repaired.get(name)}
-    assert len(changed) == 6 + 5 + len(repair_jittor.RNN) and "__init__.py" not in changed
-    again = repair_jittor.apply(jittor, CUDA_13, yes=True)
+    assert len(changed) == 2 + 6 + 5 + len(repairs.RNN) and "__init__.py" not in changed
+    again = repair_jittor.apply(jittor, yes=True) + repair_jittor.apply(jittor, CUDA_13, yes=True)
     assert contents(jittor) == repaired and all("in place" in line for line in again)
     assert repair_jittor.undo(jittor) == names and contents(jittor) == published
     assert repair_jittor.undo(jittor) == [] and contents(jittor) == published
@@ -56,7 +59,7 @@ def test_the_repairs_say_what_they_say(jittor):
     transpose = (jittor / "src/ops/transpose_op.cc").read_text()
     assert transpose.index('has_op("cutt_transpose")') < transpose.index("gpu_transpose(x, axes)")  # cutt comes first
     assert transpose.index("gpu_transpose(x, axes)") < transpose.index("y = create_output")
-    for name in repair_jittor.CONVOLUTIONS:
+    for name in repairs.CONVOLUTIONS:
         text = (jittor / name).read_text()
         assert "CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT" in text and '"@Ty,"' in text
     depthwise = (jittor / "depthwise_conv.py").read_text()
@@ -74,7 +77,7 @@ def test_older_cuda_gets_only_what_it_needs(jittor):
     assert (
         len(repair_jittor.apply(jittor, CUDA_11, yes=True)) == 4
     )  # the toolkit changed: what it needs not is taken back
-    assert (jittor / repair_jittor.RNN[0]).is_file()
+    assert (jittor / repairs.RNN[0]).is_file()
 
 
 def test_another_version_is_refused(jittor):
@@ -88,11 +91,11 @@ def test_another_version_is_refused(jittor):
         assert contents(jittor) == before
 
 
-@pytest.mark.parametrize("file", ["src/ops/transpose_op.cc", repair_jittor.CONVOLUTIONS[-1], repair_jittor.RNN[2]])
+@pytest.mark.parametrize("file", ["src/ops/transpose_op.cc", repairs.CONVOLUTIONS[-1], repairs.RNN[2]])
 def test_a_changed_file_is_refused_and_nothing_is_written(jittor, file):
     """Texts that are not there, or twice, or a file that is gone: no other repair is made either."""
     path = jittor / file
-    if file in repair_jittor.RNN:
+    if file in repairs.RNN:
         path.unlink()
     else:
         path.write_text(
@@ -125,8 +128,26 @@ def test_which_environments_are_our_own(tmp_path):
     assert not own(base / "lib/jittor", base, base)
 
 
-def test_undo_without_anything_to_undo(run_command):
-    if "cuda" in runtime.read_record():
-        pytest.skip("this environment is prepared for CUDA")
-    done = run_command("python", "scripts/prepare_jittor.py", "--undo")
-    assert done.returncode == 0 and "is as published: nothing to take back" in done.stdout, done.stderr
+def test_undo_says_what_it_takes_back_and_forgets_the_record(jittor, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(repair_jittor, "jittor_folder", lambda: jittor)
+    monkeypatch.setattr(runtime, "RECORD", tmp_path / "machine.json")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.delenv("use_parallel_op_compiler", raising=False)
+    (tmp_path / "cuda").mkdir()
+    runtime.RECORD.write_text('{"mpicc": "/usr/bin/mpicc", "parallel_compiler": true, "cuda": {"nvcc": "/nvcc"}}')
+    repair_jittor.apply(jittor, yes=True)
+    assert runtime.environment("cpu")["use_parallel_op_compiler"] != "0"
+    prepare_jittor.undo()
+    assert capsys.readouterr().out == f"taken back in {jittor}: parallel-compiler\n"
+    assert runtime.read_record() == {"mpicc": "/usr/bin/mpicc"} and not (tmp_path / "cuda").exists()
+    assert runtime.environment("cpu")["use_parallel_op_compiler"] == "0"
+    prepare_jittor.undo()
+    assert "is as published: nothing to take back" in capsys.readouterr().out
+
+
+def test_where_jittor_may_not_be_changed_operators_compile_one_after_the_other(jittor, monkeypatch):
+    monkeypatch.setattr(repair_jittor, "jittor_folder", lambda: jittor)
+    before = contents(jittor)
+    repaired, line = prepare_jittor.repair_compiler(yes=False)
+    assert not repaired and "one after the other" in line and "not in an environment" in line
+    assert contents(jittor) == before and prepare_jittor.repair_compiler(yes=True)[0]
