@@ -73,7 +73,7 @@ def main():
     from models.fold import fold
     from utils import cityscapes, evaluation, exports, loading, visualize
     from utils.boundary import BoundaryScore
-    from utils.distributed import all_sum, is_main, shard
+    from utils.distributed import all_sum, is_main, shard, spread
     from utils.gallery import Gallery, thumbnail
     from utils.logger import write_json
     from utils.report import write_report
@@ -141,6 +141,7 @@ def main():
         bar.update(1)
 
     mine = shard(count)
+    chosen = spread(mine, args.sheet_rows) if is_main() else ()
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
     for index, (image, label, objects), prediction in evaluation.predictions(
         model, read, mine, normalise, args.num_workers, left_out, **how
@@ -151,7 +152,7 @@ def main():
             exports.save_label(prediction, data.palette, os.path.join(save_dir, "predictions", f"{samples[index]}.png"))
         score = scores.update(index, label, prediction, objects)
         gallery.offer(index, score, image, label, prediction)
-        if len(rows) < args.sheet_rows and is_main():
+        if index in chosen:
             rows.append([thumbnail(panel, 384) for panel in gallery.panels(image, label, prediction)[:3]])
         bar.update(1)
         bar.set_postfix_str(f"mIoU {100 * scores.matrix.miou:.2f}", refresh=False)

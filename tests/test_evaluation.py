@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from utils import evaluation, inference
+from utils.distributed import spread
 from utils.metrics import ConfusionMatrix
 from utils.validation import validate
 
@@ -42,7 +43,13 @@ def test_validation_gives_the_matrix_of_its_pictures_and_the_model_goes_on_train
     matrix, shown = validate(model, pairs, normalise, 2, show=3)
     np.testing.assert_array_equal(matrix.counts, want.counts)
     assert model.is_training() and len(shown) == 3
+    for index, (image, *_) in zip((0, 3, 6), shown):  # from all over the pictures
+        np.testing.assert_array_equal(image, pair(index)[0])
     assert validate(model, pairs, normalise, 2, max_images=4)[0].counts.sum() < want.counts.sum()
+
+
+def test_samples_to_look_at_are_spread():
+    assert spread(range(1, 100, 2), 4) == {1, 25, 51, 75} and spread(range(2), 6) == {0, 1} and spread([], 6) == set()
 
 
 def test_pictures_come_in_order_with_what_was_read():

@@ -23,6 +23,11 @@ def shard(count):
     return range(jt.rank, count, jt.world_size)
 
 
+def spread(indices, number):
+    """`number` of the indices, evenly over all: neighbours are often frames of one film."""
+    return {indices[k * len(indices) // number] for k in range(number)} if indices else set()
+
+
 def local_batch(batch_size, pieces=1):
     """How many of the samples of a global batch this rank takes."""
     if batch_size % (jt.world_size * pieces):
