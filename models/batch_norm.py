@@ -37,6 +37,9 @@ class BatchNorm(nn.Module):
         y = x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
         return activate(y if add is None else y + add, slope)
 
+    def folded(self):
+        return Folded()
+
 
 class Folded(nn.Module):
     """What is left of a BatchNorm that went into the convolution before it; see fold.py."""

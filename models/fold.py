@@ -3,7 +3,7 @@
 import jittor as jt
 from jittor import nn
 
-from models.batch_norm import BatchNorm, Folded
+from models.batch_norm import BatchNorm
 from models.packed import pack
 
 
@@ -25,7 +25,7 @@ def fold(model):
             pairs = [pair for pair in getattr(module, "folds", ()) if pair[0] in layers]
         for conv, norm in pairs:
             fold_pair(layers[conv], layers[norm])
-            layers[norm] = layers[norm].folded() if hasattr(layers[norm], "folded") else Folded()
+            layers[norm] = layers[norm].folded()
             count += 1
     jt.sync_all()
     done = f"{count} BatchNorms folded"

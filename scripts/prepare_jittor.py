@@ -54,7 +54,7 @@ def repair_compiler(yes):
     try:
         return True, repair_jittor.apply(repair_jittor.jittor_folder(), yes=yes)[0]
     except runtime.MachineError as error:
-        return False, "operators compile one after the other: {}".format(str(error).split("\n")[0])
+        return False, f"operators compile one after the other: {error}"
 
 
 def undo():

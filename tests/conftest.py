@@ -92,7 +92,9 @@ def script(monkeypatch, capfd):
             code = end.code if isinstance(end.code, int) or end.code is None else 1
             print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
         out, err = capfd.readouterr()
-        return subprocess.CompletedProcess(path, code or 0, out, err)
+        done = subprocess.CompletedProcess(path, code or 0, out, err)
+        done.said = out + err
+        return done
 
     return call
 

@@ -3,15 +3,10 @@
 import sys
 
 import pytest
+from scene_roots import SEED, SIZE
 
 from datasets import build_dataset, scene_folders, training_data
 from datasets.image_io import DataError
-
-SIZE, SEED = (48, 96), 4
-
-
-def say(done):
-    return done.stdout + done.stderr
 
 
 def pack(script, root, out, *more):
@@ -21,9 +16,9 @@ def pack(script, root, out, *more):
 def test_a_packed_folder_is_the_data_set(script, tmp_path):
     root, out = scene_folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--dry-run")
-    assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), say(done)
+    assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), done.said
     done = pack(script, root, out)
-    assert done.returncode == 0, say(done)
+    assert done.returncode == 0, done.said
     assert sorted(path.name for path in out.iterdir()) == ["pack.json", "train.u8", "val.u8"]
     for split in ("train", "val"):
         a, b = build_dataset("lip", split, root), build_dataset(split=split, data_dir=out)
@@ -45,12 +40,12 @@ def test_packing_goes_on_where_it_stopped(script, tmp_path):
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
     done = pack(script, root, out, "--split", "train")
-    assert done.returncode == 1 and image.name in done.stderr and not (out / "pack.json").exists(), say(done)
+    assert done.returncode == 1 and image.name in done.stderr and not (out / "pack.json").exists(), done.said
     with pytest.raises(ValueError, match="no pack.json"):
         build_dataset("packed", "train", out)
     image.write_bytes(whole)
     done = pack(script, root, out, "--split", "train")
-    assert done.returncode == 0 and "goes on, 3 of 4 are written" in done.stdout, say(done)
+    assert done.returncode == 0 and "goes on, 3 of 4 are written" in done.stdout, done.said
     a, b = build_dataset("folder", "train", root), build_dataset("packed", "train", out)
     assert all((x == y).all() for k in range(4) for x, y in zip(a.read(k), b.read(k)))
 
@@ -119,6 +114,6 @@ def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
 def test_the_benchmark_prints_its_table(run_command):
     command = ["python", "scripts/benchmark_data.py", "--size", "64,128", "--crop", "49,49", "--count", "2"]
     done = run_command(*command, "--rounds", "1")  # a process of its own: it pins itself to one core
-    assert done.returncode == 0, say(done)
+    assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 6 and "official order" in rows[1] and "| 1.00 |" in rows[1] and "packed" in rows[5]

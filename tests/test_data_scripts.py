@@ -8,16 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scene_roots import SEED, SIZE
 
 from datasets import build_dataset, scene_folders
 from datasets.scenes import draw_scene
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZE, SEED = (48, 96), 4
-
-
-def say(done):
-    return done.stdout + done.stderr
 
 
 # --- verify
@@ -30,7 +26,7 @@ def verify(script, root, out, *more):
 def test_verify_says_what_is_there(script, tmp_path):
     root = scene_folders.write_cityscapes(tmp_path / "set", 3, SIZE, SEED)
     done = verify(script, root, tmp_path / "out")
-    assert done.returncode == 0, say(done)
+    assert done.returncode == 0, done.said
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert (
         report["dataset"] == "cityscapes"
@@ -93,7 +89,7 @@ def test_prepare_cityscapes(script, tmp_path):
     done = script(*command, "--dry-run")
     assert done.returncode == 0 and not list(root.glob("gtFine/*/*/*TrainIds*")) and "6 to write" in done.stdout
     done = script(*command)
-    assert done.returncode == 0, say(done)
+    assert done.returncode == 0, done.said
     for path in root.glob("gtFine/*/*/*_labelIds.png"):
         path.unlink()
     for split, label in want.items():
@@ -112,7 +108,7 @@ def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
     assert len(list(root.glob("annotations/*/*_labelTrainIds.png"))) == 5 and not list(root.glob("**/*.part"))
     files[1].write_bytes(whole)
     done = script(*command)
-    assert done.returncode == 0 and "5 are there already, 1 to write" in done.stdout, say(done)
+    assert done.returncode == 0 and "5 are there already, 1 to write" in done.stdout, done.said
     data = build_dataset("coco_stuff", "train", root)
     assert "labelTrainIds" in data.pairs[0][1].name
     np.testing.assert_array_equal(data.read(0)[1], want)
@@ -122,7 +118,7 @@ def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
 def test_prepare_camvid(script, tmp_path, layout):
     root, out = scene_folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
     done = script("python", "scripts/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
-    assert done.returncode == 0, say(done)
+    assert done.returncode == 0, done.said
     for split in ("train", "val", "test"):
         a, b = build_dataset("camvid", split, root), build_dataset(split=split, data_dir=out)
         assert type(a) is type(b) and a.total_len == b.total_len == 2
@@ -183,7 +179,7 @@ def test_prepare_voc_aug(script, voc_and_sbd):
     assert done.returncode == 1 and "would have 5 pictures, 2 of them added, not 10582 and 9118" in done.stderr
     assert not (root / "SegmentationClassAug").exists()
     done = script(*command, "--any-count")
-    assert done.returncode == 0, say(done)
+    assert done.returncode == 0, done.said
     data = build_dataset("voc", "trainaug", root)
     assert [data.sample_name(k) for k in range(5)] == [
         "2007_000000",
@@ -209,7 +205,7 @@ def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
         path.write_bytes(content)
         command = ["python", "scripts/prepare_voc_aug.py", "--voc", root, "--sbd", sbd, "--any-count", "--workers", "0"]
         done = script(*command)
-        assert done.returncode == 1 and "2008_000101.mat is not a mask of SBD" in done.stderr, say(done)
+        assert done.returncode == 1 and "2008_000101.mat is not a mask of SBD" in done.stderr, done.said
         assert "Traceback" not in done.stderr
 
 

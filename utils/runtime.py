@@ -151,10 +151,8 @@ def environment(device, verbose=False):
     env = {"cache_name": "default"}  # otherwise each git branch gets a cache of its own: minutes of compiling
     env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI; part of the cache key, so never left to PATH
     env["gdb_path"] = ""
-    cores = min(
-        16, os.cpu_count() or 1
-    )  # as published, the compiler's threads trip over each other: now and then a crash
-    env["use_parallel_op_compiler"] = str(cores) if record.get("parallel_compiler") else "0"
+    threads = min(16, os.cpu_count() or 1) if record.get("parallel_compiler") else 0  # see scripts/repairs.py
+    env["use_parallel_op_compiler"] = str(threads)
     env["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch first if it is installed
     if not verbose:
         env["log_silent"] = "1"

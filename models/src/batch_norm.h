@@ -59,18 +59,9 @@ inline void apply(Maps m, float slope, const float* x, const float* mean, const 
     for (Size c = 0; c < m.channels; c++) {
         const float middle = mean[c], factor = scale[c], shift = bias[c];
         m.planes(c, [=](Size first) {
-            const float *from = x + first, *other = add ? add + first : nullptr;
-            float* to = y + first;
-            if (other) {
-                for (Size i = 0; i < m.area; i++) {
-                    const float z = (from[i] - middle) * factor + shift + other[i];
-                    to[i] = z > 0 ? z : z * slope;
-                }
-            } else {
-                for (Size i = 0; i < m.area; i++) {
-                    const float z = (from[i] - middle) * factor + shift;
-                    to[i] = z > 0 ? z : z * slope;
-                }
+            for (Size i = first; i < first + m.area; i++) {
+                const float z = (x[i] - middle) * factor + shift + (add ? add[i] : 0);
+                y[i] = z > 0 ? z : z * slope;
             }
         });
     }
@@ -106,19 +97,10 @@ inline void gradient(Maps m, float slope, const float* g, const float* x, const 
     for (Size c = 0; c < m.channels; c++) {
         const float middle = mean[c], a = scale[c], b = tilt[c], d = shift[c];
         m.planes(c, [=](Size first) {
-            const float *in = g + first, *from = x + first, *sign = y + first;
-            float *to = by_x + first, *other = by_add ? by_add + first : nullptr;
-            if (other) {
-                for (Size i = 0; i < m.area; i++) {
-                    const float h = sign[i] > 0 ? in[i] : in[i] * slope;
-                    other[i] = h;
-                    to[i] = h * a - (from[i] - middle) * b - d;
-                }
-            } else {
-                for (Size i = 0; i < m.area; i++) {
-                    const float h = sign[i] > 0 ? in[i] : in[i] * slope;
-                    to[i] = h * a - (from[i] - middle) * b - d;
-                }
+            for (Size i = first; i < first + m.area; i++) {
+                const float h = g[i] * (y[i] > 0 ? 1 : slope);
+                if (by_add) by_add[i] = h;
+                by_x[i] = h * a - (x[i] - middle) * b - d;
             }
         });
     }
