@@ -20,7 +20,17 @@ CARRIED = ("kind", "title", "names", "palette", "ignore_label", "flip_pairs", "s
 class Packed(SegmentationDataset):
     title, looks_like, inside = "a packed data set", "pack.json", ("",)
 
-    def __init__(self, data_dir, split="train", data_list=None, num_classes=None, ignore_label=None, **options):
+    def __init__(
+        self,
+        data_dir,
+        split="train",
+        data_list=None,
+        num_classes=None,
+        ignore_label=None,
+        on_bad_label="error",
+        resize_labels=False,
+        **options,
+    ):
         self.root = next((folder for folder in nearby(Path(data_dir)) if self.is_root(folder)), None)
         if self.root is None:
             raise DataError(f"--data-dir {data_dir} has no pack.json; scripts/pack_dataset.py makes a packed folder")
@@ -29,6 +39,12 @@ class Packed(SegmentationDataset):
             setattr(self, key, as_tuples(record[key]))
         if data_list:
             raise ValueError("--data-list does not work on a packed folder: pack the list as a split of its own")
+        for flag, asked in (("--on-bad-label ignore", on_bad_label != "error"), ("--resize-labels", resize_labels)):
+            if asked:
+                raise ValueError(
+                    f"{flag} comes too late for {self.root}: its labels were settled when it was packed; leave it out, "
+                    "or give it to scripts/pack_dataset.py"
+                )
         for flag, asked, packed in (
             ("--num-classes", num_classes, len(self.names)),
             ("--ignore-label", ignore_label, self.ignore_label),

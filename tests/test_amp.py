@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jittor import nn
 
+from models import build_model
 from models.batch_norm import BatchNorm
 from models.cca import RCCA
 from utils import amp
@@ -127,6 +128,18 @@ def test_pooling_has_16_bits_outside_and_float32_inside(rng):
     y = model[0](x)
     assert inside == ["float32"] and y.dtype == "float16"
     assert np.array_equal(y.float32().numpy(), execute(x.float32()).numpy())
+
+
+@pytest.mark.parametrize("name", ["ccnet_r18", "ccnet_mmseg_r50"])
+def test_a_whole_network_trains_in_16_bits(name, rng):
+    """Every call between the layers of a ResNet passes more than x: the residual sum, the activation."""
+    model = amp.mixed(build_model(name, 3), "bfloat16")
+    x = jt.array(rng.standard_normal((2, 3, 33, 33)).astype("float32"))
+    outs = model(x)
+    assert [out.dtype for out in outs] == ["float32"] * 2
+    gradients = jt.grad(sum((out * out).mean() for out in outs), parameters(model))
+    assert all(g.dtype == "float32" and np.isfinite(g.numpy()).all() for g in gradients)
+    assert any(np.abs(g.numpy()).max() > 0 for g in gradients)
 
 
 def test_twice_is_an_error():

@@ -1,9 +1,15 @@
 """The benchmarks for a GPU, tried out on the CPU."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from scripts import benchmark_gpu
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_floor_counts_operations_and_bytes():
@@ -49,3 +55,25 @@ def test_without_a_gpu_the_benchmarks_say_so(run_command):
         assert (
             done.returncode == 1 and f"{script}.py: --device cuda: " in done.stderr and "Traceback" not in done.stderr
         )
+
+
+def test_every_part_of_the_gpu_script_starts(tmp_path):
+    """With programs that only print how they were called: each part must reach its command."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("python", "compute-sanitizer", "nvidia-smi", "nvcc"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name}" "$@" device=$CCNET_TEST_DEVICE\n')
+        (programs / name).chmod(0o755)
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "OUT": str(tmp_path / "out"), "CAMVID": "camvid"}
+    parts = "prepare tests curves sanitizer attention compiled modules step train".split()
+    done = subprocess.run(["bash", ROOT / "scripts/test_gpu.sh", *parts], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("exit code 0") == done.stdout.count("exit code") == 14
+    for line in (
+        "python -m pytest -q tests/test_cca_cuda.py -m cuda device=cuda",
+        "python scripts/benchmark_step.py device=",
+        "compute-sanitizer --tool racecheck",
+    ):
+        assert line in done.stdout, done.stdout
+    done = subprocess.run(["bash", ROOT / "scripts/test_gpu.sh", "cinema"], env=env, capture_output=True, text=True)
+    assert done.returncode == 64 and "unknown part cinema" in done.stderr

@@ -70,6 +70,8 @@ def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
         (dict(num_classes=19), "packed with --num-classes 9, not 19"),
         (dict(ignore_label=0), "packed with --ignore-label 255, not 0"),
         (dict(data_list="x.txt"), "--data-list does not work on a packed folder"),
+        (dict(on_bad_label="ignore"), "--on-bad-label ignore comes too late"),
+        (dict(resize_labels=True), "--resize-labels comes too late"),
     ):
         with pytest.raises(ValueError, match=words):
             build_dataset("packed", data_dir=out, **options)

@@ -119,6 +119,34 @@ def test_a_backbone_is_told_by_its_missing_head(network, tmp_path):
     }
 
 
+def test_training_starts_from_a_backbone_and_lists_what_is_random(network, tmp_path):
+    _, arrays = network
+    torch_file.save(tmp_path / "mit.pth", {**backbone(arrays), "fc.bias": np.zeros(1000, np.float32)})
+    got, meta = weights.read(tmp_path / "mit.pth")
+    assert meta["num_classes"] is None and meta["model"] == "ccnet_r18"
+    other = build_model("ccnet_r18", 9)
+    before = other.head.conva[0].weight.numpy().copy()
+    text = weights.start_from(other, got, "mit.pth")
+    assert f"{len(got)} arrays loaded; 32 keep their random start: head.conva.{{0..1}}.weight" in text
+    np.testing.assert_array_equal(other.layer4[1].bn2.weight.numpy(), arrays["layer4.1.bn2.weight"])
+    np.testing.assert_array_equal(other.head.conva[0].weight.numpy(), before)
+
+
+def test_training_starts_from_other_classes(network):
+    _, arrays = network
+    other = build_model("ccnet_r18", 4)
+    assert "4 keep their random start: head.bottleneck.3.weight" in weights.start_from(other, arrays, "a.npz")
+    np.testing.assert_array_equal(other.head.cca.query_conv.weight.numpy(), arrays["head.cca.query_conv.weight"])
+
+
+def test_training_does_not_start_from_what_does_not_fit(network):
+    model, arrays = network
+    lacking = {key: value for key, value in arrays.items() if not key.startswith("layer3.")}
+    for wrong in (lacking, {**arrays, "layer5.weight": np.zeros(1)}, {**arrays, "conv1.weight": np.zeros(1)}):
+        with pytest.raises(ValueError, match="a.npz does not fit this model"):
+            weights.start_from(model, wrong, "a.npz")
+
+
 def test_legacy_files_reach_the_network_from_any_address(tmp_path):
     """Storages lie at odd addresses there; the network gets the numbers all the same."""
     from models.cca import CrissCrossAttention

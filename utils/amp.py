@@ -59,13 +59,18 @@ def compute_in(module, dtype):
     """
     execute = module.execute
 
-    def run(x):
-        own = own_variables(module)
+    def cast(value):
+        return value.cast(dtype) if isinstance(value, jt.Var) else value
+
+    def run(x, *others, **options):  # others and options: what callers pass beside x, as the sum behind a BatchNorm
+        others = [cast(value) for value in others]
+        options = {name: cast(value) for name, value in options.items()}
         if dtype == "float32":
-            return execute(x.float32()).cast(x.dtype)
+            return execute(x.float32(), *others, **options).cast(x.dtype)
+        own = own_variables(module)
         vars(module).update({name: value.cast(dtype) for name, value in own.items()})
         try:
-            y = execute(x.cast(dtype))
+            y = execute(x.cast(dtype), *others, **options)
             return y.float32().cast(dtype)  # there and back, so that the gradient, too, comes in as dtype
         finally:
             vars(module).update(own)

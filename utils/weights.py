@@ -1,6 +1,7 @@
 """Weights from any file that a user may come with, under our names; and files of weights for others.
 
     arrays, meta = read(path)                     # .npz of ours, PyTorch, safetensors, Jittor: told by its content
+    print(start_from(model, arrays, path))        # for training: the head may be missing
     write(path, arrays, meta)                     # .npz, .safetensors; PyTorch under the names of the original code
 
 `meta` says what evaluation needs: model, model_options, num_classes (None: a backbone), recurrence, ignore_label,
@@ -22,6 +23,7 @@ from utils.whole_file import whole_file
 OURS = "ccnet"  # key of our metadata in a .safetensors file
 NEEDED = {"model": str, "num_classes": (int, type(None)), "recurrence": int, "ignore_label": int, "normalisation": dict}
 HEADS = ("head.", "dsn.", "squeeze.")
+CLASSIFIERS = ("head.bottleneck.3.", "dsn.3.")  # the layers whose shape depends on the number of classes
 PYTORCH_ENDINGS = (".pth", ".pt", ".bin", ".pth.tar")
 
 
@@ -105,6 +107,24 @@ def kind_of(path):
         if path.endswith(ending):
             return kind
     raise ValueError(f"{path} ends in none of {' '.join(endings)}; what is to be written?")
+
+
+def start_from(model, arrays, path):
+    """Before training: copy what the file has into the model. -> the report, a text.
+
+    The head may be missing, and its last layers may be for other classes: they keep their random start. Anything else
+    that does not fit is an error.
+    """
+    from utils import checkpoint  # imports Jittor, which the rest can do without
+
+    own = model.state_dict()
+    found = convert.compare(arrays, {key: tuple(value.shape) for key, value in own.items()})
+    kept = [key for key in found["missing"] if key.startswith(HEADS)]
+    kept += [key for key in found["wrong shape"] if key.startswith(CLASSIFIERS)]
+    rest = {key: array for key, array in arrays.items() if key not in kept}
+    checkpoint.load_weights(model, {**rest, **{key: own[key].numpy() for key in kept}}, path)
+    names = f": {', '.join(folded(kept))}" if kept else ""
+    return f"{path}: {len(found['matched'])} arrays loaded; {len(kept)} keep their random start{names}"
 
 
 def report(arrays, notes, shapes):
