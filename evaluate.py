@@ -70,7 +70,7 @@ def main():
     from datasets import transforms
     from datasets.image_io import DataError
     from models.cca.functional import resolve
-    from models.fold import fold
+    from models.layers.fold import fold
     from utils import cityscapes, evaluation, exports, loading, visualize
     from utils.boundary import BoundaryScore
     from utils.distributed import all_sum, is_main, shard, spread

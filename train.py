@@ -145,7 +145,7 @@ def stream(data, how, start):
 
 
 def build_network(args, info):
-    from models.batch_norm import freeze
+    from models.layers.batch_norm import freeze
     from utils import amp
 
     model = build_model(
@@ -177,13 +177,13 @@ def gradients(args, model, criterion, scaler, optimizer, batch, step):
     """-> losses of this rank's part of the batch, {"loss": Var, ..}; the optimiser has their gradients."""
     import jittor as jt
 
-    from models import noise
+    from models.layers import dropout
 
     labels, sums, total = [jt.array(labels) for _, labels, _ in batch], {}, None
     if len(batch) > 1:  # a pixel counts the same in every piece
         total = sum(criterion.total_weight(label) for label in labels) / len(batch)
     for k, (images, *_) in enumerate(batch):
-        noise.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
+        dropout.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
         losses = criterion(model, images, labels[k], total)
         scaler.backward(optimizer, losses["loss"] / len(batch))
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}

@@ -6,12 +6,12 @@ Attribute names are the state-dict keys of the official checkpoint (head.conva.0
 import jittor as jt
 from jittor import nn
 
-from models import packed
-from models.batch_norm import BatchNorm
 from models.cca import RCCA
-from models.noise import Dropout2d
-from models.normalise import activate
-from models.onednn import Conv2d
+from models.layers import packed
+from models.layers.batch_norm import BatchNorm
+from models.layers.conv import Conv2d
+from models.layers.dropout import Dropout2d
+from models.layers.normalise import activate
 from models.resnet import ResNet
 from models.van import VAN
 
@@ -102,7 +102,7 @@ class CCNet(ResNet):
         self.head = RCCAHead(x4, x4 // 4, checked(num_classes), recurrence, cca_backend, activation)
         self.dsn = auxiliary_head(x3, aux_channels or x3 // 2, num_classes, activation, bias=aux_channels is None)
         self.aux_always = aux_always
-        self.packed = False  # see models/packed.py
+        self.packed = False  # see models/layers/packed.py
         self.train()
 
     def execute(self, x):

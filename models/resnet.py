@@ -9,8 +9,8 @@ sides: 512 ends as 65 or as 64.
 
 from jittor import nn
 
-from models.batch_norm import BatchNorm
-from models.onednn import Conv2d
+from models.layers.batch_norm import BatchNorm
+from models.layers.conv import Conv2d
 
 
 def conv3x3(in_planes, planes, stride=1, dilation=1):

@@ -11,9 +11,9 @@ import math
 import jittor as jt
 from jittor import nn
 
-from models.batch_norm import BatchNorm
-from models.depthwise import DepthwiseConv2d
-from models.noise import DropPath
+from models.layers.batch_norm import BatchNorm
+from models.layers.depthwise import DepthwiseConv2d
+from models.layers.dropout import DropPath
 
 SIZES = {  # channels and number of blocks in each stage; drop path in the published segmentation training
     "van_tiny": ((32, 64, 160, 256), (3, 3, 5, 2), 0.1),

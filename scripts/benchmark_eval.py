@@ -100,7 +100,7 @@ def measure(args, folder, way, workers):
     import numpy as np
 
     from datasets import transforms
-    from models.fold import fold
+    from models.layers.fold import fold
     from utils import evaluation, loading
     from utils.metrics import ConfusionMatrix
 

@@ -67,7 +67,7 @@ def forward_runs(name, images):
     """-> {implementation: run()}, each returning the main logits as numpy."""
     import jittor as jt
 
-    from models.fold import fold
+    from models.layers.fold import fold
 
     x, runs = jt.array(images), {}
     for label, folded in (("Jittor, --no-fold", False), ("Jittor", True)):

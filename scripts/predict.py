@@ -68,7 +68,7 @@ def main():
     from datasets import transforms
     from datasets.classes import classes_of
     from models.cca.functional import resolve
-    from models.fold import fold
+    from models.layers.fold import fold
     from utils import evaluation, exports, inference, loading, pictures, visualize
     from utils.prefetch import prefetch
 

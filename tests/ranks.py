@@ -12,7 +12,7 @@ runtime.start("cpu")
 import jittor as jt  # noqa: E402
 import numpy as np  # noqa: E402
 
-from models.batch_norm import BatchNorm  # noqa: E402
+from models.layers.batch_norm import BatchNorm  # noqa: E402
 from utils import distributed  # noqa: E402
 
 rank, ranks = jt.rank, jt.world_size

@@ -8,8 +8,8 @@ import pytest
 from jittor import nn
 
 from models import build_model
-from models.batch_norm import BatchNorm
 from models.cca import RCCA
+from models.layers.batch_norm import BatchNorm
 from utils import amp
 
 

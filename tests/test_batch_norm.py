@@ -2,8 +2,8 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from models import noise, normalise
-from models.batch_norm import BatchNorm, freeze
+from models.layers import dropout, normalise
+from models.layers.batch_norm import BatchNorm, freeze
 
 SHAPE = (3, 4, 5, 7)
 
@@ -109,12 +109,12 @@ def test_keys_are_the_published_ones():
 
 
 def drawn(layer, shape, first=0, step=5):
-    noise.at(3, step, first)
+    dropout.at(3, step, first)
     return layer(jt.ones(shape)).numpy()
 
 
 def test_dropout_depends_on_seed_step_layer_and_sample_alone():
-    layer = noise.Dropout2d(0.5)
+    layer = dropout.Dropout2d(0.5)
     whole = drawn(layer, (6, 40, 2, 2))
     np.testing.assert_array_equal(whole, drawn(layer, (6, 40, 2, 2)))
     np.testing.assert_array_equal(whole[4:], drawn(layer, (2, 40, 2, 2), first=4))  # the rows of a rank
@@ -125,7 +125,7 @@ def test_dropout_depends_on_seed_step_layer_and_sample_alone():
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
-    out = drawn(noise.DropPath(0.25), (400, 3, 2, 2))
+    out = drawn(dropout.DropPath(0.25), (400, 3, 2, 2))
     assert (out == out[:, :1, :1, :1]).all() and set(np.unique(out)) == {0, np.float32(4 / 3)}
     np.testing.assert_allclose(out.mean(), 1, atol=0.1)
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from jittor import nn
 
-from models import MODELS, build_model, noise
+from models import MODELS, build_model
+from models.layers import dropout
 from models.losses import segmentation_loss
 from utils import amp, runtime
 
@@ -121,7 +122,7 @@ def network(name, rng):
     parameters = [p for p in model.parameters() if not p.is_stop_grad()]
 
     def work():
-        noise.at(5, 1, 0)  # dropout and drop path the same each time
+        dropout.at(5, 1, 0)  # dropout and drop path the same each time
         logits = model(jt.array(x))[0]
         return [logits, *jt.grad((logits * logits).mean(), parameters)]
 

@@ -8,7 +8,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from models.depthwise import FILE, DepthwiseConv2d
+from models.layers.depthwise import FILE, DepthwiseConv2d
 from utils import runtime
 
 CASES = [  # batch, channels, height, width, kernel, stride, padding, dilation; VAN's own first

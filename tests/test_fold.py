@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import rule_weights
 
-from models import build_model, onednn, packed
-from models.batch_norm import BatchNorm
-from models.fold import fold
+from models import build_model
+from models.layers import conv, packed
+from models.layers.batch_norm import BatchNorm
+from models.layers.fold import fold
 from utils import checkpoint
 
 # Options, and how many norms stay: those in front of a VAN's attention and MLP, which more than a convolution reads.
@@ -35,7 +36,7 @@ def logits(model, shape):
 def test_a_folded_network_gives_the_same(name, packing, monkeypatch):
     if not packing:
         monkeypatch.setattr(packed, "folder", lambda: None)
-    elif onednn.folder() is None:
+    elif conv.folder() is None:
         pytest.skip("oneDNN 2.6 with AVX-512 is not here")
     options, stay = NETWORKS[name]
     model = build(name, **options)

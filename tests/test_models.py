@@ -12,7 +12,7 @@ from jittor import nn
 
 from models import MODELS, build_model
 from models.cca import CrissCrossAttention
-from models.noise import DropPath
+from models.layers.dropout import DropPath
 from models.van import SIZES, VAN
 from utils import checkpoint
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from jittor import nn
 
-from models import onednn
-from models.onednn import Conv2d
+from models.layers import conv as onednn
+from models.layers.conv import Conv2d
 
 CASES = [  # batch, in, out, height, width, kernel, stride, dilation
     (2, 16, 32, 13, 17, 3, 1, 1),

@@ -175,7 +175,7 @@ def test_pieces_of_a_batch_take_the_step_of_the_whole_where_no_norm_sees_the_dif
 
 
 def train_frozen(model):
-    from models.batch_norm import freeze
+    from models.layers.batch_norm import freeze
 
     freeze(model)
 

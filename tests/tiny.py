@@ -20,9 +20,9 @@ def tiny(num_classes, recurrence, cca_backend="auto"):
     import jittor as jt
     from jittor import nn
 
-    from models.batch_norm import BatchNorm
     from models.cca import RCCA
-    from models.noise import Dropout2d
+    from models.layers.batch_norm import BatchNorm
+    from models.layers.dropout import Dropout2d
 
     class Head(nn.Module):
         def __init__(self):

@@ -8,7 +8,7 @@ a convolution applies bias, residual and activation itself.
 import jittor as jt
 from jittor import nn
 
-from models.onednn import LANES, call, folder
+from models.layers.conv import LANES, call, folder
 
 NO_ACTIVATION = 2.0
 

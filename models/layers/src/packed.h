@@ -2,7 +2,7 @@
 // direct kernels work, so that nothing is rearranged between two layers; bias, residual and activation are applied
 // while a result is still in cache. Compiles alone:
 //
-//   g++ -std=c++14 -I$HOME/.cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp/include -fsyntax-only -x c++ models/src/packed.h
+//   g++ -std=c++14 -I$HOME/.cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp/include -fsyntax-only -x c++ models/layers/src/packed.h
 #ifndef PACKED_H
 #define PACKED_H
 

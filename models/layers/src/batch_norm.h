@@ -2,7 +2,7 @@
 // to a thread, so that results do not depend on their number. `slope`: of the activation below 0 (0: ReLU, 1: none).
 // `add` may be null. Compiles alone:
 //
-//   g++ -std=c++14 -Ofast -march=native -fopenmp -fsyntax-only -x c++ models/src/batch_norm.h
+//   g++ -std=c++14 -Ofast -march=native -fopenmp -fsyntax-only -x c++ models/layers/src/batch_norm.h
 #ifndef BATCH_NORM_H
 #define BATCH_NORM_H
 

@@ -7,7 +7,7 @@ which loses the variance of a channel with a large mean, and weighs all ranks al
 import jittor as jt
 from jittor import nn
 
-from models.normalise import activate, normalise
+from models.layers.normalise import activate, normalise
 
 
 class BatchNorm(nn.Module):

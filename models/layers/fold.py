@@ -3,8 +3,8 @@
 import jittor as jt
 from jittor import nn
 
-from models.batch_norm import BatchNorm
-from models.packed import pack
+from models.layers.batch_norm import BatchNorm
+from models.layers.packed import pack
 
 
 def fold(model):

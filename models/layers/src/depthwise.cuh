@@ -1,7 +1,7 @@
 // Depthwise convolution in CUDA: forward, gradient of the input, gradient of the weight. Any size, stride, padding and
 // dilation; sums in float (double for double); no atomics, so the same bits each time. Compiles alone:
 //
-//   nvcc -std=c++14 -c -o /dev/null -x cu models/src/depthwise.cuh
+//   nvcc -std=c++14 -c -o /dev/null -x cu models/layers/src/depthwise.cuh
 //
 // Threads of a block share nothing and wait for nobody: tests run the very same kernels on the CPU, thread by thread.
 // All three read each value from the first-level cache about K*K times; the work is bound there and not by memory.
