@@ -184,7 +184,7 @@ def gradients(args, model, criterion, scaler, optimizer, batch, step):
         total = sum(criterion.total_weight(label) for label in labels) / len(batch)
     for k, (images, *_) in enumerate(batch):
         dropout.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
-        losses = criterion(model, images, labels[k], total)
+        losses = criterion(model(images), labels[k], total)
         scaler.backward(optimizer, losses["loss"] / len(batch))
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
         jt.sync_all()  # frees the memory of this piece; and the update starts from finished gradients, always the same

@@ -8,22 +8,19 @@ from jittor import nn
 
 from models.cca import RCCA
 from models.layers import packed
-from models.layers.batch_norm import BatchNorm
+from models.layers.batch_norm import BatchNorm, activate
 from models.layers.conv import Conv2d
 from models.layers.dropout import Dropout2d
-from models.layers.normalise import activate
 from models.resnet import ResNet
 from models.van import VAN
 
-SLOPES = {"leaky_relu": 0.01, "relu": 0.0}  # below 0
-
 
 class Activation(nn.Module):
-    def __init__(self, slope):
-        self.slope = slope
+    def __init__(self, activation):
+        self.activation = activation
 
     def execute(self, x):
-        return activate(x, self.slope)
+        return activate(x, self.activation)
 
 
 class BatchNormAct(BatchNorm):
@@ -31,13 +28,13 @@ class BatchNormAct(BatchNorm):
 
     def __init__(self, channels, activation):
         super().__init__(channels)
-        self.slope = SLOPES[activation]
+        self.activation = activation
 
     def execute(self, x):
-        return super().execute(x, slope=self.slope)
+        return super().execute(x, activation=self.activation)
 
     def folded(self):
-        return Activation(self.slope)
+        return Activation(self.activation)
 
 
 def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):

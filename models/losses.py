@@ -180,9 +180,9 @@ def length(x):
 
 
 class Criterion(nn.Module):
-    """What training minimises: `criterion(model, images, label)` -> {"loss": total, "main": .., "aux": .., "ccl": ..}.
+    """What training minimises: `criterion(model(images), label)` -> {"loss": total, "main": .., "aux": .., "ccl": ..}.
 
-    With `ccl` > 0 the category consistent loss joins, on what the attention of `model` puts out.
+    With `ccl` > 0 the category consistent loss is added, on the output of the attention of `model`.
     """
 
     def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0):
@@ -199,8 +199,7 @@ class Criterion(nn.Module):
             self.consistency = CategoryConsistentLoss(model.head.cca.value_conv.out_channels, num_classes)
             model.head.cca.register_forward_hook(lambda module, inputs, output: keep(output))
 
-    def execute(self, model, images, label, total=None):
-        logits = model(images)
+    def execute(self, logits, label, total=None):
         losses = segmentation_loss(logits, label, class_weight=self.class_weight(), total=total, **self.options)
         if self.ccl:
             losses["ccl"] = self.consistency(self.attended(), label, self.options["ignore"])["ccl"]

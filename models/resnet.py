@@ -31,9 +31,9 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
 
     def execute(self, x):
-        y = self.bn1(self.conv1(x), slope=0.0)
+        y = self.bn1(self.conv1(x), activation="relu")
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.bn2(self.conv2(y), add=shortcut, slope=0.0)
+        return self.bn2(self.conv2(y), residual=shortcut, activation="relu")
 
 
 class Bottleneck(nn.Module):
@@ -47,10 +47,10 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
 
     def execute(self, x):
-        y = self.bn1(self.conv1(x), slope=0.0)
-        y = self.bn2(self.conv2(y), slope=0.0)
+        y = self.bn1(self.conv1(x), activation="relu")
+        y = self.bn2(self.conv2(y), activation="relu")
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.bn3(self.conv3(y), add=shortcut, slope=0.0)
+        return self.bn3(self.conv3(y), residual=shortcut, activation="relu")
 
 
 BLOCKS = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3)), 101: (Bottleneck, (3, 4, 23, 3))}
@@ -105,10 +105,10 @@ class ResNet(nn.Module):
         return self.maxpool(nn.pad(x, [0, max(0, 4 - w), 0, max(0, 4 - h)]))[:, :, :oh, :ow]
 
     def features(self, x):
-        x = self.bn1(self.conv1(x), slope=0.0)  # (B, 64, H/2, W/2)
+        x = self.bn1(self.conv1(x), activation="relu")  # (B, 64, H/2, W/2)
         if self.stem != "v1":
-            x = self.bn2(self.conv2(x), slope=0.0)
-            x = self.bn3(self.conv3(x), slope=0.0)  # (B, 128, H/2, W/2), with v1c 64 channels
+            x = self.bn2(self.conv2(x), activation="relu")
+            x = self.bn3(self.conv3(x), activation="relu")  # (B, 128, H/2, W/2), with v1c 64 channels
         x = self.layer1(self.pool(x))  # (B, 64e, H/4, W/4)
         x3 = self.layer3(self.layer2(x))  # (B, 256e, H/8, W/8)
         return x3, self.layer4(x3)

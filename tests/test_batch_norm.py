@@ -2,7 +2,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from models.layers import dropout, normalise
+from models.layers import batch_norm, dropout
 from models.layers.batch_norm import BatchNorm, freeze
 
 SHAPE = (3, 4, 5, 7)
@@ -38,18 +38,18 @@ def test_output_and_gradients_also_where_the_mean_is_large(rng, offset, toleranc
         np.testing.assert_allclose(have, want, atol=tolerance * abs(want).max())
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "none"])
 @pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 2), (3, 5, 1, 1), (7, 3), (2, 17, 13), (2, 3, 31, 67), (1, 33, 1, 1031)])
-def test_the_kernel_is_the_plain_operations(rng, shape, added, slope):
+def test_the_kernel_is_the_plain_operations(rng, shape, added, activation):
     """Outputs, statistics, and the gradients of everything that goes in, at sizes that fit no vector."""
     x, add, upstream = (jt.array(rng.standard_normal(shape).astype(np.float32) * 2 + 1) for _ in range(3))
     weight, bias = (jt.array(rng.standard_normal(shape[1]).astype(np.float32)) for _ in range(2))
     inputs = [x, weight, bias] + [add] * added
 
     results = []
-    for way in (normalise.fused, normalise.plain):
-        y, *statistics = way(x, weight, bias, 1e-5, add if added else None, slope)
+    for way in (batch_norm.fused, batch_norm.plain):
+        y, *statistics = way(x, weight, bias, 1e-5, add if added else None, activation)
         results.append([v.numpy() for v in (y, *statistics, *jt.grad((y * upstream).sum(), inputs))])
     for have, want in zip(*results):
         np.testing.assert_allclose(have, want, atol=3e-5 * max(1, abs(want).max()), rtol=0)
@@ -60,10 +60,10 @@ def test_the_kernel_gives_the_same_bits_with_any_number_of_threads(run_command):
 import sys, os; sys.path.insert(0, ".")
 from utils import runtime; runtime.start("cpu")
 import hashlib, jittor as jt, numpy as np
-from models import normalise
+from models.layers import batch_norm
 x, g = (np.random.default_rng(n).standard_normal((2, 19, 31, 67)).astype(np.float32) for n in (1, 2))
 x, weight = jt.array(x), jt.ones(19)
-y = normalise.fused(x, weight, weight, 1e-5, None, 0.0)[0]
+y = batch_norm.fused(x, weight, weight, 1e-5, None, "relu")[0]
 parts = [y, *jt.grad((y * jt.array(g)).sum(), [x, weight])]
 print("DIGEST", hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest())
 """

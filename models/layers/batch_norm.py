@@ -1,17 +1,32 @@
 """The BatchNorm of every network here: statistics over the batch of all ranks, exactly, and PyTorch's running variance.
 
-Keys are weight, bias, running_mean, running_var. Jittor's own keeps a biased running variance, takes E[x^2] - E[x]^2,
-which loses the variance of a channel with a large mean, and weighs all ranks alike when their batches differ in size.
+Keys are weight, bias, running_mean, running_var. Jittor's own BatchNorm keeps a biased running variance, computes
+E[x^2] - E[x]^2, which loses the variance of a channel with a large mean, and weighs all ranks alike when their batches
+differ in size.
+
+`plain` and `fused` compute the same: normalisation, then the sum with `residual`, then the activation. Both take
+(x, weight, bias, eps, residual, activation) and return y, mean, biased variance, number of values of a channel. The
+gradients are written out: Jittor's own would keep two more arrays of the size of x. On the CPU Jittor runs everything
+but convolutions on one thread, and reads x once for each sum; src/batch_norm.h uses all threads, and reads x twice
+forward and twice backward.
 """
+
+from pathlib import Path
 
 import jittor as jt
 from jittor import nn
 
-from models.layers.normalise import activate, normalise
+FILE = Path(__file__).resolve().parent / "src" / "batch_norm.h"
+SLOPES = {"none": 1.0, "relu": 0.0, "leaky_relu": 0.01}  # activation -> its slope for negative values
+
+
+def activate(x, activation):
+    slope = SLOPES[activation]
+    return x if slope == 1 else nn.leaky_relu(x, slope) if slope else nn.relu(x)
 
 
 class BatchNorm(nn.Module):
-    """(B, C, ...) -> the same shape; then `+ add`, then an activation, if they are given: `slope` is that below 0.
+    """(B, C, ...) -> the same shape: activation(normalised x + residual).
 
     `frozen`: as in evaluation, whatever the mode; see `freeze`.
     """
@@ -24,9 +39,9 @@ class BatchNorm(nn.Module):
         self.running_mean = jt.init.constant((num_features,), "float32", 0.0).stop_grad()
         self.running_var = jt.init.constant((num_features,), "float32", 1.0).stop_grad()
 
-    def execute(self, x, add=None, slope=1.0):
+    def execute(self, x, residual=None, activation="none"):
         if self.is_train and not self.frozen:
-            y, mean, var, count = normalise(x, self.weight, self.bias, self.eps, add, slope)
+            y, mean, var, count = normalise(x, self.weight, self.bias, self.eps, residual, activation)
             self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
             var = var * (count / (count - 1).maximum(1.0))  # unbiased
             self.running_var.update(self.running_var + (var - self.running_var) * self.momentum)
@@ -35,17 +50,17 @@ class BatchNorm(nn.Module):
         scale = self.weight / jt.sqrt(self.running_var + self.eps)
         shift = self.bias - self.running_mean * scale
         y = x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
-        return activate(y if add is None else y + add, slope)
+        return activate(y if residual is None else y + residual, activation)
 
     def folded(self):
         return Folded()
 
 
 class Folded(nn.Module):
-    """What is left of a BatchNorm that went into the convolution before it; see fold.py."""
+    """In the place of a BatchNorm that was folded into the convolution before it; see fold.py."""
 
-    def execute(self, x, add=None, slope=1.0):
-        return activate(x if add is None else x + add, slope)
+    def execute(self, x, residual=None, activation="none"):
+        return activate(x if residual is None else x + residual, activation)
 
 
 def freeze(model):
@@ -56,3 +71,102 @@ def freeze(model):
         layer.weight.stop_grad()
         layer.bias.stop_grad()
     return len(layers)
+
+
+def normalise(x, *others):
+    return (fused if x.dtype == "float32" and not jt.flags.use_cuda else plain)(x, *others)
+
+
+def plain(x, weight, bias, eps, residual=None, activation="none"):
+    y, *statistics = Plain()(x.float32(), weight, bias, eps)
+    y = y.cast(x.dtype)
+    return activate(y if residual is None else y + residual, activation), *statistics
+
+
+def fused(x, weight, bias, eps, residual=None, activation="none"):
+    """Float32 on the CPU."""
+    return Fused(SLOPES[activation])(x, weight, bias, eps, residual)
+
+
+class Plain(jt.Function):
+    """Everything before the residual sum, in plain operations."""
+
+    def execute(self, x, weight, bias, eps):
+        self.dims = [0, *range(2, x.ndim)]
+        own = jt.array([float(x.numel() // x.shape[1])])
+        mean, count = sum_over_ranks(x.sum(self.dims), own)
+        mean = mean / count
+        centred = x - mean.broadcast(x, self.dims)
+        (var,) = sum_over_ranks((centred * centred).sum(self.dims))
+        var = var / count
+        deviation = jt.sqrt(var + eps)
+        self.saved = x, mean, deviation, weight, count
+        y = centred * (weight / deviation).broadcast(x, self.dims) + bias.broadcast(x, self.dims)
+        return y, mean, var, count
+
+    def grad(self, g, *_):
+        x, mean, deviation, weight, count = self.saved
+        hat = (x - mean.broadcast(x, self.dims)) / deviation.broadcast(x, self.dims)
+        own_bias, own_weight = g.sum(self.dims), (g * hat).sum(self.dims)
+        all_bias, all_weight = sum_over_ranks(own_bias, own_weight)
+        shared = (all_bias / count).broadcast(x, self.dims) + hat * (all_weight / count).broadcast(x, self.dims)
+        return (g - shared) * (weight / deviation).broadcast(x, self.dims), own_weight, own_bias, None
+
+
+class Fused(jt.Function):
+    def __init__(self, slope):
+        self.slope = slope
+
+    def execute(self, x, weight, bias, eps, residual):
+        own = jt.array([float(x.numel() // x.shape[1])])
+        channels = tuple(weight.shape)
+        own_mean, squares = call([channels] * 2, [x], "norm::moments(maps, in0_p, out0_p, out1_p);")
+        total, count = sum_over_ranks(own_mean * own, own)
+        mean = total / count
+        (var,) = sum_over_ranks(squares + (own_mean - mean).sqr() * own)
+        var = var / count
+        deviation = jt.sqrt(var + eps)
+        scale = weight / deviation
+        source = "norm::apply(maps, slope, in0_p, in1_p, in2_p, in3_p, {}, out0_p);"
+        inputs = [x, mean, scale, bias] + ([] if residual is None else [residual])
+        (y,) = call([x.shape], inputs, source.format("nullptr" if residual is None else "in4_p"), slope=self.slope)
+        self.saved = x, y, mean, deviation, scale, count, residual is not None
+        return y, mean, var, count
+
+    def grad(self, g, *_):
+        x, y, mean, deviation, scale, count, with_residual = self.saved
+        source = "norm::sums(maps, slope, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p);"
+        own_bias, own_x = call([mean.shape] * 2, [g, x, y, mean], source, slope=self.slope)
+        own_weight = own_x / deviation
+        all_bias, all_weight = sum_over_ranks(own_bias, own_weight)
+        tilt, shift = scale / deviation * all_weight / count, scale * all_bias / count
+        source = "norm::gradient(maps, slope, in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, {});"
+        by_x, *by_residual = call(
+            [x.shape] * (2 if with_residual else 1),
+            [g, x, y, mean, scale, tilt, shift],
+            source.format("out1_p" if with_residual else "nullptr"),
+            slope=self.slope,
+        )
+        return by_x, own_weight, own_bias, None, by_residual[0] if with_residual else None
+
+
+def call(shapes, inputs, source, **numbers):
+    maps = "const norm::Maps maps = {in0_shape0, in0_shape1, in0->num / (in0_shape0 * in0_shape1)};\n"
+    read = "".join(f'const float {name} = data["{name}"];\n' for name in numbers)
+    return jt.code(
+        shapes,
+        ["float32"] * len(shapes),
+        inputs,
+        cpu_header=f'#include "{FILE}"\n',
+        cpu_src=maps + read + source,
+        data=numbers,
+    )
+
+
+def sum_over_ranks(*vectors):
+    """Each vector summed over all ranks, in one message."""
+    if not jt.in_mpi:
+        return vectors
+    total = jt.concat(vectors).mpi_all_reduce("add")
+    ends = [sum(len(v) for v in vectors[: k + 1]) for k in range(len(vectors))]
+    return tuple(total[end - len(v) : end] for end, v in zip(ends, vectors))

@@ -8,9 +8,8 @@ a convolution applies bias, residual and activation itself.
 import jittor as jt
 from jittor import nn
 
+from models.layers.batch_norm import SLOPES
 from models.layers.conv import LANES, call, folder
-
-NO_ACTIVATION = 2.0
 
 
 def rearrange(x, pack):
@@ -45,7 +44,7 @@ class PackedConv(nn.Module):
         self.window = {"stride": conv.stride[0], "pad": conv.padding[0], "dilation": conv.dilation[0]}
         self.kernel = kernel
 
-    def execute(self, x, slope=NO_ACTIVATION, add=None):
+    def execute(self, x, residual=None, activation="none"):
         b, _, h, w, _ = x.shape
         reach = self.window["dilation"] * (self.kernel - 1) + 1
         oh, ow = ((side + 2 * self.window["pad"] - reach) // self.window["stride"] + 1 for side in (h, w))
@@ -54,10 +53,10 @@ class PackedConv(nn.Module):
             packed::convolution(in0_shape0, in0_shape1 * in0_shape4, in0_shape2, in0_shape3,
                                 out0_shape1 * out0_shape4, out0_shape2, out0_shape3,
                                 {{n("kernel"), n("stride"), n("pad"), n("dilation")}}, slope, in0_p, in1_p, in2_p,
-                                {"nullptr" if add is None else "in3_p"}, out0_p);"""
-        inputs = [x, self.weight, self.bias] + ([] if add is None else [add])
+                                {"nullptr" if residual is None else "in3_p"}, out0_p);"""
+        inputs = [x, self.weight, self.bias] + ([] if residual is None else [residual])
         shape = (b, self.bias.shape[0] // LANES, oh, ow, LANES)
-        return call(shape, inputs, source, kernel=self.kernel, slope=slope, **self.window)
+        return call(shape, inputs, source, kernel=self.kernel, slope=SLOPES[activation], **self.window)
 
 
 def pack(model):
@@ -84,14 +83,15 @@ def residual(block, x):
     convs = [layer for layer in (block.conv1, block.conv2, getattr(block, "conv3", None)) if layer is not None]
     y = x
     for conv in convs[:-1]:
-        y = conv(y, slope=0.0)
-    return convs[-1](y, slope=0.0, add=x if block.downsample is None else block.downsample[0](x))
+        y = conv(y, activation="relu")
+    shortcut = x if block.downsample is None else block.downsample[0](x)
+    return convs[-1](y, residual=shortcut, activation="relu")
 
 
 def features(model, x):
     x = rearrange(nn.relu(model.conv1(x)), True)  # three channels are no block: this one is Jittor's
     if model.stem != "v1":
-        x = model.conv3(model.conv2(x, slope=0.0), slope=0.0)
+        x = model.conv3(model.conv2(x, activation="relu"), activation="relu")
     x = max_pool(x, model.maxpool)
     maps = []
     for stage in (model.layer1, model.layer2, model.layer3, model.layer4):
@@ -103,7 +103,7 @@ def features(model, x):
 
 def conv_act(pair, x):
     """A packed convolution and the Activation behind it."""
-    return pair[0](x, slope=pair[1].slope)
+    return pair[0](x, activation=pair[1].activation)
 
 
 def run(model, x):

@@ -1,6 +1,6 @@
 // BatchNorm of training on the CPU, over (B, C, n) float32: y = activation((x - mean) * scale + bias + add), a channel
-// to a thread, so that results do not depend on their number. `slope`: of the activation below 0 (0: ReLU, 1: none).
-// `add` may be null. Compiles alone:
+// to a thread, so that results do not depend on their number. `slope`: of the activation for negative values (0: ReLU,
+// 1: none). `add` may be null. Compiles alone:
 //
 //   g++ -std=c++14 -Ofast -march=native -fopenmp -fsyntax-only -x c++ models/layers/src/batch_norm.h
 #ifndef BATCH_NORM_H

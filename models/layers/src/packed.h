@@ -2,7 +2,8 @@
 // direct kernels work, so that nothing is rearranged between two layers; bias, residual and activation are applied
 // while a result is still in cache. Compiles alone:
 //
-//   g++ -std=c++14 -I$HOME/.cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp/include -fsyntax-only -x c++ models/layers/src/packed.h
+//   g++ -std=c++14 -I$HOME/.cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp/include -fsyntax-only -x c++
+//   models/layers/src/packed.h
 #ifndef PACKED_H
 #define PACKED_H
 
@@ -43,7 +44,7 @@ inline void rearrange(const memory& from, const memory& to) {
 typedef dnnl::convolution_forward Convolution;
 
 // y = activation(x * weight + bias + add). weight (O/16, I/16, k, k, 16 inputs, 16 outputs); add may be null; slope: of
-// the activation below 0 (0: ReLU), above 1: none.
+// the activation for negative values (0: ReLU, 1: none).
 inline void convolution(int batch, int in, int h, int w, int out, int oh, int ow, Window n, float slope, const float* x,
                         const float* weight, const float* bias, const float* add, float* y) {
     const memory::dims shape = {out, in, n.kernel, n.kernel};
@@ -52,7 +53,7 @@ inline void convolution(int batch, int in, int h, int w, int out, int oh, int ow
     const memory::desc biases({out}, memory::data_type::f32, memory::format_tag::x);
     dnnl::post_ops after;
     if (add) after.append_binary(dnnl::algorithm::binary_add, to);
-    if (slope <= 1) after.append_eltwise(1, dnnl::algorithm::eltwise_relu, slope, 0);
+    if (slope != 1) after.append_eltwise(1, dnnl::algorithm::eltwise_relu, slope, 0);
     dnnl::primitive_attr attributes;
     attributes.set_post_ops(after);
     auto choose = [&](const memory::desc& a, const memory::desc& b, const memory::desc& c) {
@@ -97,7 +98,7 @@ inline void plain_convolution(int batch, int in, int h, int w, int out, int oh, 
     rearrange(at(plain(out, in, n.kernel, n.kernel), weight), kernel);
     const std::vector<float> bias(out);
     auto data = [](const memory& m) { return static_cast<float*>(m.get_data_handle()); };
-    convolution(batch, in, h, w, out, oh, ow, n, 2, data(source), data(kernel), bias.data(), nullptr, data(target));
+    convolution(batch, in, h, w, out, oh, ow, n, 1, data(source), data(kernel), bias.data(), nullptr, data(target));
     rearrange(target, at(plain(batch, out, oh, ow), y));
 }
 
