@@ -37,12 +37,13 @@ def main():
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if distributed.is_main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
-        for line in train_options.remarks(args):
+        for line in train_options.remarks(args, machine["device"]):
             print(line)
 
     counted = {"step": args.start_iters, "samples": args.start_iters * args.batch_size}
     begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, vars(args), **counted)
-    data, pictures, info = build_data(args, begin["meta"])
+    args.model, args.recurrence = begin["network"]["model"], begin["network"]["recurrence"]
+    data, pictures, info = build_data(args, begin)
     model = build_network(args, info)
     criterion = build_criterion(args, info, model)
     optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
@@ -110,23 +111,32 @@ def main():
         print(json.dumps({**result, "best": best} if args.eval_every else result))
 
 
-def build_data(args, meta):
+def build_data(args, begin):
     """-> training data, validation pictures, and what a checkpoint says about both."""
+    from datasets.find import locate, record, recorded_place
     from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
+    from utils.distributed import is_main
 
-    source = {name: vars(args)[name] for name in options.SOURCE}
+    named = (args.dataset, args.data_dir, args.scene_size)
+    place, line = recorded_place(begin["meta"], begin["source"], *named) if begin["resumed"] else locate(*named)
+    remarks = [line] * bool(line) + options.unused_data_flags(args, place["name"])
+    if is_main() and remarks:
+        print("\n".join(remarks))
+    source = {name: vars(args)[name] for name in options.SOURCE} | place
+    name = source.pop("name")
     augmentation = {name: vars(args)[name] for name in options.AUGMENTATION}
     rules = {"seed": args.random_seed, "batch_size": args.batch_size // args.accumulate}
-    data = training_data(args.dataset, args.split, args.input_size, **rules, **source, **augmentation)
+    data = training_data(name, args.split, args.input_size, **rules, **source, **augmentation)
     source.update(data_list=None, cache="off")
-    pictures = build_dataset(args.dataset, "val", **source) if args.eval_every else None
+    pictures = build_dataset(name, "val", **source) if args.eval_every else None
     usual = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
         "dataset": data.kind,
+        "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,
-        "normalisation": meta.get("normalisation") or usual,
-        "model_options": train_options.model_options(args),
+        "normalisation": begin["meta"].get("normalisation") or usual,
+        "model_options": begin["network"]["options"],
         "names": list(data.names),
         "palette": [[int(part) for part in colour] for colour in data.palette],
         "flip_pairs": [list(pair) for pair in data.flip_pairs],

@@ -72,6 +72,8 @@ def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cac
                 raise ValueError(
                     f"{flag} {value} has no use with --dataset scenes, which are drawn; leave one of them out"
                 )
+        if cache != "off":
+            raise ValueError(f"--cache {cache} has nothing to keep of drawn scenes: leave it out")
         if scene_size:
             options.update(height=scene_size[0], width=scene_size[1])
         data = kind(split, **options)
@@ -81,7 +83,11 @@ def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cac
         data_dir = os.environ.get("CITYSCAPES_DATASET")  # as its own scripts have it
     if not data_dir:
         raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {kind.looks_like}")
-    if cache != "off" and name != "packed":  # a packed folder is in memory as much as it can be
+    if scene_size:
+        raise ValueError(f"--scene-size is for drawn scenes, and this is {name}: leave it out")
+    if cache != "off" and name == "packed":
+        raise ValueError(f"--cache {cache} has no use with a packed folder, which is mapped into memory: leave it out")
+    if cache != "off":
         options["cache"] = import_module("datasets.cache").RamCache()
     data = kind(data_dir, split, data_list=data_list, **options)
     if name != "packed":  # which keeps the name of what was packed

@@ -27,7 +27,8 @@ def point(text):
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--restore-from", required=True, metavar="FILE", help="checkpoint written by train.py")
+    parser.add_argument("--restore-from", required=True, metavar="FILE", help="of train.py, or a released file")
+    options.add_source(parser.add_argument)
     parser.add_argument("--input", required=True, metavar="IMAGE", help="a picture of any size")
     parser.add_argument(
         "--point", nargs="+", action="extend", type=point, metavar="X,Y", help="pixels to ask (default: the middle)"
@@ -71,7 +72,9 @@ def main():
     from utils.attention_figure import attention_figure
 
     asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
-    model, meta = loading.load_network(args.restore_from, build_model, asked)
+    model, meta = loading.load_network(args.restore_from, build_model, asked, source=args.source)
+    for remark in meta["remarks"]:
+        print(remark)
     recurrence = args.recurrence or meta["recurrence"]
     if recurrence < 1:
         raise ValueError(f"{args.restore_from} was trained with R = 0, without attention: there is nothing to see")
@@ -101,7 +104,7 @@ def main():
             "attention": f"{cells}, R = {recurrence}",
             "network": f"{meta['model']} after {meta.get('step', '?')} steps on {meta.get('dataset', '?')}",
             "γ (gamma)": f"{float(attention_layer(model).gamma.item()):.4g}",
-            "checkpoint": args.restore_from,
+            "checkpoint": meta["checkpoint"],
         }
         error = attention_page.quantisation_error(passes, attention_map)
         text = attention_page.attention_page(picture, label, passes, names, palette, points[0], facts, error)
