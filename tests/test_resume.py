@@ -189,7 +189,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
 def test_what_cannot_go_on_is_refused_and_what_changed_is_said(tmp_path):
     run(tmp_path, "--num-steps 2")
     path = tmp_path / "CS_scenes_2.npz"
-    output = run(tmp_path, f"--num-steps 4 --recurrence 1 --resume {path}", code=1)
+    output = run(tmp_path, f"--num-steps 4 --recurrence 1 --resume {path}", code=1)  # the run said nothing, and had 2
     assert "is of a run with --recurrence 2, this one has 1" in output
     output = run(tmp_path, f"--num-steps 4 --weight-decay 0 -c {path}")
     assert "--weight-decay was 0.0005 in the run that is resumed, now 0.0" in output

@@ -192,9 +192,9 @@ def mpirun(gpus, argv=None):
     """The command that does on several GPUs, one process each, what this command line does in one process."""
     kept, skip = [], False
     for word in sys.argv[1:] if argv is None else argv:
-        if not skip and word.split("=", 1)[0] != "--gpu":
+        if not skip and word.split("=", 1)[0] not in ("--gpu", "--device"):
             kept.append(word)
-        skip = word == "--gpu"  # its value is the next word
+        skip = word in ("--gpu", "--device")  # the value is the next word
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     visible = f"CUDA_VISIBLE_DEVICES={','.join(name.strip() for name in gpus)}"
     return shlex.join(["mpirun", "-np", str(len(gpus)), "-x", "PATH", "-x", visible, python, sys.argv[0], *kept])

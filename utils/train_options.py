@@ -109,6 +109,9 @@ def remarks(args, device, argv=None):
     """Lines that a run prints once: what was given and has no effect, and what means something else than elsewhere."""
     lines = [f"{name} has no effect; it is there for old command lines" for name in options.legacy_in(argv)]
     lines += options.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv)
+    gpus = len((args.gpu or "").split(","))
+    if gpus > 1 and runtime.mpi_size() == 1 and args.batch_size % (gpus * args.accumulate):
+        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: {gpus} need a multiple")
     if args.ohem and runtime.mpi_size() > 1:
         text = f"--ohem-keep {args.ohem_keep} counts over the batch of all {runtime.mpi_size()} ranks"
         lines.append(f"{text}; the official code counts on each GPU: multiply it by their number for its results")
