@@ -58,7 +58,11 @@ def main():
             raise ValueError(f"{args.src} is of {meta['model']}, which --model {args.model} cannot hold")
         meta["model"] = args.model
     if args.van_size:
+        if meta["model"] != "van":
+            raise ValueError(f"--van-size {args.van_size}: {args.src} is of {meta['model']}; leave it out")
         meta.setdefault("model_options", {})["van_size"] = args.van_size
+    if ours and args.source != "auto" and to != "pytorch":
+        print(f"--source {args.source} has no effect: SRC is a file of this project, and DST is {to}")
     assumed = meta.setdefault("assumed", [])  # names of what the file does not tell
     if args.recurrence is not None:
         meta["recurrence"] = args.recurrence

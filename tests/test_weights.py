@@ -186,6 +186,8 @@ def test_the_script_there_and_back_is_bit_equal(official, network, tmp_path, run
     _, meta = checkpoint.load(tmp_path / "a.npz")
     assert meta["provenance"]["sha256"] == hashlib.sha256(official.read_bytes()).hexdigest()
     assert {key: meta[key] for key in SMALL} == SMALL and "remarks" not in meta
+    done = convert(run_command, tmp_path / "a.npz", tmp_path / "c.npz", "--source", "plain")
+    assert done.returncode == 0 and "--source plain has no effect" in done.stdout
     done = convert(run_command, tmp_path / "a.npz", tmp_path / "b.pth", "--to", "pytorch")
     assert done.returncode == 0 and "changed" not in done.stdout, done.stderr
     back = torch_file.load(tmp_path / "b.pth")["model"]
@@ -218,6 +220,8 @@ def test_mistakes_are_answered_in_one_line(official, tmp_path, run_command):
         ((official, tmp_path / "a.h5"), "ends in none of .npz .safetensors .pth"),
         ((official, tmp_path / "a.npz", "--source", "mmseg"), "keys are those of official"),
         ((official, tmp_path / "none" / "a.npz"), "No such file or directory"),
+        ((official, tmp_path / "a.npz", "--van-size", "van_tiny"), "--van-size van_tiny: "),
+        ((official, tmp_path / "a.npz", "--num-classes", "19"), "has 9; leave it out"),
     ):
         done = convert(run_command, *arguments)
         assert done.returncode == 1 and words in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr

@@ -47,7 +47,7 @@ def resumed(path, settings, step):
     if settings.get("restore_from"):
         lines.append(f"--restore-from {settings['restore_from']} is not read: the run goes on from {path}")
     if step:
-        lines.append(f"--start-iters {step} has no effect: the run goes on at step {meta['step']}")
+        lines.append(f"--start-iters {step} is not the first step: the run goes on at step {meta['step']}")
     for line in lines:
         print(line)
     place = {key: meta[key] for key in ("step", "samples", "best")}

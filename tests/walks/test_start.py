@@ -70,7 +70,7 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
 
     output = walk(tmp_path, f"{train} --num-steps 3 --start 1 --resume snapshots/CS_scenes_2.pth")
     assert "snapshots/CS_scenes_2.npz, which is, is taken" in output and "CS_scenes_2.npz: step 2" in output
-    assert "--restore-from resnet18-5c106cde.pth is not read" in output and "--start-iters 1 has no effect" in output
+    assert "--restore-from resnet18-5c106cde.pth is not read" in output and "--start-iters 1 is not the first" in output
     assert '"checkpoint": "./snapshots/CS_scenes_3.npz"' in output
     assert checkpoint.load(tmp_path / "snapshots" / "CS_scenes_3.npz")[1]["options"]["model"] == "ccnet_r18"
 
