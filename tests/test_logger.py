@@ -15,7 +15,7 @@ def rows(path):
 def log(folder, steps, first=0, total=20, **how):
     run = logger.RunLog(folder, "tiny on scenes", total, first, batch_size=4, **how)
     for step in steps:
-        run.step(step, 0.01, waited=0.0, epoch=0, loss=3.0 / step, main=2.0 / step, aux=1.0, gamma=0.1, gradient=1.5)
+        run.step(step, 0.01, 0.5, epoch=0, loss=3.0 / step, main=2.0 / step, aux=1.0, gamma=0.1, gradient=1.5)
     return run
 
 
