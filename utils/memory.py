@@ -11,17 +11,17 @@ from pathlib import Path
 
 BASE = 80e6  # bytes: Python, Jittor, OpenCV
 COPIES = {"sgd": 5.0, "adamw": 6.0}  # arrays of the size of the weights at the peak of a step
-PER_CLASS = 12.0  # bytes a pixel for each class: logits at the size of the label, their exponentials, a gradient
-PER_PIXEL = {  # bytes of the rest, measured at 65x65 to 385x385 with 19 classes
-    "ccnet_r18": 3600,
-    "ccnet_r50": 7300,
-    "ccnet": 9400,
-    "ccnet_mmseg_r50": 7300,
-    "ccnet_mmseg_r101": 9400,
-    "van_tiny": 4100,
-    "van_small": 4800,
-    "van_base": 7600,
-    "van_large": 10700,
+PER_CLASS = 73  # bytes a pixel for each class: both logits at the size of the label, and what the losses make of them
+PER_PIXEL = {  # bytes of the rest, measured at 65x65 to 385x385, with 19 and 150 classes
+    "ccnet_r18": 2450,
+    "ccnet_r50": 6150,
+    "ccnet": 8200,
+    "ccnet_mmseg_r50": 5800,
+    "ccnet_mmseg_r101": 7900,
+    "van_tiny": 2950,
+    "van_small": 3700,
+    "van_base": 6400,
+    "van_large": 9600,
 }
 ALIASES = {"ccnet_large": "ccnet", "van_b0": "van_tiny", "van_b1": "van_small", "van_b2": "van_base"}
 ALIASES.update(dict.fromkeys(("van_b3", "van_b4", "van_b5", "van_b6"), "van_large"))  # the last three: at least that
