@@ -5,6 +5,7 @@ left out of --help, and `legacy_in` tells which were given, so that a run can sa
 """
 
 import argparse
+import math
 import shlex
 import shutil
 import sys
@@ -51,6 +52,16 @@ def whole(text):
         number = -1
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
+    return number
+
+
+def minutes(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected minutes, 0 or more, for example 15")
     return number
 
 

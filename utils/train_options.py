@@ -75,6 +75,14 @@ def run(parser):
     add("--random-seed", "--seed", type=options.whole, default=12345, help="default: %(default)s")
     add("--snapshot-dir", default="./snapshots/", metavar="DIR", help="default: %(default)s")
     add("--save-pred-every", type=options.positive, default=10000, metavar="N", help="steps between checkpoints")
+    add(
+        "--save-every-minutes",
+        type=options.minutes,
+        default=15,
+        metavar="M",
+        help="a checkpoint as well whenever so much time has passed; the next one replaces it (0: never; default: 15)",
+    )
+    add("--overwrite", action="store_true", help="delete the checkpoints, logs and figures of an earlier run first")
     add("--keep-last", type=options.whole, default=0, metavar="N", help="checkpoints to keep, best.npz aside (0: all)")
     add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: none)")
     add("--eval-images", type=options.positive, metavar="N", help="validate on the first so many only")
@@ -96,6 +104,8 @@ def settle(parser, args):
     else:
         args.last_step = args.max_iter or args.num_steps or 40000
     args.num_steps = args.max_iter or args.last_step
+    if args.overwrite and args.resume == "auto":
+        parser.error("--overwrite deletes the run that --resume auto goes on with: leave one of them out")
     if args.start_iters >= args.last_step:
         parser.error(f"--start-iters {args.start_iters} is not before the last step, {args.last_step}")
     for name, low, high in (("momentum", 0, 1), ("learning_rate", 0, 1e9), ("weight_decay", 0, 1e9), ("power", 0, 99)):
@@ -150,6 +160,8 @@ INCIDENTAL = (
     "verbose",
     "last_step",
     "keep_last",
+    "save_every_minutes",
+    "overwrite",
     "eval_images",
     "num_workers",
     "cache",
