@@ -125,6 +125,7 @@ def build_data(args, meta):
         "dataset": data.kind,
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,
+        "grey_labels": getattr(data, "grey_labels", None),
         "normalisation": meta.get("normalisation") or usual,
         "model_options": train_options.model_options(args),
         "names": list(data.names),

@@ -44,7 +44,7 @@ def test_verify_says_what_is_there(script, tmp_path):
     assert train["classes"]["road"]["share"] == pytest.approx(np.mean([label == 0 for label in labels]))
     assert train["classes"]["car"]["pictures"] == sum((label == 13).any() for label in labels)
     assert train["ignored_share"] == pytest.approx(np.mean([label == 255 for label in labels]))
-    assert "train has 3 pictures, the full Cityscapes 2975" in " ".join(report["warnings"])
+    assert "train has 3 images, the full Cityscapes 2975" in " ".join(report["warnings"])
     assert "Cityscapes train: 3 samples" in done.stdout and "100%" in done.stderr
     width, height = Image.open(tmp_path / "out/sheet.png").size
     assert width > 700 and height > 1000
@@ -65,7 +65,7 @@ def test_verify_names_each_fault_and_fails(script, tmp_path):
     report = json.loads((tmp_path / "out/report.json").read_text())
     errors, warnings = report["errors"], " ".join(report["warnings"])
     assert len(errors) == 2 and "truncated or damaged" in errors[0] and "77 (96 pixels)" in errors[1]
-    assert "val/scene4 is the same picture as train/scene2" in warnings and "1 labels are void" in warnings
+    assert "val/scene4 is the same image as train/scene2" in warnings and "1 labels are void" in warnings
     assert report["splits"]["train"]["failed"] == 2 and "2 errors" in done.stdout
 
 
@@ -76,7 +76,7 @@ def test_verify_of_nothing(script, tmp_path):
     for path in (root / "train_segmentations").iterdir():
         path.unlink()
     done = verify(script, root, tmp_path / "out")
-    assert done.returncode == 1 and "1 of 1 pictures in" in done.stdout and "have no label" in done.stdout
+    assert done.returncode == 1 and "1 of 1 images in" in done.stdout and "have no label" in done.stdout
 
 
 # --- prepare
