@@ -35,7 +35,7 @@ CLASS_FILES = ("classes.json", "classes.txt")
 
 
 class Folder(FileDataset):
-    title = "a folder of pictures and labels"
+    title = "a folder of images and labels"
     looks_like = "images/<split>/ and labels/<split>/, or images/ and labels/ with <split>.txt"
     splits = ("train", "val", "test", "all")
 
@@ -126,7 +126,7 @@ class Folder(FileDataset):
 
     def deciding_labels(self):
         """The label files that decide what grey values mean: those of the training split, else of another."""
-        for split in ("train", "all"):
+        for split in ("train", "all", "val", "test"):
             try:
                 labels = [label for _, label in self.pairs_of(split) if label is not None]
             except DataError:  # the split that is asked for will say so
@@ -141,6 +141,8 @@ class Folder(FileDataset):
                 f"255 is void here, and was taken for class 1, because no other value than 0 and 255 was seen in "
                 f"{self.looked} label files: say so with --ignore-label 255"
             )
+        if len(self.names) == 2 and values.max() > 127 and values.max() <= 255:
+            return "this is a mask of 0 and 255 that was saved with interpolation or compression"
         return super().probable_cause(values)
 
 

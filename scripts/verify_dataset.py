@@ -137,7 +137,10 @@ def absent_classes(data, split, facts):
     names = ", ".join(map(repr, absent[:12])) + (f" and {len(absent) - 12} more" if len(absent) > 12 else "")
     text = f"{split}: {len(absent)} of {len(data.names)} classes never occur in the labels: {names}"
     if len(data.names) == 2 and facts["ignored_share"]:
-        text += f"; {100 * facts['ignored_share']:.2f}% of the pixels are void: is one of its values a class?"
+        text += (
+            f"; {100 * facts['ignored_share']:.2f}% of the pixels are void: if 255 is a class in the label files, "
+            'leave out --ignore-label, or say so in classes.json: "values": {"0": 0, "255": 1}'
+        )
     return [text]
 
 
@@ -192,7 +195,7 @@ def summary(data, found, counts, failed):
 
 def text_of(data, split, facts):
     """One split as a table."""
-    sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:4])
+    sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:4]) or "unknown"
     lines = [
         f"{data.title} {split}: {facts['samples']} samples, {facts['failed']} failed; height x width {sizes}",
         f"  {100 * facts['ignored_share']:.2f}% of the pixels are void ({data.ignore_label})",
