@@ -58,7 +58,7 @@ def open_data(args, meta):
     source = {**{name: vars(args)[name] for name in options.SOURCE}, **place}
     source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
     if args.ignore_label is None:
-        source["ignore_label"] = meta["ignore_label"]
+        source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))
     data = build_dataset(split=args.split, **source)
     lines = [line] * bool(line) + options.unused_data_flags(args, place["name"])
     other = [(k, *pair) for k, pair in enumerate(zip(meta.get("names", ()), data.names)) if len(set(pair)) > 1]
@@ -125,6 +125,8 @@ def main():
     instances = [None] * count
     if kind == "cityscapes" and hasattr(data, "pairs"):  # a packed one has no files of instances
         instances = [cityscapes.instance_file(label) for _, label in data.pairs[:count]]
+    elif kind == "cityscapes" and is_main():
+        print("no iIoU: a packed folder has no instance files; for it, evaluate on the original folder")
     scores = Scores(
         data.names,
         data.ignore_label,
@@ -168,6 +170,7 @@ def main():
         bar.set_postfix_str(f"mIoU {100 * scores.matrix.miou:.2f}", refresh=False)
     bar.close()
     scores.reduce(all_sum)
+    data.check_share(int(scores.left_out[0]), "on all ranks together")
     if scores.matrix.counts.any():
         gallery.write(os.path.join(save_dir, "examples"), scores.ranking())
     all_sum(np.zeros(1))  # the report below shows what all ranks have written

@@ -154,6 +154,7 @@ def build_data(args, begin):
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,
+        "grey_labels": getattr(data, "grey_labels", None),
         "normalisation": begin["meta"].get("normalisation") or usual,
         "model_options": begin["network"]["options"],
         "names": list(data.names),

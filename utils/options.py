@@ -158,7 +158,12 @@ def common_parser(models, datasets, devices):
     add(
         "--num-workers", type=whole, metavar="N", help="processes that load, on each rank (default: with a GPU up to 8)"
     )
-    add("--on-bad-sample", choices=("error", "skip"), default="error", help="skip: at most 1 in 100")
+    add(
+        "--on-bad-sample",
+        choices=("error", "skip"),
+        default="error",
+        help="skip: leave out unreadable images, one, or 1 in 100 of more than 100 (default: error)",
+    )
     add("--on-bad-label", choices=("error", "ignore"), default="error", help="for values that are no class")
     add("--resize-labels", action="store_true", help="to the size of their pictures, where they differ")
     add("--cache", choices=("off", "ram"), default="off", help="keep decoded pictures (default: off)")
