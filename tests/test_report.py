@@ -10,7 +10,8 @@ from PIL import Image
 
 from utils.report import write_report
 from utils.run_files import read_run
-from utils.svg_chart import line_chart, log_ticks, short, smoothed, thin
+from utils.svg_chart import line_chart, log_ticks, short, thin
+from utils.visualize import running_mean
 
 NAMES, PALETTE = ("road", "sky", "a <b> & c"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
 
@@ -191,8 +192,8 @@ def test_chart_keeps_extremes_ends_and_leaves_out_what_is_not_finite():
 
 
 def test_running_mean_is_right_from_its_start():
-    assert smoothed([2.0, 2.0, 2.0], 0.9) == pytest.approx([2.0, 2.0, 2.0])
-    assert smoothed([0.0, 1.0], 0.5) == pytest.approx([0.0, 2 / 3])
+    assert running_mean([2.0, 2.0, 2.0], 0.9) == pytest.approx([2.0, 2.0, 2.0])
+    assert running_mean([0.0, 1.0], 0.5) == pytest.approx([0.0, 2 / 3])
 
 
 @pytest.mark.parametrize(

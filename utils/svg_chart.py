@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from utils.visualize import nice_ticks
+from utils.visualize import nice_ticks, running_mean
 
 STYLE = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif }
@@ -45,15 +45,6 @@ def log_ticks(low, high):
     return before + inner + after
 
 
-def smoothed(ys, weight):
-    """The running mean, corrected for its start."""
-    mean, total, out = 0.0, 0.0, []
-    for y in ys:
-        mean, total = weight * mean + (1 - weight) * y, weight * total + 1 - weight
-        out.append(mean / total)
-    return out
-
-
 def thin(xs, ys, count=240):
     """At most 2 * count points: of each stretch its lowest and its highest, so that no spike is lost."""
     if len(xs) <= 2 * count:
@@ -83,8 +74,7 @@ def line_chart(curves, title, x_label="", size=(400, 240), log=False, smooth=0.0
         x_ticks, y_ticks = log_ticks(min(every_x), max(every_x)), log_ticks(min(every_y), max(every_y))
     else:
         x_ticks = nice_ticks(min(every_x), max(every_x), 5)
-        high = float(np.percentile(every_y, 99.5)) if smooth else max(every_y)  # one spike must not flatten the rest
-        low = min(every_y)
+        low, high = min(every_y), max(every_y)
         y_ticks = nice_ticks(min(low, 0.0) if zero else low, max(high, low), 4)
     scale = (lambda v: math.log10(v)) if log else (lambda v: v)
     if log:
@@ -126,7 +116,7 @@ def line_chart(curves, title, x_label="", size=(400, 240), log=False, smooth=0.0
         colour = number % 5
         if smooth and len(ys) > 20:
             parts.append(f'<polyline class="raw s{colour}" points="{points(*thin(xs, ys), place_x, place_y)}"/>')
-            ys = smoothed(ys, smooth)
+            ys = running_mean(ys, smooth)
         xs, ys = thin(xs, ys)
         parts.append(f'<polyline class="line s{colour}" points="{points(xs, ys, place_x, place_y)}"/>')
         if markers or len(xs) == 1:
