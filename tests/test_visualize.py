@@ -144,7 +144,7 @@ def test_plot_draws_each_curve_in_its_colour(count):
     x = list(range(count))
     picture = np.asarray(plot_curves({"a": (x, [2.0] * count), "b": (x, [1.0] * count)}, "title", "step", smooth=0.9))
     for colour in ((31, 99, 178), (217, 95, 2)):
-        assert (picture == colour).all(-1).sum() > 20 or count == 1
+        assert (picture[60:] == colour).all(-1).sum() > 20  # below the legend; a single value is a dot
 
 
 def test_log_is_readable_while_the_run_goes_on(tmp_path):

@@ -96,7 +96,8 @@ def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0):
     """curves: {name: (x, y)} -> RGB picture. `smooth` in 0..1 draws the running mean over the faint raw line."""
     width, height = size
     text, small = font(13), font(12)
-    x_ticks = nice_ticks(min(min(x) for x, _ in curves.values()), max(max(x) for x, _ in curves.values()), 8)
+    first, last = min(min(x) for x, _ in curves.values()), max(max(x) for x, _ in curves.values())
+    x_ticks = nice_ticks(first, last, 8) if last > first else [first - 1, first, first + 1]
     lowest, highest = min(min(y) for _, y in curves.values()), max(max(y) for _, y in curves.values())
     y_ticks = nice_ticks(min(0.0, lowest), max(highest, 1e-6))
     labels = [f"{tick:g}" for tick in y_ticks]
@@ -118,7 +119,8 @@ def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0):
         y = place(x0, tick)[1]
         draw.line((left, y, right, y), FAINT)
         draw.text((left - 8, y), label, INK, small, anchor="rm")
-    for tick in x_ticks:
+    whole = all(value == round(value) for x, _ in curves.values() for value in x)  # no step 1.5
+    for tick in [tick for tick in x_ticks if not whole or abs(tick - round(tick)) < 1e-9]:
         x = place(tick, y0)[0]
         draw.line((x, bottom, x, bottom + 4), INK)
         draw.text((x, bottom + 8), f"{tick:g}", INK, small, anchor="ma")
@@ -132,11 +134,9 @@ def plot_curves(curves, title, x_label, size=(860, 420), smooth=0.0):
             draw.line([place(a, b) for a, b in zip(x, y)], faint, 1)
             y = running_mean(y, smooth)
         points = [place(a, b) for a, b in zip(x, y)]
-        draw.line(
-            points if len(points) > 1 else [(points[0][0] - 2, points[0][1]), (points[0][0] + 2, points[0][1])],
-            colour,
-            2,
-        )
+        draw.line(points, colour, 2)
+        for at_x, at_y in points if len(points) <= 40 else ():
+            draw.ellipse((at_x - 3, at_y - 3, at_x + 3, at_y + 3), colour)
         line_x, line_y = left + at[0], 45 + 20 * at[1]
         draw.line((line_x, line_y, line_x + 18, line_y), colour, 2)
         draw.text((line_x + 24, line_y), name, colour, text, anchor="lm")
