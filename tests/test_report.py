@@ -205,3 +205,23 @@ def test_ticks_are_short(value, text):
 
 def test_logarithmic_ticks_surround_the_values():
     assert log_ticks(3, 40) == [2, 5, 10, 20, 50] and log_ticks(1, 1e6) == [10.0**k for k in range(7)]
+
+
+def test_a_chart_has_whole_steps_all_names_and_its_peak():
+    """Two steps; six runs whose names fill three lines; one spike among 400 smoothed values."""
+    steps = re.findall(r'text-anchor="(?:middle|end)">([^<]+)</text>', line_chart({"a": ([1, 2], [5.0, 6.0])}, "t"))
+    assert not {"1.2", "1.5", "1.8"} & set(steps) and "2" in steps
+    curves = {f"/a/long/path/to/a/run/number_{k}/log.csv": ([1, 2], [k, k + 1.0]) for k in range(6)}
+    width, height = 860, 420
+    drawn = line_chart(curves, "t", size=(width, height))
+    names = [(float(x), float(y), name) for x, y, name in re.findall(r'x="([\d.]+)" y="([\d.]+)">(/a[^<]+)<', drawn)]
+    assert len(names) == 6 and all(x + 6.5 * len(name) < width for x, _, name in names)
+    first_grid = float(re.search(r'class="grid" d="M52 ([\d.]+)', drawn).group(1))
+    assert max(y for _, y, _ in names) < first_grid
+    ys = [2.0] * 400
+    ys[200] = 9.0
+    drawn = line_chart({"loss": (list(range(400)), ys)}, "t", smooth=0.9, size=(width, height))
+    raw = re.search(r'class="raw s0" points="([^"]+)"', drawn).group(1)
+    heights = [float(point.split(",")[1]) for point in raw.split()]
+    bottom = height - 26
+    assert (bottom - min(heights)) / (bottom - max(heights)) == pytest.approx(9 / 2, rel=0.01)

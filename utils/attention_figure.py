@@ -65,7 +65,7 @@ def attention_figure(picture, points, remark="", warning=False, light=0.55, tile
     row_height = size[1] + caption
     figure_width, bottom = gap + len(titles) * (size[0] + gap), head + len(points) * (row_height + gap)
     lines = wrapped(remark, font(17), figure_width - 2 * gap)
-    figure = Image.new("RGB", (figure_width, bottom + 24 * len(lines) + 36), PAPER)
+    figure = Image.new("RGB", (figure_width, bottom + 24 * len(lines) + 42), PAPER)
     draw = ImageDraw.Draw(figure)
 
     def tile(pixels):

@@ -76,6 +76,8 @@ def line_chart(curves, title, x_label="", size=(400, 240), log=False, smooth=0.0
         x_ticks, y_ticks = log_ticks(min(every_x), max(every_x)), log_ticks(min(every_y), max(every_y))
     else:
         x_ticks = nice_ticks(min(every_x), max(every_x), 5)
+        if all(x == round(x) for x in every_x):  # no step 1.5
+            x_ticks = [tick for tick in x_ticks if abs(tick - round(tick)) < 1e-9]
         low, high = min(every_y), max(every_y)
         y_ticks = nice_ticks(min(low, 0.0) if zero else low, max(high, low), 4)
     scale = (lambda v: math.log10(v)) if log else (lambda v: v)
