@@ -82,6 +82,8 @@ def test_report_of_the_run_and_of_the_evaluation(folder, browser):
     assert "report: runs/a/report.html" in command(folder, "scripts/report.py", "runs/a")
     said = command(folder, "scripts/report.py", "runs/a/outputs", "--output", "pages/deep/evaluation.html")
     assert "report: pages/deep/evaluation.html" in said
+    gamma = float((folder / "runs/a/log.csv").read_text().splitlines()[-1].split(",")[8])
+    assert 0 < gamma < 0.01 and f">{gamma:.3g}<" in (folder / "runs/a/report.html").read_text()  # not 0.000
     for page, width in (("runs/a/report.html", 390), ("pages/deep/evaluation.html", 1280)):
         browser.open(folder / page, width, mobile=width < 500)
         assert browser.complaints == [] and browser.value("document.documentElement.scrollWidth") == width
