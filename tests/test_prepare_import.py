@@ -25,7 +25,11 @@ def site(tmp_path):
 
 def start(site, code, **env):
     """A Python that reads the .pth files of `site` as it would those of its own site-packages."""
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); import site; site.addsitedir({str(site)!r}); {code}"
+    without = (  # what is installed in this environment itself
+        "import sys; sys.modules.pop('ccnet_before_jittor', None); "
+        "sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, '__name__', '') != 'BeforeJittor']; "
+    )
+    code = f"{without} sys.path.insert(0, {str(site)!r}); import site; site.addsitedir({str(site)!r}); {code}"
     env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **env}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr
