@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils.logger import read_log
 from utils.visualize import INK, LINES, PAPER, font
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -82,7 +83,7 @@ def test_report_of_the_run_and_of_the_evaluation(folder, browser):
     assert "report: runs/a/report.html" in command(folder, "scripts/report.py", "runs/a")
     said = command(folder, "scripts/report.py", "runs/a/outputs", "--output", "pages/deep/evaluation.html")
     assert "report: pages/deep/evaluation.html" in said
-    gamma = float((folder / "runs/a/log.csv").read_text().splitlines()[-1].split(",")[8])
+    gamma = read_log(folder / "runs/a/log.csv")["gamma"][-1]
     assert 0 < gamma < 0.01 and f">{gamma:.3g}<" in (folder / "runs/a/report.html").read_text()  # not 0.000
     for page, width in (("runs/a/report.html", 390), ("pages/deep/evaluation.html", 1280)):
         browser.open(folder / page, width, mobile=width < 500)
