@@ -1,6 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from scripts.verify_dataset import draw
 from utils.logger import RunLog, read_log
 from utils.visualize import (
     INK,
@@ -153,3 +157,20 @@ def test_log_is_readable_while_the_run_goes_on(tmp_path):
     rows = read_log(tmp_path / "log.csv")
     log.close()
     assert rows["step"] == [1] and rows["loss"] == [2.5] and rows["lr"] == [0.01] and rows["images_per_s"][0] > 0
+
+
+def test_the_sheet_of_training_has_validation_images_of_every_size(tmp_path):
+    log = RunLog(tmp_path, "a run", 3)
+    sizes = ((40, 60), (60, 40), (31, 47))
+    log.sheet([[np.full((*size, 3), 10 + k, np.uint8)] * 3 for k, size in enumerate(sizes)], ("a", "b", "c"), (), ())
+    log.close()
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert [(sheet == 10 + k).all(-1).sum() for k in range(3)] == [3 * 40 * 60, 3 * 60 * 40, 3 * 31 * 47]
+
+
+def test_the_overlay_of_verify_leaves_a_black_background_untinted():
+    label = np.repeat([0, 1], 40)[None].repeat(40, 0).astype(np.uint8)
+    data = SimpleNamespace(palette=((0, 0, 0), (128, 0, 0)), ignore_label=255, names=("background", "thing"))
+    sheet = np.asarray(draw([(np.full((40, 80, 3), 200, np.uint8), label)], data))
+    tile = sheet[26 : 26 + 240, 8 + 480 + 8 : 8 + 480 + 8 + 480]  # the second column
+    assert (tile[120, 100] == 200).all() and tile[120, 380].tolist() == [164, 100, 100]
