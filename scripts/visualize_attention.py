@@ -70,7 +70,6 @@ def main():
     from models.cca.maps import attention_map
     from utils import attention_effect, attention_page, loading, page
     from utils.attention_figure import attention_figure
-    from utils.whole_file import whole_file
 
     asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
     model, meta = loading.load_network(args.restore_from, build_model, asked)
@@ -96,8 +95,7 @@ def main():
     output = Path(args.output or f"runs/attention/{Path(args.input).stem}.png")
     os.makedirs(output.parent, exist_ok=True)
     at_points = [at_point(passes, label, names, point) for point in points]
-    with whole_file(output) as file:
-        attention_figure(picture, at_points, **remark).save(file, "png")
+    attention_figure(picture, at_points, **remark).save(output)
     print(f"figure: {output}")
 
     if args.html:

@@ -25,9 +25,10 @@ class CrissCrossAttention(nn.Module):
         if len(shape) != 4:
             raise ValueError(f"{name}: the input is {shape}; expected (B, C, H, W) with C = {channels}")
         if shape[1] != channels:
+            rebuild = f"build {name}({shape[1]}), or " if shape[1] >= 8 else ""
             raise ValueError(
                 f"{name}({channels}) takes {channels} channels, the input {shape} has {shape[1]}: "
-                f"build {name}({shape[1]}), or bring the input to {channels} channels with a 1x1 convolution"
+                f"{rebuild}bring the input to {channels} channels with a 1x1 convolution"
             )
         if "float" not in str(x.dtype):
             raise ValueError(f"{name}: the input is {x.dtype}; expected a floating dtype: x.float32() converts")
