@@ -201,15 +201,14 @@ def main():
     from datasets import transforms
     from datasets.scenes import PALETTE, draw_scene
     from models import build_model
-    from utils.checkpoint import load, load_weights
     from utils.inference import predict
+    from utils.loading import load_network
     from utils.visualize import colourise
 
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    arrays, meta = load(checkpoints[-1])
-    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"])
-    load_weights(model, arrays, checkpoints[-1])
+    asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
+    model, meta = load_network(str(checkpoints[-1]), build_model, asked)
     model.eval()
     scene = draw_scene(0, SCENE, 128, 256)[0]
     label = predict(model, [transforms.normalise(scene, meta["normalisation"])], [scene.shape[:2]])[0]

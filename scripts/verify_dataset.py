@@ -235,7 +235,7 @@ def draw(rows, data):
         present |= set(np.unique(label).tolist())
         colour = colourise(label, data.palette)  # RGB
         picture = image[:, :, ::-1]
-        known = (label != data.ignore_label)[:, :, None]
+        known = ((label != data.ignore_label) & colour.any(-1))[:, :, None]  # black is no tint
         overlay = np.where(known, (picture.astype(int) + colour) // 2, picture).astype(np.uint8)
         factor = min(height / label.shape[0], width / label.shape[1])
         size = (max(round(label.shape[1] * factor), 1), max(round(label.shape[0] * factor), 1))

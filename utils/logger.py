@@ -116,8 +116,7 @@ class RunLog:
         self.drawn = time.time()
 
     def sheet(self, rows, titles, names, palette):
-        """sheet.png; pictures of another size than the first are left out."""
-        rows = [row for row in rows if row[0].shape == rows[0][0].shape]
+        """sheet.png; images of all sizes, each in its own shape."""
         self.picture("sheet.png", visualize.contact_sheet(rows, titles, names, palette))
 
     def picture(self, name, image):
