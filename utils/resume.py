@@ -3,7 +3,7 @@
 Only the main rank reads files, which other nodes may not have: what is small is shared at once, the arrays in `load`.
 """
 
-from utils import checkpoint, distributed, optim, train_options, weights
+from utils import checkpoint, distributed, optim, published, train_options, weights
 
 
 def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
@@ -28,8 +28,11 @@ def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
             begin.update({key: meta[key] for key in ("step", "samples", "best")}, meta=meta, source=path, resumed=True)
             print(f"resumed from {path}: step {meta['step']}, epoch {meta['epoch']} + {meta['position']} samples")
         elif restore_from:
+            published.check(restore_from)
             arrays, meta = weights.read(restore_from)
             begin.update(meta=meta, source=restore_from)
+        elif restore_from == "":
+            print('--restore-from "": the network starts from random weights')
     return {**distributed.share(begin), "arrays": arrays}
 
 

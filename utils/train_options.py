@@ -27,7 +27,7 @@ def network(parser, models):
         choices=("deep", "v1c", "v1"),
         help="of ResNet (default: that of the model; torchvision's weights: v1)",
     )
-    add("--restore-from", metavar="FILE", help="weights to start from: a backbone or a whole network")
+    add("--restore-from", metavar="FILE", help='weights to start from: a backbone or a whole network; "": random')
     add("--frozen-bn", action="store_true", help="BatchNorm keeps its statistics and scales (fine-tuning)")
 
 
