@@ -31,7 +31,7 @@ check_ranks() { # what mpirun would refuse, in a few words
 }
 
 ranks() { # ranks PROGRAM FLAGS..
-  local program=$ROOT/$1 code=0
+  local program=$ROOT/$1 code=0 cores
   shift
   case $GPUS in
     '?') refuse "HOSTFILE needs GPUS=N, the number of ranks on all its machines together" ;;
@@ -45,9 +45,10 @@ ranks() { # ranks PROGRAM FLAGS..
   fi
   check_ranks
   $MPIRUN -np "$GPUS" ${HOSTFILE:+--hostfile "$HOSTFILE"} -x PATH python "$program" "$@" || code=$?
-  if [ $code = 1 ] && [ -z "${HOSTFILE:-}" ] && [ "$GPUS" -gt "$(nproc)" ]; then
-    echo "$(basename "$0"): $GPUS ranks were asked for on $(nproc) cores. If mpirun reports too few slots:" \
-      "MPIRUN=\"mpirun --oversubscribe\"" >&2
+  cores=$(getconf _NPROCESSORS_ONLN)
+  if [ $code = 1 ] && [ -z "${HOSTFILE:-}" ] && [ "$GPUS" -gt "$cores" ]; then
+    echo "$(basename "$0"): $GPUS ranks were asked for on $cores cores." \
+      "If mpirun reports too few slots: MPIRUN=\"mpirun --oversubscribe\"" >&2
   fi
   return $code
 }

@@ -27,7 +27,10 @@ def load_network(path, build, asked, fold=None, **options):
             )
         options["van_size"] = meta["van_size"]
     model = build(meta["model"], meta["num_classes"], meta["recurrence"], **options)
-    checkpoint.load_weights(model, arrays, path)
+    try:
+        checkpoint.load_weights(model, arrays, path)
+    except ValueError as error:  # what is odd about the file may be why
+        raise ValueError("; ".join((str(error), *meta.get("remarks", ())))) from None
     model.eval()
     return model, {**meta, "simplified": fold(model) if fold else "not folded"}
 

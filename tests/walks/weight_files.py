@@ -184,6 +184,8 @@ PUBLISHED = {  # file name -> (what writes the format, what makes its content)
     "resnet.pkl": (write_jittor, lambda: filled(bare(key_lists.torchvision(R101)))),
     "train_ccnet_resnet_epoch80000.pkl": (write_jittor, jittor_mmseg),
     "ccnet_R2_cityscape_60000.pkl": (write_jittor, jittor_official),
+    "resnet18.pkl": (write_jittor, lambda: filled(bare(basic_resnet()))),
+    "van_tiny.pkl": (write_jittor, lambda: filled(bare(key_lists.van("van_tiny")), rule_weights.van)),
     "van_base-cub.pkl": (write_jittor, lambda: filled(bare(key_lists.van("van_base")), rule_weights.van)),
     "ours.npz": (write_ours, ours),
     "ours.safetensors": (write_ours, ours),
