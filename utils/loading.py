@@ -18,7 +18,10 @@ def load_network(path, build, asked, fold=None, source="auto", **options):
     network, lines = settle(asked, path, arrays, meta)
     options.update(network["options"])
     model = build(network["model"], network["num_classes"], network["recurrence"], **options)
-    checkpoint.load_weights(model, arrays, path)
+    try:
+        checkpoint.load_weights(model, arrays, path)
+    except ValueError as error:  # what is odd about the file may be why
+        raise ValueError("; ".join((str(error), *meta.get("remarks", ())))) from None
     model.eval()
     network["model_options"] = network.pop("options")
     meta = {**meta, **network, "checkpoint": path, "remarks": [*meta["remarks"], *lines]}

@@ -3,7 +3,7 @@
 Only the main rank reads files, which other nodes may not have: what is small is shared at once, the arrays in `load`.
 """
 
-from utils import checkpoint, distributed, network, optim, train_options, weights
+from utils import checkpoint, distributed, network, optim, published, train_options, weights
 
 
 def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
@@ -24,8 +24,14 @@ def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
             arrays, found = resumed(path, settings, step)
             begin.update(found)
         elif restore_from:
-            path, arrays, meta = weights.take(restore_from, settings.get("source", "auto"))
+            try:
+                path, arrays, meta = weights.take(restore_from, settings.get("source", "auto"))
+            except FileNotFoundError:
+                published.check(restore_from)
+                raise
             begin.update(meta=meta, source=path)
+        elif restore_from == "":
+            print('--restore-from "": the network starts from random weights')
         asked = train_options.network_options(settings)
         begin["network"], lines = network.settle(asked, begin["source"] or "", arrays, begin["meta"], training=True)
         if begin["source"] and not begin["resumed"]:

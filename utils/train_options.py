@@ -28,7 +28,7 @@ def network(parser, models):
         choices=("deep", "v1c", "v1"),
         help=f"of ResNet ({usual} that of the model)",
     )
-    add("--restore-from", metavar="FILE", help="weights to start from: a backbone or a whole network")
+    add("--restore-from", metavar="FILE", help='weights to start from: a backbone or a whole network; "": random')
     options.add_source(add)
     add("--frozen-bn", action="store_true", help="BatchNorm keeps its statistics and scales (fine-tuning)")
 
