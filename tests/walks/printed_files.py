@@ -54,7 +54,9 @@ class Workshop:
 
     def sandbox(self, folder, words):
         """A fresh copy of the project in `folder`, and what the words of a command name."""
-        shutil.copytree(self.once("project", project), folder, symlinks=True)
+        shutil.copytree(self.once("project", project), folder)
+        shutil.rmtree(folder / "models")  # compiled operators are kept by the path of their source: a link shares them
+        (folder / "models").symlink_to(ROOT / "models")
         for word in words:
             self.place(folder, word)
         return folder

@@ -9,7 +9,8 @@ The printed words run as they are, but for these rules:
     are not: 2 steps, crops and tiles of 65, a batch of 2, scenes of 64x128, one round of a benchmark.
  4. `mpirun -np N` and GPUS=N mean 2 ranks, whatever N is.
  5. pytest collects (--collect-only): the tests that a printed command chooses are run by the suite itself.
- 6. `scripts/demo.sh &&` finds what the demo leaves; the demo itself is run by tests/test_readme.py.
+ 6. `scripts/demo.sh &&` finds what the demo leaves; the demo itself is run by tests/test_readme.py. And
+    `pip install -r FILE` finds the file; scripts/test.sh has installed it before the tests run.
  7. A published evaluation that names no folder gets the one of its page; one that names Cityscapes where the page says
     ADE20K (151 classes) runs with `--dataset ade20k`, and as printed it ends in one clear line (REFUSED).
  8. --amp needs a GPU: without one the command runs without it, and as printed it ends in one clear line (REFUSED).
@@ -164,6 +165,8 @@ def cut(command):
 def cut_one(command):
     if command == "scripts/demo.sh":
         return "test -f runs/demo/CS_scenes_500.npz"
+    if re.fullmatch(r"pip3? install -r \S+", command):
+        return f"test -f {command.split()[-1]}"
     command, tail = re.fullmatch(r"(.*?)((?: \d?>| \| ).*)?", command).groups()
     if "..." in command:
         stands_for = next(words for pattern, words in ELLIPSES if re.search(pattern, command))

@@ -162,3 +162,22 @@ def test_commands_are_found_in_every_kind_of_text(tmp_path):
     assert [one.text for one in printed.shell_script("s", "#!/bin/sh\n# Says\n#   ./s.sh A\nls\n# ./t.sh B\n")] == [
         "./s.sh A"
     ]
+
+
+def test_the_rules_on_a_few_commands():
+    cut = "--num-steps 2 --input-size 65,65 --batch-size 2"
+    drawn = f"--model ccnet_r18 --dataset scenes {cut} --scene-size 64,128"
+    shell = {
+        "mpirun -np 4 python train.py --num-workers 8 ...": f"mpirun -np 2 python train.py --num-workers 1 {drawn}",
+        "./run_local.sh D [more flags]": f"./run_local.sh D {cut} --num-workers 1 --eval-every 2 --eval-images 1 "
+        "--ohem-keep 1000",
+        "scripts/demo.sh && python a.py --data-dir /data/d": "test -f runs/demo/CS_scenes_500.npz && "
+        "python a.py --data-dir $PWD/data/d",
+        "a/benchmark_cca.py --sizes 97,97 128,256 --only b": "a/benchmark_cca.py --sizes 9,9 --only b --repeats 1",
+    }
+    for text, wanted in shell.items():
+        assert printed_rules.as_run(printed.Printed("p", text, "shell")) == [(wanted, None)]
+    both = printed_rules.as_run(printed.Printed("p", "python evaluate.py --model [a,b] 2>&1 | tee log", "shell"))
+    assert [run for run, _ in both] == [f"python evaluate.py --model {m} --max-images 2 2>&1 | tee log" for m in "ab"]
+    words = printed_rules.reads("python convert_weights.py ./dataset/a.pth b.npz --data-dir ${D} --out y")
+    assert {"dataset/a.pth", "D"} <= set(words) and not {"b.npz", "y"} & set(words)
