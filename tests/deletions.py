@@ -20,29 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from support import call_net, nets  # noqa: E402
 from support.infer import Types  # noqa: E402
-from support.project import FUNCTIONS, Project, read_sources  # noqa: E402
+from support.project import OWN, Project, read_sources, written_functions  # noqa: E402
 
 from utils import runtime  # noqa: E402
-
-OWN = ("train.py", "evaluate.py", "models/", "datasets/", "utils/", "scripts/")
-
-
-def candidates(sources, only):
-    """(path, class and function name, node) of every function and method; functions inside functions are part of
-    those."""
-    for path, text in sources.items():
-        if path.startswith(OWN) and any(path.startswith(part) for part in only):
-            yield from within(path, ast.parse(text), "")
-
-
-def within(path, node, prefix):
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, FUNCTIONS[:2]):
-            yield path, prefix + child.name, child
-        elif isinstance(child, ast.ClassDef):
-            yield from within(path, child, f"{prefix}{child.name}.")
-        elif isinstance(child, (ast.If, ast.Try)):
-            yield from within(path, child, prefix)
 
 
 def without(text, node):
@@ -106,7 +86,7 @@ def main():
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: %(default)s)"
     )
     args = parser.parse_args()
-    jobs = list(candidates(SOURCES, args.only))
+    jobs = [job for job in written_functions(SOURCES) if job[0].startswith(tuple(args.only))]
     with ProcessPoolExecutor(args.jobs) as pool:
         results = list(pool.map(try_one, jobs, chunksize=4))
     missed = [job for job, (found, _) in zip(jobs, results) if not found]

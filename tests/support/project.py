@@ -11,6 +11,7 @@ import functools
 from pathlib import Path
 from typing import NamedTuple
 
+OWN = ("train.py", "evaluate.py", "models/", "datasets/", "utils/", "scripts/")  # all but the tests
 SKIP = {"runs", "snapshots", "build"}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -234,3 +235,21 @@ class Project:
 
     def has_package(self, name):
         return any(other.startswith(name + ".") for other in self.modules)
+
+
+def written_functions(sources):
+    """(path, name, node) of every function and method outside the tests, the name as Class.method. Functions inside
+    functions are part of those."""
+    for path, text in sources.items():
+        if path.startswith(OWN):
+            yield from ((path, name, node) for name, node in functions_in(ast.parse(text), ""))
+
+
+def functions_in(node, prefix):
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, FUNCTIONS[:2]):
+            yield prefix + child.name, child
+        elif isinstance(child, ast.ClassDef):
+            yield from functions_in(child, f"{prefix}{child.name}.")
+        elif isinstance(child, (ast.If, ast.Try)):
+            yield from functions_in(child, prefix)
