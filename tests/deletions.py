@@ -18,9 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from support import call_net, nets  # noqa: E402
-from support.infer import Types  # noqa: E402
-from support.project import OWN, Project, read_sources, written_functions  # noqa: E402
+from support.project import OWN, read_sources, written_functions  # noqa: E402
+from support.together import findings, new_findings  # noqa: E402
 
 from utils import runtime  # noqa: E402
 
@@ -33,24 +32,10 @@ def without(text, node):
     return "".join(lines[:first] + removed + lines[node.end_lineno :])
 
 
-def findings(sources, known=()):
-    """New findings of the cheapest net that has any."""
-    project = Project(sources)
-    for rounds in (0, 3):
-        types = Types(project, rounds)
-        parts = (nets.bare_names(project), nets.imports(project), nets.attributes(project, types))
-        if rounds:
-            parts = (*parts, nets.unknown_receivers(project, types), call_net.calls(project, types))
-        found = [finding for part in parts for finding in part if finding not in known]
-        if found:
-            return found
-    return []
-
-
 def try_one(job):
     path, name, node = job
     began = time.time()
-    found = findings({**SOURCES, path: without(SOURCES[path], node)}, KNOWN)
+    found = new_findings({**SOURCES, path: without(SOURCES[path], node)}, KNOWN)
     return found, time.time() - began
 
 
@@ -108,5 +93,5 @@ def main():
 if __name__ == "__main__":
     runtime.start("cpu")
     SOURCES = read_sources(ROOT)
-    KNOWN = frozenset(nets.names(Project(SOURCES))) | frozenset(call_net.calls(Project(SOURCES)))
+    KNOWN = frozenset(findings(SOURCES))
     main()
