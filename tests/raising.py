@@ -17,7 +17,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,8 +28,10 @@ PLANTED = "planted by tests/raising.py"
 
 
 def copy_of(folder):
-    """A clone with the changes and new files of this checkout."""
+    """A clone with the changes and new files of this checkout; always at the same place, because Jittor compiles
+    kernels anew for another path."""
     clone = folder / "clone"
+    shutil.rmtree(clone, ignore_errors=True)
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
@@ -58,7 +59,7 @@ def raising(text, node):
 
 
 def in_order(path, name, tests):
-    """Test files that mention the function first, then those that mention its file, each from the smallest on; then
+    """-> test files that mention the function and its file, its file, or the function, each from the smallest on; and
     the others."""
     word, stem = name.split(".")[-1], Path(path).parent.name if path.endswith("__init__.py") else Path(path).stem
 
@@ -66,7 +67,7 @@ def in_order(path, name, tests):
         return bool(re.search(rf"\b{re.escape(what)}\b", text))
 
     near = [test for test in tests if mentions(tests[test], word) or mentions(tests[test], stem)]
-    near.sort(key=lambda test: (not mentions(tests[test], word), not mentions(tests[test], stem), len(tests[test])))
+    near.sort(key=lambda test: (-mentions(tests[test], word) - 2 * mentions(tests[test], stem), len(tests[test])))
     return near, [test for test in sorted(tests) if test not in near]
 
 
@@ -82,9 +83,11 @@ def first_failure(clone, tests, args):
     try:
         said, _ = process.communicate(timeout=args.timeout)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
         return f"the run is not done after {args.timeout} s, it", False
+    finally:  # also at Ctrl-C: nothing stays behind
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     if process.returncode in (0, 5):
         return None
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
@@ -103,29 +106,28 @@ def main():
     sources = read_sources(ROOT)
     every = {f"{path}:{name}": (path, name, node) for path, name, node in written_functions(sources)}
     drawn = args.function or random.Random(args.seed).sample(sorted(every), min(args.count, len(every)))
-    print(f"{len(every)} functions and methods; drawn with seed {args.seed}: {len(drawn)}")
+    print(f"{len(every)} functions and methods; drawn with seed {args.seed}: {', '.join(drawn)}", flush=True)
     files = [path for path in sources if Path(path).name.startswith("test_") and path.startswith("tests/")]
     tests = {path: sources[path] for path in args.tests or files if not path.endswith("test_style.py")}
     survived = []
-    with tempfile.TemporaryDirectory() as folder:
-        clone = copy_of(Path(folder))
-        for number, key in enumerate(drawn, 1):
-            path, name, node = every[key]
-            text = raising(sources[path], node)
-            ast.parse(text)
-            (clone / path).write_text(text)
-            began = time.time()
-            failed = None
-            for group in in_order(path, name, tests):
-                failed = failed or first_failure(clone, group, args)
-            (clone / path).write_text(sources[path])
-            seconds = time.time() - began
-            if failed:
-                shown = "its error is shown" if failed[1] else "with another message"
-                print(f"{number:3} {key}: {failed[0]} fails ({shown}; {seconds:.0f} s)", flush=True)
-            else:
-                survived.append(key)
-                print(f"{number:3} {key}: NO TEST FAILS ({seconds:.0f} s)", flush=True)
+    clone = copy_of(ROOT / "runs" / "raising")
+    for number, key in enumerate(drawn, 1):
+        path, name, node = every[key]
+        text = raising(sources[path], node)
+        ast.parse(text)
+        (clone / path).write_text(text)
+        began = time.time()
+        failed = None
+        for group in in_order(path, name, tests):
+            failed = failed or first_failure(clone, group, args)
+        (clone / path).write_text(sources[path])
+        seconds = time.time() - began
+        if failed:
+            shown = "its error is shown" if failed[1] else "with another message"
+            print(f"{number:3} {key}: {failed[0]} fails ({shown}; {seconds:.0f} s)", flush=True)
+        else:
+            survived.append(key)
+            print(f"{number:3} {key}: NO TEST FAILS ({seconds:.0f} s)", flush=True)
     print(f"{len(drawn) - len(survived)} of {len(drawn)} fail a test" + "".join(f"\n  not: {key}" for key in survived))
     sys.exit(bool(survived))
 
