@@ -8,7 +8,6 @@ Writes into images/: architecture.svg, criss_cross.svg, attention.png (by script
 """
 
 import argparse
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -170,13 +169,12 @@ def criss_cross():
 
 def paper_costs(channels=512, side=97):
     """Counted by the benchmark, with projections, at the paper's size."""
-    spec = importlib.util.spec_from_file_location("benchmark_cca", ROOT / "scripts" / "benchmark_cca.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    from scripts import benchmark_cca
+
     size = (1, channels, side, side)
 
     def gflop(name, passes):
-        return passes * (benchmark.operations(name, *size) + benchmark.projections(*size)) / 1e9
+        return passes * (benchmark_cca.operations(name, *size) + benchmark_cca.projections(*size)) / 1e9
 
     at = f"at {side}×{side}, {channels} channels"
     return (

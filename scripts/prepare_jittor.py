@@ -58,6 +58,13 @@ def repair_compiler(yes):
         return False, f"operators compile one after the other: {error}"
 
 
+def write_record(record):
+    """Written atomically: a run that starts meanwhile would take half of it for none, and compile Jittor anew."""
+    part = runtime.RECORD.with_name(f"{runtime.RECORD.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(part, runtime.RECORD)
+
+
 def undo():
     folder = repair_jittor.jittor_folder()
     names = repair_jittor.undo(folder)
@@ -67,7 +74,7 @@ def undo():
     record = runtime.read_record()
     if names or "cuda" in record:
         kept = {name: value for name, value in record.items() if name not in ("cuda", "parallel_compiler")}
-        runtime.RECORD.write_text(json.dumps(kept, indent=1) + "\n")
+        write_record(kept)
         shutil.rmtree(Path(sys.prefix) / "cuda", ignore_errors=True)
 
 
@@ -117,7 +124,7 @@ def main():
         device, reason = "cuda", f"asked for: built for sm_{', sm_'.join(map(str, args.cuda_archs))}, no GPU to run on"
         args.device = "cuda"
     else:
-        runtime.RECORD.write_text(json.dumps(record, indent=1) + "\n")  # what was missing may be there now
+        write_record(record)  # what was missing may be there now
         device, reason = runtime.choose_device(args.device)
     if device == "cuda":
         device, reason, record["cuda"], lines = prepare_cuda_side(args, device, reason)
@@ -130,7 +137,7 @@ def main():
         mend = f"{sys.executable} -m pip install {prepare_onednn.ONEDNN_WHEELS}"
         report("oneDNN", f"none: convolutions on the CPU will be slow ({mend})")
     report("device", f"{device} ({reason})")
-    runtime.RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    write_record(record)
     report("import", prepare_import.install(yes=args.yes))
     if not args.no_compile:
         print("  compiling Jittor: two to five minutes the first time, then kept", flush=True)

@@ -149,6 +149,7 @@ def test_a_python_that_fits_is_found_by_itself(checkout, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # it breaks the cache that all tests use; a cache of its own would compile for minutes
 def test_a_half_written_cache_is_mended(run_command):
     """What a first import that was killed can leave: the helper library without its key. Jittor then exits with 0."""
     import jittor_utils

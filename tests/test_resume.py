@@ -87,7 +87,8 @@ def killed_and_resumed(folder, whole, kills, seed):
     """SIGKILL at `kills` moments, every other one with a checkpoint half written; then to the end."""
     rng, inside, lives = random.Random(seed), 0, []
     for number in range(kills):
-        process = start(folder, OFTEN, "--resume auto", env={"SLOW_SAVES": "0.04"})
+        pause = "0.5" if number % 2 else "0.04"  # time to be seen in, also where both cores are busy
+        process = start(folder, OFTEN, "--resume auto", env={"SLOW_SAVES": pause})
         deadline, log = time.time() + 120, folder / "log.csv"
         size = log.stat().st_size if log.exists() else 0
         while process.poll() is None and time.time() < deadline:
@@ -126,7 +127,7 @@ def test_a_signal_saves_and_leaves_with_exit_code_75(tmp_path, whole, number):
     while process.poll() is None and not ((tmp_path / "log.csv").exists() and len(losses(tmp_path)) > 3):
         time.sleep(0.02)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 75, output
     assert f"{number.name}: this step is finished" in output and "go on with --resume auto" in output
     (step,) = checkpoint.steps_in(tmp_path)
