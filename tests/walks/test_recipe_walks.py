@@ -5,6 +5,7 @@ The networks and flags are the recipes' own; only sizes are cut (walks/places.py
 
 import json
 import os
+import subprocess
 
 import pytest
 from walks.places import CUT, ROOT, ROOT_MAY, SCENES, check_run, evaluate, predict, python, walk
@@ -123,3 +124,16 @@ def test_an_mmsegmentation_command_line(place, weights):
     assert (options["model"], options["color_jitter"], options["cat_max_ratio"]) == ("ccnet_mmseg_r50", True, 0.75)
     evaluate(place, "work/CS_scenes_2.npz", SCENES["cityscapes"], 19)
     predict(place, "work/CS_scenes_2.npz", 19)
+
+
+def test_the_demo_works_in_its_repository_from_another_folder_by_a_link(checkout, tmp_path):
+    """As far as the choice of a Python, which is refused here; tests/test_prepare.py has the rest."""
+    interpreter, here = tmp_path / "python3.13", tmp_path / "here"
+    interpreter.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.13.0 || exit 1\n')
+    interpreter.chmod(0o755)
+    here.mkdir()
+    (here / "demo").symlink_to(checkout / "scripts/demo.sh")
+    env = {**os.environ, "PYTHON": str(interpreter), "VENV": str(tmp_path / "venv")}
+    done = subprocess.run(["./demo"], cwd=here, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "Python 3.13.0: Jittor" in done.stderr
+    assert f"The log: {checkout}/runs/demo.log" in done.stderr and os.listdir(here) == ["demo"]
