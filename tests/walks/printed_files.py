@@ -103,7 +103,7 @@ class Workshop:
 
     def voc_and_sbd(self, target, word):
         import numpy as np
-        from test_data_scripts import mat_file
+        from sbd import mat_file
 
         if "VOC2012" in word:
             shutil.copytree(self.scenes("voc") / "VOC2012", target)

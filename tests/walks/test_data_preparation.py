@@ -5,9 +5,9 @@ import shlex
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 from sbd import write_sbd
+from walks.places import ROOT
 
 from datasets import build_dataset, scene_folders
 

@@ -6,8 +6,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
+from walks.places import ROOT
 
 SIZES = ((60, 80), (48, 100), (90, 50))  # height x width
 COLOURS = np.uint8([(0, 128, 0), (200, 30, 90)])
