@@ -1,11 +1,12 @@
 """Evaluate a checkpoint: per-class tables, result.json, pictures, files for test servers.
 
-    python evaluate.py --restore-from runs/demo/CS_scenes_400.npz --save-dir runs/demo
+    python evaluate.py --restore-from runs/demo/CS_scenes_500.npz --save-dir runs/demo
     python evaluate.py --restore-from CS_scenes_60000.pth --data-dir cityscapes --input-size 769,769 --flip
     python evaluate.py --restore-from CS_scenes_60000.pth --data-dir cityscapes --split test --export cityscapes
     mpirun -np 4 python evaluate.py ...          # each picture on exactly one rank, the same result
 
-Model, classes, recurrence and normalisation come from the checkpoint; a flag that contradicts it is an error.
+Model, classes, recurrence, normalisation and the folder of the data come from the checkpoint; a flag that contradicts
+the network is an error, and --data-dir names other data.
 """
 
 import argparse
@@ -48,14 +49,22 @@ def parse_args(argv=None):
 
 
 def open_data(args, meta):
-    """The data set that the flags name, with the classes of the checkpoint."""
+    """-> the dataset that the flags name or the checkpoint records, with the checkpoint's classes; lines to print."""
+    from datasets.find import recorded_place
+
     if args.cache != "off":
         raise ValueError("--cache has nothing to keep here, every picture is read once: leave it out")
-    source = {name: vars(args)[name] for name in options.SOURCE}
+    place, line = recorded_place(meta, meta["checkpoint"], args.dataset, args.data_dir, args.scene_size)
+    source = {**{name: vars(args)[name] for name in options.SOURCE}, **place}
     source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
     if args.ignore_label is None:
-        source["ignore_label"] = meta["ignore_label"]
-    return build_dataset(args.dataset, args.split, **source)
+        source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))
+    data = build_dataset(split=args.split, **source)
+    lines = [line] * bool(line) + options.unused_data_flags(args, place["name"])
+    other = [(k, *pair) for k, pair in enumerate(zip(meta.get("names", ()), data.names)) if len(set(pair)) > 1]
+    if other:
+        lines.append("class {} is {!r} in the checkpoint and {!r} in this data set".format(*other[0]))
+    return data, lines
 
 
 def main():
@@ -81,11 +90,12 @@ def main():
 
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     simplify = None if args.no_fold else fold
-    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, cca_backend=args.cca_backend)
-    data = open_data(args, meta)
+    chosen = {"source": args.source, "cca_backend": args.cca_backend}
+    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, **chosen)
+    data, lines = open_data(args, meta)
     kind = data.kind  # its name in DATASETS
     count = min(args.max_images or data.total_len, data.total_len)
-    save_dir = args.save_dir or os.path.join(os.path.dirname(args.restore_from), "outputs")
+    save_dir = args.save_dir or os.path.join(os.path.dirname(meta["checkpoint"]), "outputs")
     if is_main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
         about = (
@@ -94,7 +104,7 @@ def main():
         print(
             f"{about}; {meta['normalisation']['channels']} minus {meta['normalisation']['mean']}; {meta['simplified']}"
         )
-        for remark in (*meta.get("remarks", ()), *eval_options.remarks(args)):
+        for remark in (*meta["remarks"], *lines, *eval_options.remarks(args, machine["device"])):
             print(remark)
     os.makedirs(os.path.join(save_dir, "predictions" if args.save_predictions else ""), exist_ok=True)
     samples = [data.sample_name(index) for index in range(count)]
@@ -115,6 +125,8 @@ def main():
     instances = [None] * count
     if kind == "cityscapes" and hasattr(data, "pairs"):  # a packed one has no files of instances
         instances = [cityscapes.instance_file(label) for _, label in data.pairs[:count]]
+    elif kind == "cityscapes" and is_main():
+        print("no iIoU: a packed folder has no instance files; for it, evaluate on the original folder")
     scores = Scores(
         data.names,
         data.ignore_label,
@@ -141,7 +153,7 @@ def main():
         bar.update(1)
 
     mine = shard(count)
-    chosen = spread(mine, args.sheet_rows) if is_main() else ()
+    shown = spread(mine, args.sheet_rows) if is_main() else ()
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
     for index, (image, label, objects), prediction in evaluation.predictions(
         model, read, mine, normalise, args.num_workers, left_out, **how
@@ -152,12 +164,13 @@ def main():
             exports.save_label(prediction, data.palette, os.path.join(save_dir, "predictions", f"{samples[index]}.png"))
         score = scores.update(index, label, prediction, objects)
         gallery.offer(index, score, image, label, prediction)
-        if index in chosen:
+        if index in shown:
             rows.append([thumbnail(panel, 384) for panel in gallery.panels(image, label, prediction)[:3]])
         bar.update(1)
         bar.set_postfix_str(f"mIoU {100 * scores.matrix.miou:.2f}", refresh=False)
     bar.close()
     scores.reduce(all_sum)
+    data.check_share(int(scores.left_out[0]), "on all ranks together")
     if scores.matrix.counts.any():
         gallery.write(os.path.join(save_dir, "examples"), scores.ranking())
     all_sum(np.zeros(1))  # the report below shows what all ranks have written
@@ -174,7 +187,7 @@ def main():
         return
     print(scores.table())
     result, palette = scores.result(), [[int(part) for part in colour] for colour in data.palette]
-    settings = {"checkpoint": args.restore_from, "step": meta.get("step"), "model": meta["model"], "dataset": kind}
+    settings = {"checkpoint": meta["checkpoint"], "step": meta.get("step"), "model": meta["model"], "dataset": kind}
     settings.update(recurrence=meta["recurrence"], normalisation=meta["normalisation"], how=how)
     settings.update(split=args.split, options=vars(args), machine=machine)
     left = int(scores.left_out[0])

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
-# All in one: train on Cityscapes, then evaluate the last checkpoint.
+# All in one: train on Cityscapes (scripts/train_cityscapes.sh), then evaluate the last checkpoint of that run.
 #   ./run_local.sh CITYSCAPES [more flags of train.py]
+# Results go beside the checkpoint: into ./snapshots/cityscapes of the current folder, or into --snapshot-dir.
 set -euo pipefail
-cd "$(dirname "$0")"
 if [ $# -lt 1 ] || [ "${1#-}" != "$1" ]; then
   echo "usage: $0 CITYSCAPES [more flags of train.py]" >&2
   exit 2
 fi
+here="$(dirname "$(readlink -f "$0")")"
+. "$here/scripts/ranks.sh"
 path=$1
 shift
-out=./snapshots/cityscapes
-scripts/train_cityscapes.sh --data-dir "$path" --snapshot-dir $out "$@"
-. scripts/ranks.sh
-last=$(ls -v $out/CS_scenes_*.npz 2>/dev/null | tail -n 1 || true)
-ranks python evaluate.py --data-dir "$path" --dataset cityscapes --restore-from "${last:-$out/CS_scenes_60000.npz}" \
-  --save-dir $out
+flags=(--data-dir "$path" --num-steps 60000 --snapshot-dir ./snapshots/cityscapes "$@")
+"$here/scripts/train_cityscapes.sh" "${flags[@]}"
+# train.py itself says where flags, abbreviated or repeated, lead
+read_flags='import sys; sys.path.insert(0, sys.argv.pop(1)); import train; args = train.parse_args()
+print(f"{args.snapshot_dir}\n{args.last_step}\n{args.device}")'
+{ read -r out; read -r step; read -r device; } < <(python -c "$read_flags" "$here" "${flags[@]}")
+ranks evaluate.py --data-dir "$path" --dataset cityscapes --restore-from "$out/CS_scenes_$step.npz" --save-dir "$out" \
+  --device "$device"

@@ -28,8 +28,9 @@ def main():
     import jittor as jt
 
     from models.cca.functional import resolve
-    from utils import amp, checkpoint, distributed, interrupt, logger, optim, postmortem, resume
+    from utils import amp, class_counts, distributed, earlier_run, interrupt, logger, optim, postmortem, resume
     from utils.schedule import poly
+    from utils.snapshots import Snapshots
 
     distributed.local_batch(args.batch_size, args.accumulate)  # does it divide?
     jt.set_global_seed(args.random_seed)
@@ -37,12 +38,17 @@ def main():
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if distributed.is_main():
         print(runtime.describe(machine, resolve(args.cca_backend)))
-        for line in train_options.remarks(args):
+        for line in train_options.remarks(args, machine["device"]):
             print(line)
 
     counted = {"step": args.start_iters, "samples": args.start_iters * args.batch_size}
+    older = None
+    if distributed.is_main():
+        about = (args.resume, args.overwrite, args.start_iters, args.restore_from)
+        older = earlier_run.in_the_way(args.snapshot_dir, *about)
     begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, vars(args), **counted)
-    data, pictures, info = build_data(args, begin["meta"])
+    args.model, args.recurrence = begin["network"]["model"], begin["network"]["recurrence"]
+    data, pictures, info = build_data(args, begin)
     model = build_network(args, info)
     criterion = build_criterion(args, info, model)
     optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
@@ -52,14 +58,19 @@ def main():
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
+    missing = look(args, data, model, machine["device"])
     record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
     record["commit"], log = logger.git_commit(), None
     if distributed.is_main():
+        say(earlier_run.clear(args.snapshot_dir, older, first))
         title = f"{args.model} on {data.title}"
         log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
         log.begin({**record, "machine": machine})
+        say(interrupt.advice(args.save_every_minutes) if interrupt.under_mpirun() else ())
     interrupt.listen()
+    snapshots = Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
 
+    counts = class_counts.FirstEpoch(data.names, data.total_len, missing)
     pieces = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         asked = time.time()
@@ -71,32 +82,35 @@ def main():
         moves = scaler.ready(optimizer)  # 16 bits can overflow: the step is left out then
         if moves:
             losses["gradient"] = optim.gradient_norm(optimizer)
-        values = distributed.means({**losses, "stop": interrupt.asked()})
+        save = interrupt.checkpoint_asked() or (distributed.is_main() and snapshots.due())
+        values = distributed.means({**losses, "stop": interrupt.asked(), "save": save})
         if moves and not all(map(math.isfinite, values.values())):
             batch = [(images.numpy(), *rest) for images, *rest in batch]
             postmortem.stop(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
         if moves:
             optim.update(optimizer, step - scaler.skipped)
 
-        done, samples, stop = step + 1, samples + args.batch_size, values.pop("stop") > 0
+        done, samples = step + 1, samples + args.batch_size
+        stop, save = (values.pop(name) > 0 for name in ("stop", "save"))  # of any rank
         last, score = done == args.last_step, None
         if log:
-            log.step(done, lr, waited, epoch=samples // data.total_len, gamma=gamma(model), **values)
+            epoch = samples // data.total_len
+            log.step(done, lr, time.time() - asked, waited, epoch=epoch, gamma=gamma(model), **values)
+        lines = counts.add(batch, args.batch_size) + (counts.end() if last else [])
+        say(lines if log else ())
         if args.eval_every and (last or done % args.eval_every == 0):
             score = evaluate(args, model, pictures, info, log, done)
         better = score is not None and score > best["miou"]
         if better:
             best = {"miou": score, "step": done}
-        if last or stop or better or done % args.save_pred_every == 0:
-            path = checkpoint.path_of(args.snapshot_dir, done)
+        stays = last or stop or better or done % args.save_pred_every == 0
+        if stays or save:
             if log:
                 epoch, position = divmod(samples, data.total_len)
                 place = {"step": done, "samples": samples, "epoch": epoch, "position": position, "best": best}
                 place.update(seed=args.random_seed, loss_scale=scaler.state())
-                checkpoint.save(path, model, {**record, **place}, resume.state(optimizer, criterion))
-                if better:
-                    checkpoint.link_best(path)
-                checkpoint.prune(args.snapshot_dir, args.keep_last)
+                state = resume.state(optimizer, criterion)
+                path = snapshots.save(done, model, {**record, **place}, state, stays, better)
                 log.draw()
             distributed.wait_for_all()
         if stop:
@@ -110,28 +124,66 @@ def main():
         print(json.dumps({**result, "best": best} if args.eval_every else result))
 
 
-def build_data(args, meta):
-    """-> training data, validation pictures, and what a checkpoint says about both."""
-    from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
+def say(lines):
+    for line in lines:
+        print(line, flush=True)
 
-    source = {name: vars(args)[name] for name in options.SOURCE}
+
+def build_data(args, begin):
+    """-> training data, validation pictures, and what a checkpoint says about both."""
+    from datasets.find import locate, record, recorded_place
+    from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
+    from utils import distributed, limits
+
+    named = (args.dataset, args.data_dir, args.scene_size)
+    place, line = recorded_place(begin["meta"], begin["source"], *named) if begin["resumed"] else locate(*named)
+    remarks = [line] * bool(line) + options.unused_data_flags(args, place["name"])
+    if distributed.is_main():
+        say(remarks)
+    source = {name: vars(args)[name] for name in options.SOURCE} | place
+    name = source.pop("name")
     augmentation = {name: vars(args)[name] for name in options.AUGMENTATION}
     rules = {"seed": args.random_seed, "batch_size": args.batch_size // args.accumulate}
-    data = training_data(args.dataset, args.split, args.input_size, **rules, **source, **augmentation)
+    data = training_data(name, args.split, args.input_size, **rules, **source, **augmentation)
+    limits.check_crop(args.input_size, distributed.local_batch(rules["batch_size"]), len(data.names))
     source.update(data_list=None, cache="off")
-    pictures = build_dataset(args.dataset, "val", **source) if args.eval_every else None
+    pictures = build_dataset(name, "val", **source) if args.eval_every else None
     usual = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
         "dataset": data.kind,
+        "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,
-        "normalisation": meta.get("normalisation") or usual,
-        "model_options": train_options.model_options(args),
+        "grey_labels": getattr(data, "grey_labels", None),
+        "normalisation": begin["meta"].get("normalisation") or usual,
+        "model_options": begin["network"]["options"],
         "names": list(data.names),
         "palette": [[int(part) for part in colour] for colour in data.palette],
         "flip_pairs": [list(pair) for pair in data.flip_pairs],
     }
     return data, pictures, info
+
+
+def look(args, data, model, device):
+    """Lines before the first step about settings of no use and about memory. -> classes that no label of the training
+    split has, if the split is small enough to be read here."""
+    from utils import class_counts, distributed, limits, memory
+
+    crops = args.batch_size // args.accumulate
+    mine, size = distributed.local_batch(crops), args.input_size
+    if not distributed.is_main():
+        return []
+    say(limits.useless_ohem(args.ohem_keep, crops, size) if args.ohem else ())
+    sizes, pixels = class_counts.sample(lambda index: data.open_pair(index)[1], data.total_len)
+    say(limits.padded_crops(size, sizes, data.transform.scale))
+    missing = [] if pixels is None else class_counts.absent(pixels, data.names)
+    say([class_counts.warning(missing, f"the {data.total_len} labels of --split {args.split}")] if missing else ())
+    weights = sum(math.prod(p.shape) for p in model.parameters())
+    need = memory.estimate(
+        args.model, args.van_size or "van_base", weights, mine * math.prod(size), len(data.names), args.optimizer
+    )
+    say(memory.warning(need, memory.available(device), memory.ranks_here(device), (mine, *size)))
+    return missing
 
 
 def stream(data, how, start):

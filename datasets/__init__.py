@@ -61,9 +61,19 @@ def detect(data_dir):
     raise ValueError(f"--data-dir {data_dir} has the layout of no known data set; it holds {held}. Known are\n{known}")
 
 
-def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cache="off", scene_size=None, **options):
+def build_dataset(
+    name="auto",
+    split="train",
+    data_dir=None,
+    data_list=None,
+    cache="off",
+    scene_size=None,
+    grey_labels=None,
+    **options,
+):
     """`name` as in DATASETS, or auto: told by the folders of `data_dir`. Options go to
-    the class: num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset."""
+    the class: num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset.
+    `grey_labels`: what a checkpoint records of the grey labels of its data (grey_labels.py); only folders use it."""
     name = detect(data_dir) if name == "auto" else ALIASES.get(name, name)
     kind = dataset_class(name)
     if name == "scenes":
@@ -72,6 +82,8 @@ def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cac
                 raise ValueError(
                     f"{flag} {value} has no use with --dataset scenes, which are drawn; leave one of them out"
                 )
+        if cache != "off":
+            raise ValueError(f"--cache {cache} has nothing to keep of drawn scenes: leave it out")
         if scene_size:
             options.update(height=scene_size[0], width=scene_size[1])
         data = kind(split, **options)
@@ -81,8 +93,14 @@ def build_dataset(name="auto", split="train", data_dir=None, data_list=None, cac
         data_dir = os.environ.get("CITYSCAPES_DATASET")  # as its own scripts have it
     if not data_dir:
         raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {kind.looks_like}")
-    if cache != "off" and name != "packed":  # a packed folder is in memory as much as it can be
+    if scene_size:
+        raise ValueError(f"--scene-size is for drawn scenes, and this is {name}: leave it out")
+    if cache != "off" and name == "packed":
+        raise ValueError(f"--cache {cache} has no use with a packed folder, which is mapped into memory: leave it out")
+    if cache != "off":
         options["cache"] = import_module("datasets.cache").RamCache()
+    if name == "folder":
+        options["grey_labels"] = grey_labels
     data = kind(data_dir, split, data_list=data_list, **options)
     if name != "packed":  # which keeps the name of what was packed
         data.kind = name

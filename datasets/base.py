@@ -24,6 +24,16 @@ cv2.setNumThreads(0)  # processes and Jittor share the cores; OpenCV's own threa
 ROOM = 32 << 20  # bytes of shared memory for a sample whose size is not known; larger ones go through the pipe
 
 
+SAID = set()
+
+
+def say(text):
+    """Print a remark on the data once in a run, on one rank."""
+    if jt.rank == 0 and text not in SAID:
+        SAID.add(text)
+        print(f"data: {text}", file=sys.stderr, flush=True)
+
+
 class Batch(NamedTuple):
     """This rank's part of a batch. Where pictures differ in size, images and labels are lists."""
 
@@ -39,8 +49,9 @@ class SegmentationDataset(Dataset):
     `transform(image, label, rng) -> Sample` gets a generator that depends on (seed, epoch, index) alone. Iterating
     gives one epoch of Batch; `forever(start)` gives batches without end. `batch_size` is that of all ranks together.
     `len(dataset)` counts batches, as everywhere in Jittor; `dataset.total_len` counts samples.
-    `on_bad_sample="skip"` replaces unreadable samples by others (`forever`) or leaves them out (one epoch), up to 1 in
-    100. `num_workers=None`: up to 8 where a GPU computes, else 0, because the cores are busy with the network.
+    `on_bad_sample="skip"` replaces unreadable samples by others (`forever`) or leaves them out (one epoch): one of
+    them, or 1 in 100 where there are more than 100 samples. `num_workers=None`: up to 8 where a GPU computes, else 0,
+    because the cores are busy with the network.
     """
 
     kind, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # kind: its name in DATASETS
@@ -186,11 +197,16 @@ class SegmentationDataset(Dataset):
                 continue
             self.bad[index] = text
             print(f"data: skipped ({len(self.bad)} so far): {text}", file=sys.stderr, flush=True)
-            if len(self.bad) > max(1, self.total_len // 100):
-                raise DataError(
-                    f"{len(self.bad)} of {self.total_len} samples cannot be read, more than 1 in 100: {text}; "
-                    "run scripts/verify_dataset.py on the data"
-                )
+            self.check_share(len(self.bad), text)
+
+    def check_share(self, count, text):
+        """--on-bad-sample skip goes on past so many samples and no more."""
+        allowed = max(1, self.total_len // 100)
+        if count > allowed:
+            raise DataError(
+                f"{count} of {self.total_len} samples cannot be read, and --on-bad-sample skip leaves out {allowed} "
+                f"(one, or 1 in 100 of more than 100): {text}; run scripts/verify_dataset.py on the data"
+            )
 
 
 def assemble(results):

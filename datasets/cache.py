@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from PIL import Image
 
+from datasets.headers import free_memory
 from datasets.image_io import DataError
 
 
@@ -19,7 +20,7 @@ class RamCache:
             try:
                 with Image.open(image) as picture:  # the header only
                     sizes.append(picture.width * picture.height)
-            except OSError:
+            except (OSError, Image.DecompressionBombError):
                 sizes.append(0)  # reading it will say what is wrong
         need = sum(sizes) * 4  # 3 bytes of picture, 1 of label
         ranks = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
@@ -52,19 +53,3 @@ class RamCache:
         image = self.memory[start : start + 3 * pixels].reshape(height, width, 3)
         label = self.memory[start + 3 * pixels : start + room].reshape(height, width)
         return (lambda rows=None: image), label
-
-
-def free_memory():
-    """Bytes that may still be used: what the kernel calls available, within the limit of the control group."""
-    with open("/proc/meminfo") as file:
-        free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    for folder, limit, used in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        try:
-            with open(f"{folder}/{limit}") as first, open(f"{folder}/{used}") as second:
-                free = min(free, int(first.read()) - int(second.read()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return max(free, 0)

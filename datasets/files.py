@@ -13,7 +13,7 @@ import numpy as np
 
 from datasets import image_io, label_io, pairs
 from datasets.base import SegmentationDataset
-from datasets.image_io import DataError
+from datasets.image_io import DataError, NoSplit
 from datasets.pairs import nearby, stem
 
 
@@ -114,14 +114,16 @@ class FileDataset(SegmentationDataset):
 
     def pairs_of_split(self, split):
         if split not in self.splits:
-            raise ValueError(f"unknown split {split!r} of {self.title}; choose from {', '.join(self.splits)}")
+            raise NoSplit(f"unknown split {split!r} of {self.title}; choose from {', '.join(self.splits)}")
         found = self.pairs_of(split)
         if not found:
             counts = {other: len(self.pairs_of(other)) for other in self.splits if other != split}
-            others = ", ".join(f"{name} ({count})" for name, count in counts.items() if count) or "none"
-            raise DataError(
-                f"split {split!r} of {self.title} in {self.root} is empty: 0 pictures of the layout {self.looks_like}; "
-                f"splits with pictures: {others}"
+            full = [name for name, count in counts.items() if count]
+            others = ", ".join(f"{name} ({counts[name]})" for name in full) or "none"
+            others += f"; choose {'it' if len(full) == 1 else 'one'} with --split {full[0]}" if full else ""
+            raise NoSplit(
+                f"split {split!r} of {self.title} in {self.root} is empty: 0 images of the layout {self.looks_like}; "
+                f"splits with images: {others}"
             )
         return found
 

@@ -15,15 +15,19 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-PIXEL_LIMIT = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 1 << 30))  # OpenCV's own; Pillow is given the same
+from datasets.headers import PIXEL_LIMIT, PNG, png_size, refuse
+
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT // 2  # Pillow refuses above twice this
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-PNG = b"\x89PNG\r\n\x1a\n"
 NOTICES = []  # (kind, text): things accepted but worth a word; whoever runs the show says each kind once
 
 
 class DataError(ValueError):
-    """Something in the data is wrong; the message has path, value, cause and mend."""
+    """Something in the data is wrong; the message has path, value, cause and fix."""
+
+
+class NoSplit(DataError):
+    """The dataset lacks the split that is asked for; the message names those that it has."""
 
 
 def read_bytes(path, tries=3):
@@ -45,6 +49,14 @@ def read_bytes(path, tries=3):
             time.sleep(0.1 * (attempt + 1))
     if data.size == 0:
         raise DataError(f"{path} is empty (0 bytes); copy it again")
+    return data
+
+
+def read_plausible(path):
+    """The bytes of an image whose header may be true, and which fits in memory."""
+    data = read_bytes(path)
+    if cause := refuse(data):
+        raise undecodable(data, path, cause)
     return data
 
 
@@ -85,7 +97,7 @@ def read_picture(path, rows=None, label_size=None):
 
     With `rows`, only so many rows from the top need to come back: of a PNG the rest is then not even inflated.
     """
-    data = read_bytes(path)
+    data = read_plausible(path)
     size = png_size(data)
     if rows and size and size == label_size and rows < 0.9 * size[0] and tuple(data[[24, 25, 28]]) == (8, 2, 0):
         return top_of_png(data, rows, path), size  # 8 bits, RGB, not interlaced
@@ -150,7 +162,7 @@ def broken(data, path, error=None):
         cause = "it is a git-lfs pointer; run `git lfs pull` in its repository"
     elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
         cause = "it is a web page, saved in place of the picture; download it again"
-    elif isinstance(error, Image.DecompressionBombError) or np.prod(png_size(data) or 0, dtype=float) > PIXEL_LIMIT:
+    elif isinstance(error, Image.DecompressionBombError):
         cause = f"more than {PIXEL_LIMIT} pixels; if it is meant, set OPENCV_IO_MAX_IMAGE_PIXELS in the environment"
     elif head[:8] == PNG:
         cause = "a PNG that is truncated or damaged; copy it again"
@@ -158,15 +170,11 @@ def broken(data, path, error=None):
         cause = "no picture format that is known here"
     else:
         cause = f"{type(error).__name__}: {str(error)[:100]}; copy it again"
-    return DataError(f"{path} does not decode ({data.size} bytes, beginning {head[:12]!r}): {cause}")
+    return undecodable(data, path, cause)
 
 
-def png_size(data):
-    """(height, width) from the header, None for what is no PNG."""
-    if data.size < 33 or data[:8].tobytes() != PNG:
-        return None
-    width, height = struct.unpack(">II", data[16:24].tobytes())
-    return height, width
+def undecodable(data, path, cause):
+    return DataError(f"{path} does not decode ({data.size} bytes, beginning {data[:12].tobytes()!r}): {cause}")
 
 
 def jpeg_info(data, path):

@@ -9,16 +9,24 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.image_io import AS_STORED, NOTICES, PNG, DataError, broken, decode, patient, read_bytes
+from datasets.image_io import AS_STORED, NOTICES, PNG, DataError, broken, decode, patient, read_plausible
 
 
 @patient
 def read_label(path, colours=None):
     """-> (H, W) uint8 or wider: the values that the file means, whatever its mode.
 
-    `colours`: a ColourMap for label pictures that paint classes in colours.
+    `colours`: a ColourMap for label images that paint classes in colours.
     """
-    data = read_bytes(path)
+    values = stored_values(path)
+    if values.ndim == 3:
+        return single_channel(values, path, colours)
+    return colours.of_grey(values, path) if colours and colours.for_grey else values
+
+
+def stored_values(path):
+    """-> (H, W) values, or (H, W, 3) BGR of a label in three channels."""
+    data = read_plausible(path)
     head = data[:64].tobytes()
     if head[:2] == b"\xff\xd8" or (head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8 "):
         raise DataError(
@@ -26,10 +34,10 @@ def read_label(path, colours=None):
             "between the classes; labels must be PNG"
         )
     if head[:8] != PNG:
-        return label_from_pillow(data, path, colours)
+        return label_from_pillow(data, path)
     depth, kind = head[24], head[25]
     if kind == 3:  # palette: the indices are the values
-        return label_from_pillow(data, path, colours)
+        return label_from_pillow(data, path)
     flag = {0: cv2.IMREAD_GRAYSCALE, 2: AS_STORED, 6: AS_STORED}.get(kind, cv2.IMREAD_UNCHANGED)
     values = decode(data, cv2.IMREAD_UNCHANGED if depth == 16 else flag, path)
     if values is None:
@@ -39,10 +47,10 @@ def read_label(path, colours=None):
     if kind == 4:
         NOTICES.append(("label-alpha", f"{path} is a label with an alpha channel, which is left out"))
         return values[:, :, 0]
-    return single_channel(values[:, :, :3], path, colours) if values.ndim == 3 else values
+    return values[:, :, :3] if values.ndim == 3 else values
 
 
-def label_from_pillow(data, path, colours):
+def label_from_pillow(data, path):
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.mode in ("RGBA", "RGBX", "CMYK", "YCbCr"):
@@ -55,35 +63,52 @@ def label_from_pillow(data, path, colours):
     if values.ndim == 3 and values.shape[2] == 2:
         NOTICES.append(("label-alpha", f"{path} is a label with an alpha channel, which is left out"))
         return values[:, :, 0]
-    return single_channel(values[:, :, ::-1], path, colours) if values.ndim == 3 else values
+    return values[:, :, ::-1] if values.ndim == 3 else values
 
 
 def single_channel(bgr, path, colours):
     """A label in three channels: classes painted in colours, or one value three times."""
     if colours:
         return colours(bgr, path)
-    if (bgr[:, :, 0] == bgr[:, :, 1]).all() and (bgr[:, :, 0] == bgr[:, :, 2]).all():
+    if equal_channels(bgr):
         return np.ascontiguousarray(bgr[:, :, 0])
     shown = sorted(
         {tuple(c[::-1].tolist()) for c in bgr[:: max(len(bgr) // 16, 1), :: max(bgr.shape[1] // 16, 1)].reshape(-1, 3)}
     )
     raise DataError(
-        f"{path} is a label painted in colours (such as RGB {', '.join(map(str, shown[:3]))}), and this data set has "
+        f"{path} is a label painted in colours (such as RGB {', '.join(map(str, shown[:3]))}), and this dataset has "
         "no colour map; give one in classes.txt ('name R G B' a line), or write class numbers"
     )
 
 
-class ColourMap:
-    """RGB colours -> their numbers 0, 1 .. in the order given; other colours are an error that lists them."""
+def equal_channels(bgr):
+    return (bgr[:, :, 0] == bgr[:, :, 1]).all() and (bgr[:, :, 0] == bgr[:, :, 2]).all()
 
-    def __init__(self, palette):
-        self.palette = [tuple(colour) for colour in palette]
+
+class ColourMap:
+    """RGB colours -> their numbers 0, 1 .. in the order given (None: no colour has this number); other colours are
+    an error that lists them.
+
+    `for_grey`: a value v of a label in grey is the colour (v, v, v), and not a class number.
+    """
+
+    def __init__(self, palette, for_grey=False):
+        self.palette, self.for_grey = [colour and tuple(colour) for colour in palette], for_grey
         self.table = None
+
+    def of_grey(self, values, path):
+        if values.dtype != np.uint8 and (values.min() < 0 or values.max() > 255):
+            raise DataError(
+                f"{path} has values up to {values.max():g}, and grey labels of this dataset hold the colours of its "
+                "classes, 0 to 255; save it with 8 bits"
+            )
+        return self(np.repeat(values.astype(np.uint8)[:, :, None], 3, axis=2), path)
 
     def __call__(self, bgr, path):
         if self.table is None:
             self.table = np.full(1 << 24, -1, np.int16)
-            for number, (r, g, b) in reversed(list(enumerate(self.palette))):  # of equal colours the first counts
+            known = [(number, colour) for number, colour in enumerate(self.palette) if colour]
+            for number, (r, g, b) in reversed(known):  # of equal colours the first counts
                 self.table[r << 16 | g << 8 | b] = number
         bgr = bgr.astype(np.int32)
         code = bgr[:, :, 0] | bgr[:, :, 1] << 8 | bgr[:, :, 2] << 16
@@ -96,6 +121,6 @@ class ColourMap:
             )
             raise DataError(
                 f"{path} has {len(odd)} colours that stand for no class, such as RGB {text} (pixels); "
-                "is it another data set's label, or was it resized with interpolation?"
+                "is it another dataset's label, or was it resized with interpolation?"
             )
         return values.astype(np.uint8)

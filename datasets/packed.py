@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.base import SegmentationDataset
-from datasets.image_io import DataError
+from datasets.base import SegmentationDataset, say
+from datasets.image_io import DataError, NoSplit
 from datasets.pairs import nearby
 
 CARRIED = ("kind", "title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
+OPTIONAL = ("grey_labels",)  # what only some datasets have, and older packed folders lack
 
 
 class Packed(SegmentationDataset):
@@ -29,14 +30,17 @@ class Packed(SegmentationDataset):
         ignore_label=None,
         on_bad_label="error",
         resize_labels=False,
+        cache=None,
         **options,
     ):
-        self.root = next((folder for folder in nearby(Path(data_dir)) if self.is_root(folder)), None)
+        start = Path(data_dir).expanduser()
+        self.root = next((folder for folder in nearby(start) if self.is_root(folder)), None) if start.is_dir() else None
         if self.root is None:
             raise DataError(f"--data-dir {data_dir} has no pack.json; scripts/pack_dataset.py makes a packed folder")
-        record = json.loads((self.root / "pack.json").read_text())
-        for key in CARRIED:
-            setattr(self, key, as_tuples(record[key]))
+        record = read_record(self.root / "pack.json")
+        for key in (*CARRIED, *OPTIONAL):
+            if key in record:
+                setattr(self, key, as_tuples(record[key]))
         if data_list:
             raise ValueError("--data-list does not work on a packed folder: pack the list as a split of its own")
         for flag, asked in (("--on-bad-label ignore", on_bad_label != "error"), ("--resize-labels", resize_labels)):
@@ -52,8 +56,11 @@ class Packed(SegmentationDataset):
             if asked not in (None, packed):
                 raise ValueError(f"{self.root} was packed with {flag} {packed}, not {asked}; pack it again")
         if split not in record["splits"]:
-            raise ValueError(f"unknown split {split!r} of {self.root}; choose from {', '.join(record['splits'])}")
+            raise NoSplit(f"unknown split {split!r} of {self.root}; choose from {', '.join(record['splits'])}")
+        if cache:
+            say("--cache ram has no effect on a packed folder: its samples are decoded already")
         self.split, self.samples = split, record["splits"][split]["samples"]
+        self.has_labels = record["splits"][split].get("has_labels", True)
         path = self.root / record["splits"][split]["file"]
         need = max(offset + 4 * height * width for _, height, width, offset in self.samples)
         if not path.is_file() or path.stat().st_size < need:
@@ -76,6 +83,18 @@ class Packed(SegmentationDataset):
         image = self.bytes[offset:middle].reshape(height, width, 3)
         label = self.bytes[middle : middle + height * width].reshape(height, width)
         return (lambda rows=None: image), label
+
+
+def read_record(path):
+    """pack.json; an error where it is not what scripts/pack_dataset.py writes."""
+    try:
+        record = json.loads(path.read_text())
+        missing = [key for key in (*CARRIED, "splits") if key not in record]
+    except (ValueError, TypeError) as error:
+        missing = [str(error)]
+    if missing:
+        raise DataError(f"{path} is damaged ({', '.join(missing)}); remove its folder and pack the dataset again")
+    return record
 
 
 def as_tuples(value):

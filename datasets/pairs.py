@@ -6,7 +6,7 @@ from pathlib import Path
 
 from datasets.image_io import DataError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm")
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".gif")
 KNOWN_SUFFIXES = re.compile(
     r"(_leftImg8bit|_gt(Fine|Coarse)_label(Train)?Ids|_label(Train)?Ids|_labels?|_mask|_gt|_L)$", re.IGNORECASE
 )
@@ -17,7 +17,15 @@ def match(image_dir, label_dir, image_end="", label_ends=("",)):
 
     `image_end` and `label_ends` are exact ends of names; the first of `label_ends` that fits a picture counts.
     """
-    pictures = {stem(path, image_end): path for path in list_files(image_dir) if ends(path, image_end)}
+    pictures = {}
+    for path in list_files(image_dir):
+        if ends(path, image_end):
+            other = pictures.setdefault(stem(path, image_end), path)
+            if other != path:
+                raise DataError(
+                    f"{image_dir / other} and {image_dir / path} are two images of one name, and they would share "
+                    "a label: remove or rename one of them"
+                )
     if label_dir is None:
         return [(image_dir / path, None) for _, path in sorted(pictures.items())]
     labels = {}
@@ -29,7 +37,7 @@ def match(image_dir, label_dir, image_end="", label_ends=("",)):
     lost = [str(pictures[key]) for key in sorted(pictures) if key not in labels]
     if lost:
         raise DataError(
-            f"{len(lost)} of {len(pictures)} pictures in {image_dir} have no label in {label_dir} (name without "
+            f"{len(lost)} of {len(pictures)} images in {image_dir} have no label in {label_dir} (name without "
             f"ending + {' or '.join(end or '.png' for end in label_ends)}): {', '.join(lost[:3])}"
         )
     return [(image_dir / path, label_dir / labels[key][1]) for key, path in sorted(pictures.items())]

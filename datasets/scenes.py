@@ -51,7 +51,7 @@ class Scenes(SegmentationDataset):
         if ignore_label is not None:
             self.ignore_label = ignore_label
         self.first, usual = self.splits[split]
-        self.drawing = (scene_seed, height, width)
+        self.drawing, self.scene_size = (scene_seed, height, width), (height, width)
         super().__init__(count or usual, **options)
 
     def open_pair(self, index):

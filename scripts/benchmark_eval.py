@@ -35,9 +35,10 @@ WAYS = {  # name -> arguments of inference.predict; {tile} is --tile
 def parse_args(argv=None):
     parser = argparse.ArgumentParser("benchmark_eval.py", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--model", choices=sorted(MODELS), default="ccnet_r18", help="untrained (default: %(default)s)")
+    add("--model", choices=sorted(MODELS), help="untrained, without --restore-from (default: ccnet_r18)")
     add("--restore-from", metavar="FILE", help="a checkpoint in place of --model")
-    add("--num-classes", type=options.positive, default=19, help="default: %(default)s")
+    options.add_source(add)
+    add("--num-classes", type=options.positive, help="default: those of the checkpoint, else 19")
     add("--size", type=options.size, default=(512, 1024), metavar="H,W", help="of the pictures (default: 512,1024)")
     add("--tile", type=options.size, default=(385, 385), metavar="H,W", help="of sliding windows (default: 385,385)")
     add("--images", type=options.positive, default=4, metavar="N", help="timed (default: %(default)s)")
@@ -105,17 +106,21 @@ def measure(args, folder, way, workers):
     from utils.metrics import ConfusionMatrix
 
     if args.restore_from:
-        asked = dict(model=None, num_classes=None, recurrence=None, van_size=None)
-        model, meta = loading.load_network(args.restore_from, build_model, asked, fold)
+        asked = {"model": args.model, "num_classes": args.num_classes}
+        model, meta = loading.load_network(args.restore_from, build_model, asked, fold, args.source)
+        for remark in meta["remarks"]:
+            print(remark, file=sys.stderr)
     else:
         jt.set_global_seed(1)
-        model = build_model(args.model, args.num_classes)
+        classes = args.num_classes or 19
+        model = build_model(args.model or "ccnet_r18", classes)
         model.eval()
         fold(model)
-        meta = {"normalisation": transforms.CAFFE_BGR, "num_classes": args.num_classes}
+        meta = {"normalisation": transforms.CAFFE_BGR, "num_classes": classes}
 
     def read(k):
         image, label = (cv2.imread(os.path.join(folder, name), -1) for name in (f"{k}.png", f"{k}_label.png"))
+        label[label >= meta["num_classes"]] = 255  # only time counts here: the scenes are not of this network's classes
         return image, label
 
     def normalise(image):
@@ -177,7 +182,7 @@ def main():
                 if done.returncode:
                     raise ValueError(f"{way} did not end well (exit code {done.returncode}); its message stands above")
                 results.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    name = os.path.basename(args.restore_from) if args.restore_from else args.model
+    name = os.path.basename(args.restore_from) if args.restore_from else args.model or "ccnet_r18"
     machine = results[0]["machine"]
     print(f"{name}, pictures {args.size[0]}x{args.size[1]}, windows {args.tile[0]}x{args.tile[1]}, {machine['device']}")
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

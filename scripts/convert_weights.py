@@ -18,16 +18,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models import MODELS, build_model  # noqa: E402
-from utils import convert, runtime, weights  # noqa: E402
+from utils import runtime, weights  # noqa: E402
+from utils.sources import SOURCES  # noqa: E402
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("src", metavar="SRC")
     parser.add_argument("dst", metavar="DST")
-    known = "\n".join(f"{name}: {what}" for name, what in convert.SOURCES.items())
+    known = "\n".join(f"{name}: {what}" for name, what in SOURCES.items())
     text = f"the other code: of SRC, or, where SRC is ours, of DST (default: auto)\n{known}"
-    parser.add_argument("--source", choices=("auto", *convert.SOURCES), default="auto", help=text)
+    parser.add_argument("--source", choices=("auto", *SOURCES), default="auto", help=text)
     parser.add_argument("--to", choices=("npz", "safetensors", "pytorch"), help="default: what the ending of DST says")
     parser.add_argument("--model", choices=sorted(MODELS), help="the network to fit (default: told by the keys)")
     parser.add_argument("--van-size", metavar="NAME", help="van_tiny .. van_large, van_b0 .. b6 (default: likewise)")
@@ -57,9 +58,17 @@ def main():
             raise ValueError(f"{args.src} is of {meta['model']}, which --model {args.model} cannot hold")
         meta["model"] = args.model
     if args.van_size:
+        if meta["model"] != "van":
+            raise ValueError(f"--van-size {args.van_size}: {args.src} is of {meta['model']}; leave it out")
         meta.setdefault("model_options", {})["van_size"] = args.van_size
+    if ours and args.source != "auto" and to != "pytorch":
+        print(f"--source {args.source} has no effect: SRC is a file of this project, and DST is {to}")
+    assumed = meta.setdefault("assumed", [])  # names of what the file does not tell
     if args.recurrence is not None:
         meta["recurrence"] = args.recurrence
+        assumed[:] = [name for name in assumed if name != "recurrence"]
+    if args.num_classes and meta["num_classes"] not in (None, args.num_classes):
+        raise ValueError(f"--num-classes {args.num_classes}: {args.src} has {meta['num_classes']}; leave it out")
     chosen = "".join(f" {name}={value}" for name, value in meta.get("model_options", {}).items())
     print(f"{args.src}: {'ours' if ours else notes['source']}, as {meta['model']}{chosen}")
 
@@ -70,7 +79,9 @@ def main():
         shapes = {key: shape for key, shape in shapes.items() if not key.startswith(weights.HEADS)}
     text, found = weights.report(arrays, {} if ours else notes, shapes)
     print(text)
-    for remark in meta.pop("remarks", ()):
+    taken = {**meta, **meta.get("model_options", {})}
+    remarks = [f"{name.replace('_', ' ')} is not in the file: {taken[name]} taken" for name in assumed]
+    for remark in (*meta.pop("remarks", ()), *remarks):
         print(f"note: {remark}")
     if found["wrong shape"]:
         raise ValueError("nothing written: arrays of a wrong shape; is --model, --van-size or --source another one?")

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# CCNet on drawn street scenes, from nothing: environment, Jittor, training, evaluation, pictures in runs/demo.
-# Nothing is downloaded but Python packages. A second run starts at once and trains anew.
+# CCNet on drawn street scenes, from nothing: environment, Jittor, training, evaluation, images in runs/demo of this
+# repository, from whatever folder it is called.
+# Nothing is downloaded but Python packages. A second run continues where the first stopped; rm -r runs/demo starts anew.
 set -euo pipefail
 LOG=runs/demo.log
-. "$(dirname "$0")/setup.sh"
+. "$(dirname "$(readlink -f "$0")")/setup.sh"
 setup requirements.txt
 out=runs/demo
 steps=500
-rm -rf $out
 echo "Prepared after $SECONDS s. Training for $steps steps on drawn scenes"
 logged python train.py --model ccnet_r18 --dataset scenes --input-size 96,128 --batch-size 4 --num-steps $steps \
-  --optimizer adamw --learning-rate 1e-3 --weight-decay 1e-2 --random-mirror --snapshot-dir $out
+  --optimizer adamw --learning-rate 1e-3 --weight-decay 1e-2 --random-mirror --snapshot-dir $out --resume auto
 echo "Trained after $SECONDS s. Evaluating on 100 scenes that were never seen"
 logged python evaluate.py --restore-from $out/CS_scenes_$steps.npz --save-dir $out --min-miou 0.70
 logged python scripts/report.py $out
-echo "Done after $SECONDS s. Look at $out/report.html and $out/sheet.png"
+echo "Done after $SECONDS s. Look at $PWD/$out/report.html and $PWD/$out/sheet.png"

@@ -8,7 +8,6 @@ Writes into images/: architecture.svg, criss_cross.svg, attention.png (by script
 """
 
 import argparse
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -170,13 +169,12 @@ def criss_cross():
 
 def paper_costs(channels=512, side=97):
     """Counted by the benchmark, with projections, at the paper's size."""
-    spec = importlib.util.spec_from_file_location("benchmark_cca", ROOT / "scripts" / "benchmark_cca.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    from scripts import benchmark_cca
+
     size = (1, channels, side, side)
 
     def gflop(name, passes):
-        return passes * (benchmark.operations(name, *size) + benchmark.projections(*size)) / 1e9
+        return passes * (benchmark_cca.operations(name, *size) + benchmark_cca.projections(*size)) / 1e9
 
     at = f"at {side}×{side}, {channels} channels"
     return (
@@ -201,15 +199,14 @@ def main():
     from datasets import transforms
     from datasets.scenes import PALETTE, draw_scene
     from models import build_model
-    from utils.checkpoint import load, load_weights
     from utils.inference import predict
+    from utils.loading import load_network
     from utils.visualize import colourise
 
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    arrays, meta = load(checkpoints[-1])
-    model = build_model(meta["model"], meta["num_classes"], meta["recurrence"])
-    load_weights(model, arrays, checkpoints[-1])
+    asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
+    model, meta = load_network(str(checkpoints[-1]), build_model, asked)
     model.eval()
     scene = draw_scene(0, SCENE, 128, 256)[0]
     label = predict(model, [transforms.normalise(scene, meta["normalisation"])], [scene.shape[:2]])[0]

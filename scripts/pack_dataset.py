@@ -24,9 +24,9 @@ def parse_args():
     parser.add_argument("--data-dir", required=True, help="the data set, as train.py takes it")
     parser.add_argument("--out", required=True, help="folder to write")
     parser.add_argument(
-        "--dataset", choices=CHOICES, default="auto", metavar="NAME", help="default: told by --data-dir"
+        "--dataset", choices=CHOICES, default="auto", metavar="NAME", help="default: detected from --data-dir"
     )
-    parser.add_argument("--split", nargs="+", default=["train", "val"], help="default: train val")
+    parser.add_argument("--split", nargs="+", help="default: train and val, as far as they exist")
     parser.add_argument("--data-list", help="pack the pairs of this list, under the name of the one --split")
     parser.add_argument("--num-classes", type=options.positive)
     parser.add_argument("--ignore-label", type=int)
@@ -41,19 +41,17 @@ def main():
     args = parse_args()
     runtime.start("cpu")
     from datasets import build_dataset
-    from datasets.packed import CARRIED
+    from datasets.packed import CARRIED, OPTIONAL
     from utils.jobs import cores, write_whole
 
-    if args.data_list and len(args.split) != 1:
+    if args.data_list and len(args.split or ()) != 1:
         raise ValueError("--data-list is one split: give --split one name for it")
-    keys = ("data_dir", "data_list", "num_classes", "ignore_label", "on_bad_label", "resize_labels")
-    chosen = {key: vars(args)[key] for key in keys}
-    sets = {split: build_dataset(args.dataset, split, **chosen) for split in args.split}
+    sets = open_splits(args, build_dataset)
     workers, out = cores() if args.workers is None else args.workers, Path(args.out)
     plans, need = {}, 0
     for split, data in sets.items():
         if not hasattr(data, "pairs"):
-            raise ValueError(f"{data.title} is not read from picture files; there is nothing to pack")
+            raise ValueError(f"{data.title} is not read from image files; there is nothing to pack")
         plans[split] = plan(data, split, workers)
         total = plans[split]["bytes"]
         missing = total - (out / plans[split]["file"]).stat().st_size if is_done(out, split, plans[split]) else total
@@ -70,42 +68,87 @@ def main():
         return
     out.mkdir(parents=True, exist_ok=True)
     for split, data in sets.items():
-        if not is_done(out, split, plans[split]):
-            write_split(data, plans[split], out, split, workers)
         record = json.loads((out / "pack.json").read_text()) if (out / "pack.json").exists() else {"splits": {}}
-        facts = {key: getattr(data, key) for key in CARRIED}
+        facts = {key: getattr(data, key) for key in (*CARRIED, *OPTIONAL) if hasattr(data, key)}
         changed = [key for key, value in facts.items() if key in record and as_lists(value) != record[key]]
         if changed:
             raise ValueError(f"{out} was packed with other {', '.join(changed)}; take another --out or remove it")
+        if not is_done(out, split, plans[split]):
+            write_split(data, plans[split], out, split, workers)
         record.update(facts, splits={**record["splits"], split: plans[split]})
         write_whole(str(out / "pack.json"), lambda part, record=record: Path(part).write_text(json.dumps(record)))
+    if any(data.kind == "cityscapes" for data in sets.values()):
+        print("instance files are not packed: for iIoU, evaluate from the original folder")
     print(f"packed: {out}; train with --data-dir {out}")
 
 
+def open_splits(args, build_dataset):
+    """{split: dataset} of the splits asked for, else of train and val as far as they exist."""
+    from datasets.image_io import NoSplit
+
+    keys = ("data_dir", "data_list", "num_classes", "ignore_label", "on_bad_label", "resize_labels")
+    chosen, sets, lacking = {key: vars(args)[key] for key in keys}, {}, []
+    for split in args.split or ("train", "val"):
+        try:
+            sets[split] = build_dataset(args.dataset, split, **chosen)
+        except NoSplit as error:
+            if args.split:
+                raise
+            lacking.append(error)
+    if not sets:
+        raise lacking[0]
+    for error in lacking:
+        print(error)
+    return sets
+
+
 def plan(data, split, workers):
-    """Where each sample goes: {"file", "samples": [[name, height, width, offset], ...], "bytes", "source"}."""
+    """Where each sample goes: {"file", "samples": [[name, height, width, offset], ...], "bytes", "has_labels",
+    "source": a hash of the settings and of the state of all files}."""
     from utils.jobs import run
 
-    sizes, errors = run(size_of, [pair[:1] for pair in data.pairs], workers, f"{split}: sizes")
+    # a label has the size that counts, as an image may be turned by its EXIF orientation to fit it
+    files = [(image if label is None or data.resize_labels else label,) for image, label in data.pairs]
+    sizes, errors = run(size_of, files, workers, f"{split}: sizes")
     if errors:
-        raise ValueError(f"{len(errors)} pictures cannot be opened; the first: {errors[0][1]}")
+        raise ValueError(f"{len(errors)} files cannot be opened; the first: {errors[0][1]}")
     samples, offset = [], 0
     for index, (height, width) in enumerate(sizes):
         samples.append([data.sample_name(index), height, width, offset])
         offset += -(-height * width * 4 // 64) * 64
-    text = json.dumps([[str(part) for part in pair] for pair in data.pairs] + [data.ignore_label, len(data.names)])
-    source = hashlib.sha256(text.encode()).hexdigest()
-    return {"file": f"{split}.u8", "samples": samples, "bytes": offset, "source": source}
+    facts = {"file": f"{split}.u8", "samples": samples, "bytes": offset, "has_labels": bool(data.has_labels)}
+    marks = [fingerprint(pair) for pair in data.pairs]
+    return {**facts, "source": digest([settings_of(data), *(mark.hex() for mark in marks)])}
 
 
-def size_of(image):
+def settings_of(data):
+    """A hash of everything but the files that decides what is packed."""
+    colours = data.colours and [data.colours.palette, data.colours.for_grey]
+    rules = [data.on_bad_label, data.resize_labels, data.table.tolist(), data.names, colours]
+    return digest([[[str(part) for part in pair] for pair in data.pairs], *rules])
+
+
+def digest(value):
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def fingerprint(pair):
+    """8 bytes, never 0, that change when a file of the pair is written again."""
+    states = [os.stat(path) for path in pair if path is not None]
+    text = repr([(state.st_size, state.st_mtime_ns) for state in states])
+    return b"\1" + hashlib.sha256(text.encode()).digest()[:7]
+
+
+def size_of(path):
     from PIL import Image
 
+    from datasets import image_io
+
     try:
-        with Image.open(image) as picture:
-            return picture.height, picture.width
-    except OSError as error:
-        raise ValueError(f"{image}: {error}") from None
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, Image.DecompressionBombError) as error:
+        raise image_io.broken(image_io.read_bytes(path), path, error) from None
 
 
 def is_done(out, split, wanted):
@@ -117,26 +160,28 @@ def is_done(out, split, wanted):
 
 
 def write_split(data, wanted, out, split, workers):
-    """Into <split>.u8.part, sample by sample in any order; <split>.done remembers which are written."""
+    """Into <split>.u8.part, sample by sample in any order; <split>.done has the fingerprints of those written."""
     from utils.jobs import run
 
     part, done, note = (out / f"{split}.{end}" for end in ("u8.part", "done", "plan"))
-    if not (part.exists() and done.exists() and note.exists() and note.read_text() == wanted["source"]):
+    settings = digest([settings_of(data), wanted["samples"]])
+    if not (part.exists() and done.exists() and note.exists() and note.read_text() == settings):
         with open(part, "wb") as file:
             file.truncate(wanted["bytes"])
-        done.write_bytes(bytes(len(wanted["samples"])))
-        note.write_text(wanted["source"])
+        done.write_bytes(bytes(8 * len(data.pairs)))
+        note.write_text(settings)
     state = done.read_bytes()
-    jobs = [(index,) for index in range(len(state)) if not state[index]]
-    if len(jobs) < len(state):
-        print(f"{split}: goes on, {len(state) - len(jobs)} of {len(state)} are written")
+    marks = [fingerprint(pair) for pair in data.pairs]
+    jobs = [(index,) for index, mark in enumerate(marks) if state[8 * index : 8 * index + 8] != mark]
+    if len(jobs) < len(marks):
+        print(f"{split}: goes on, {len(marks) - len(jobs)} of {len(marks)} are written")
 
     def write_one(index):
         _, height, width, offset = wanted["samples"][index]
         image, label = data.read(index)
         if image.shape[:2] != (height, width):
             raise ValueError(f"{data.pairs[index][0]} decodes to {image.shape[:2]}, its header says {(height, width)}")
-        for path, at, content in ((part, offset, image.tobytes() + label.tobytes()), (done, index, b"\1")):
+        for path, at, content in ((part, offset, image.tobytes() + label.tobytes()), (done, 8 * index, marks[index])):
             handle = os.open(path, os.O_WRONLY)
             try:
                 if os.pwrite(handle, content, at) != len(content):

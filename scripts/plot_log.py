@@ -1,9 +1,10 @@
 """Draw the loss curves of runs together, and say how far apart two of them are.
 
-    python scripts/plot_log.py runs/a/log.csv runs/b/log.csv --out curves.png
+    python scripts/plot_log.py runs/a/log.csv runs/b/log.csv --out figures/curves.svg
     python scripts/plot_log.py reference.csv port.csv --max-relative 0.05      # exit code 1 beyond it
 
 The first file is the reference; the others are held against it, step by step, over the steps that both have.
+--out is relative to the current folder; its ending, .png or .svg, decides the format, and missing folders are made.
 """
 
 import argparse
@@ -14,13 +15,21 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
+def picture_path(text):
+    if Path(text).suffix.lower() not in (".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .png or .svg, for example curves.png")
+    return Path(text)
+
+
 def parse_args(argv=None):
     parser = argparse.ArgumentParser("plot_log.py", description=__doc__.split("\n")[0])
     parser.add_argument(
         "logs", nargs="+", metavar="LOG.csv", help="log.csv of a run, or its folder; the reference first"
     )
     parser.add_argument("--column", default="loss", help="default: %(default)s")
-    parser.add_argument("--out", default="curves.png", help="picture (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=picture_path, default="curves.png", metavar="FILE", help=".png or .svg (default: %(default)s)"
+    )
     parser.add_argument("--smooth", type=float, default=0.9, help="weight of the running mean (default: %(default)s)")
     parser.add_argument("--max-relative", type=float, metavar="X", help="fail if a mean relative error is above X")
     return parser.parse_args(argv)
@@ -60,14 +69,29 @@ def difference(reference, other):
     }
 
 
+def draw(path, curves, title, smooth):
+    """{name: (steps, values)} -> the file `path`, written atomically."""
+    from utils.svg_chart import line_chart, standalone
+    from utils.visualize import plot_curves
+    from utils.whole_file import whole_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".svg":
+        width, height = 860, 420
+        chart = line_chart(curves, title, "step", (width, height), smooth=smooth)
+        with whole_file(path, "w", encoding="utf-8") as file:
+            file.write(standalone(chart, width, height, title))
+    else:
+        with whole_file(path) as file:
+            plot_curves(curves, title, "step", smooth=smooth).save(file, "png")
+
+
 def main():
     args = parse_args()
-    from utils.visualize import plot_curves
-
     curves = [curve(path, args.column) for path in args.logs]
     names = [Path(path).parent.name if Path(path).name == "log.csv" else Path(path).stem for path in args.logs]
     names = [name if names.count(name) == 1 else path for name, path in zip(names, args.logs)]
-    plot_curves(dict(zip(names, curves)), args.column, "step", smooth=args.smooth).save(args.out)
+    draw(args.out, dict(zip(names, curves)), args.column, args.smooth)
     failed = False
     for name, other in zip(names[1:], curves[1:]):
         found = difference(curves[0], other)

@@ -84,13 +84,16 @@ def main():
         raise ValueError(f"--input {' '.join(args.input)} holds no picture or video ({endings})")
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     simplify = None if args.no_fold else fold
-    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, cca_backend=args.cca_backend)
+    chosen = {"source": args.source, "cca_backend": args.cca_backend}
+    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, **chosen)
     names, palette, how["flip_pairs"] = classes_of(meta, args.dataset)
     wanted = chosen_classes(args.probability, names)
     print(runtime.describe(machine, resolve(args.cca_backend)))
     print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes, {eval_options.describe(how)}")
-    for remark in meta.get("remarks", ()):
+    for remark in (*meta["remarks"], *eval_options.remarks(args, machine["device"], parallel=False)):
         print(remark)
+    if wanted and any(pictures.is_video(path) for path, _ in found):
+        print("--probability has no effect on videos")
     if others:
         print(f"{len(others)} other files in the folders are left alone, such as {others[0]}")
 

@@ -9,7 +9,8 @@ As published, Jittor 1.3.11 downloads oneDNN 2.2 when it is first imported, whic
 Jittor looks, finds a compiler, Python's headers and Open MPI, compiles Jittor once, and prints what it found and chose.
 It repairs Jittor's compiler (repair_jittor.py); where there is a GPU it also lays out CUDA (prepare_cuda.py) and
 repairs Jittor's CUDA side.
-What later runs need to know is written to ccnet_machine.json in the Python environment (read by utils/runtime.py).
+What later runs need to know is written to ccnet_machine.json in the Python environment (read by utils/runtime.py), and
+a .pth file there lets a bare `import jittor` find the same (prepare_import.py).
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from scripts import compile_jittor, prepare_checks, prepare_cuda, prepare_onednn, repair_jittor  # noqa: E402
+from scripts import compile_jittor, prepare_checks, prepare_cuda, prepare_import, prepare_onednn, repair_jittor  # noqa: E402
 from utils import runtime  # noqa: E402  (all of it needs the standard library only)
 
 
@@ -57,14 +58,23 @@ def repair_compiler(yes):
         return False, f"operators compile one after the other: {error}"
 
 
+def write_record(record):
+    """Written atomically: a run that starts meanwhile would take half of it for none, and compile Jittor anew."""
+    part = runtime.RECORD.with_name(f"{runtime.RECORD.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(record, indent=1) + "\n")
+    os.replace(part, runtime.RECORD)
+
+
 def undo():
     folder = repair_jittor.jittor_folder()
     names = repair_jittor.undo(folder)
     print(f"taken back in {folder}: {', '.join(names)}" if names else f"{folder} is as published: nothing to take back")
+    for name in prepare_import.remove():
+        print(f"removed {prepare_import.site_folder() / name}")
     record = runtime.read_record()
     if names or "cuda" in record:
         kept = {name: value for name, value in record.items() if name not in ("cuda", "parallel_compiler")}
-        runtime.RECORD.write_text(json.dumps(kept, indent=1) + "\n")
+        write_record(kept)
         shutil.rmtree(Path(sys.prefix) / "cuda", ignore_errors=True)
 
 
@@ -78,7 +88,9 @@ def main():
         "--cuda-archs", type=int, nargs="+", metavar="N", help="build for these, 70 90 for example, where no GPU is"
     )
     parser.add_argument("--yes", action="store_true", help="repair Jittor even outside an environment")
-    parser.add_argument("--undo", action="store_true", help="take back the repairs and the CUDA folder, and stop")
+    parser.add_argument(
+        "--undo", action="store_true", help="take back the repairs, the .pth file and the CUDA folder, and stop"
+    )
     args = parser.parse_args()
     if args.undo:
         undo()
@@ -112,7 +124,7 @@ def main():
         device, reason = "cuda", f"asked for: built for sm_{', sm_'.join(map(str, args.cuda_archs))}, no GPU to run on"
         args.device = "cuda"
     else:
-        runtime.RECORD.write_text(json.dumps(record, indent=1) + "\n")  # what was missing may be there now
+        write_record(record)  # what was missing may be there now
         device, reason = runtime.choose_device(args.device)
     if device == "cuda":
         device, reason, record["cuda"], lines = prepare_cuda_side(args, device, reason)
@@ -125,7 +137,8 @@ def main():
         mend = f"{sys.executable} -m pip install {prepare_onednn.ONEDNN_WHEELS}"
         report("oneDNN", f"none: convolutions on the CPU will be slow ({mend})")
     report("device", f"{device} ({reason})")
-    runtime.RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    write_record(record)
+    report("import", prepare_import.install(yes=args.yes))
     if not args.no_compile:
         print("  compiling Jittor: two to five minutes the first time, then kept", flush=True)
         env = dict(os.environ, **runtime.environment(device))

@@ -3,14 +3,15 @@
     python scripts/run_ccnet.py --config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py \\
         --launcher pytorch --nproc-per-node 4 --amp --cfg-options train_dataloader.dataset.data_root=CITYSCAPES
 
-Only the name of the config is read; it says network, batch, steps, data set and crop. The command that it stands for is
-printed, then run. Further flags go to train.py.
+Only the name of the config is read; it says network, batch, steps, dataset and crop. The command that it stands for is
+printed, then run; paths are relative to the current folder. Further flags go to train.py. mmsegmentation starts from
+ImageNet weights (resnet50_v1c, resnet101_v1c): --restore-from names them; without it the weights are random.
 """
 
 import argparse
 import os
 import re
-import shutil
+import shlex
 import sys
 from pathlib import Path
 
@@ -33,23 +34,16 @@ def parse_args(argv=None):
 
 
 def command(args, others):
-    """-> the command that does it."""
+    """-> (flags of train.py, number of ranks)."""
     found = CONFIG.fullmatch(Path(args.config).stem)
     if not found:
         raise ValueError(f"{args.config} is not named as a CCNet config: ccnet_r50-d8_4xb2-40k_cityscapes-512x1024")
     depth, gpus, each, thousands, data, height, width = found.groups()
-    words = [sys.executable, "train.py", "--model", f"ccnet_mmseg_{depth}", *DATASETS.get(data, ["--dataset", data])]
+    words = ["--model", f"ccnet_mmseg_{depth}", *DATASETS.get(data, ["--dataset", data])]
     words += ["--batch-size", str(int(gpus) * int(each)), "--num-steps", f"{thousands}000"]
-    words += [
-        "--input-size",
-        f"{height},{width}",
-        "--random-mirror",
-        "--scale-range",
-        "0.5,2.0",
-        "--cat-max-ratio",
-        "0.75",
-    ]
-    words += ["--learning-rate", "0.01", "--momentum", "0.9", "--weight-decay", "5e-4", "--color-jitter"]
+    words += ["--input-size", f"{height},{width}", "--random-mirror", "--scale-range", "0.5,2.0"]
+    words += ["--cat-max-ratio", "0.75", "--color-jitter"]
+    words += ["--learning-rate", "0.01", "--momentum", "0.9", "--weight-decay", "5e-4"]
     roots = {}
     for option in args.cfg_options:
         key, _, value = option.partition("=")
@@ -60,16 +54,19 @@ def command(args, others):
         raise ValueError(f"--cfg-options name {len(roots)} folders ({', '.join(roots)}); training takes one")
     words += [word for root in roots for word in ("--data-dir", root)]
     words += ["--amp"] * args.amp + (["--snapshot-dir", args.work_dir] if args.work_dir else []) + others
-    if args.launcher == "none" or args.nproc_per_node == 1:
-        return words
-    return [shutil.which("mpirun") or "mpirun", "-np", str(args.nproc_per_node), *words]
+    return words, 1 if args.launcher == "none" else args.nproc_per_node
 
 
 def main():
-    words = command(*parse_args())
-    print(" ".join(words), flush=True)
-    os.chdir(ROOT)
-    os.execvp(words[0], words)
+    words, ranks = command(*parse_args())
+    if not any(word.startswith("--restore-from") for word in words):
+        print("no --restore-from: the network starts from random weights, not from mmsegmentation's resnet*_v1c")
+    start = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
+    print(shlex.join([*start, "python", str(ROOT / "train.py"), *words]), flush=True)
+    os.environ.update(GPUS=str(ranks), VENV=sys.prefix)
+    os.execvp(
+        "bash", ["bash", "-euc", '. "$1"; shift; train "$@"', Path(__file__).name, ROOT / "scripts/ranks.sh", *words]
+    )
 
 
 if __name__ == "__main__":

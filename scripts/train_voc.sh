@@ -2,9 +2,12 @@
 # CCNet on PASCAL VOC 2012 with the extra masks (10582 pictures; scripts/prepare_voc_aug.py), mmsegmentation's settings:
 # crop 512, 40000 steps of 16, 77.87 mIoU with ResNet-101 there.
 #   scripts/train_voc.sh --data-dir VOCdevkit [more flags of train.py; a later one overrides]
+# Starts from ./dataset/resnet101-imagenet.pth (MIT's; without it, the run prints where it is published), writes into
+# ./snapshots/voc. --restore-from "" starts from random weights. Paths are relative to the current folder.
+# GPUS, HOSTFILE, MPIRUN, VENV: see scripts/ranks.sh.
 set -euo pipefail
-. "$(dirname "$0")/ranks.sh"
-ranks python train.py --model ccnet --recurrence 2 --dataset voc --split trainaug \
+. "$(dirname "$(readlink -f "$0")")/ranks.sh"
+train --model ccnet --recurrence 2 --dataset voc --split trainaug \
   --restore-from ./dataset/resnet101-imagenet.pth --random-mirror --random-scale --input-size 512 \
   --batch-size 16 --num-steps 40000 --learning-rate 1e-2 --momentum 0.9 --power 0.9 --weight-decay 5e-4 \
   --save-pred-every 2000 --keep-last 3 --eval-every 10000 --snapshot-dir ./snapshots/voc "$@"

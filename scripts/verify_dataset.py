@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Look at every file of a data set before training on it: counts, pairs, sizes, label values, duplicates, a contact
-sheet.
+"""Look at every file of a dataset before training on it: counts, pairs, sizes, label values, duplicates, a sheet.
 
 python scripts/verify_dataset.py --data-dir /data/cityscapes --out runs/verify
 
@@ -9,6 +8,7 @@ anything would stop a training run; what is only odd is a warning.
 """
 
 import argparse
+import re
 import sys
 from collections import Counter
 from itertools import zip_longest
@@ -38,63 +38,121 @@ def parse_args():
 def main():
     args = parse_args()
     runtime.start("cpu")
-    import numpy as np
 
     from datasets import build_dataset, detect
-    from utils.jobs import cores, run
-    from utils.logger import write_json
+    from datasets.image_io import NoSplit
+    from utils.jobs import cores
 
     name = detect(args.data_dir) if args.dataset == "auto" else args.dataset
     source = dict(num_classes=args.num_classes, ignore_label=args.ignore_label, data_list=args.data_list)
     workers = cores() if args.workers is None else args.workers
     report = {"data_dir": args.data_dir, "dataset": name, "splits": {}, "errors": [], "warnings": []}
     errors, warnings = report["errors"], report["warnings"]
-    rows, seen, data = [], {}, None
+    rows, seen, data, lacking, used = [], {}, None, [], []
     for split in args.split or USUAL:
         try:
             data = build_dataset(name, split, args.data_dir, **source)
+        except NoSplit as error:
+            (errors if args.split else lacking).append(str(error))
+            continue
         except ValueError as error:
-            if args.split or "is empty" not in str(error) and "unknown split" not in str(error):
+            if str(error) not in errors:  # what concerns all splits is said once
                 errors.append(str(error))
             continue
-        jobs = [(index,) for index in range(data.total_len)]
-        found, failed = run(lambda index, data=data: look(data, index), jobs, workers, split)
-        errors += [error for _, error in failed]
-        found = [(data.sample_name(k), result) for k, result in enumerate(found) if result]
-        expected = getattr(data, "expected", {}).get(split)
-        if expected not in (None, data.total_len):
-            warnings.append(f"{split} has {data.total_len} pictures, the full {data.title} {expected}")
-        for other, result in found:
-            for kind, text in result["notices"]:
-                warnings.append(f"{kind}: {text}")
-            first = seen.setdefault(result["md5"], (split, other))
-            if first != (split, other):
-                warnings.append(f"{split}/{other} is the same picture as {first[0]}/{first[1]}")
-        counts = sum((result["counts"] for _, result in found), np.zeros(256, np.int64))
-        report["splits"][split] = summary(data, found, counts, len(failed))
-        print(text_of(data, split, report["splits"][split]))
+        check(data, split, workers, report, seen)
         rows.append(pictures(data, args.rows))
-        void = sum(result["counts"].sum() == result["counts"][data.ignore_label] for _, result in found)
-        if void and getattr(data, "has_labels", True):
-            warnings.append(f"{split}: {void} labels are void as a whole")
+        used += getattr(data, "pairs", [])
     if data is None and not errors:
-        errors.append(f"{args.data_dir} has none of the splits {', '.join(args.split or USUAL)}")
+        errors.append(lacking[0])
+    if data is not None and name == "folder" and not args.data_list:
+        warnings += labels_without_image(used)
+    mixed = [row for group in zip_longest(*rows) for row in group if row][: args.rows]  # of all splits
+    finish(report, draw(mixed, data) if mixed else None, Path(args.out))
 
-    out = Path(args.out)
+
+def check(data, split, workers, report, seen):
+    """Decode a whole split; -> into the report, and as a table on the terminal. `seen`: images of earlier splits."""
+    import numpy as np
+
+    from utils.jobs import run
+
+    warnings = report["warnings"]
+    jobs = [(index,) for index in range(data.total_len)]
+    found, failed = run(lambda index: look(data, index), jobs, workers, split)
+    report["errors"] += [error for _, error in failed]
+    found = [(data.sample_name(k), result) for k, result in enumerate(found) if result]
+    expected = getattr(data, "expected", {}).get(split)
+    if expected not in (None, data.total_len):
+        warnings.append(f"{split} has {data.total_len} images, the full {data.title} {expected}")
+    for name, result in found:
+        for kind, text in result["notices"]:
+            warnings.append(f"{kind}: {text}")
+        first = seen.setdefault(result["md5"], (split, name))
+        if first != (split, name):
+            warnings.append(f"{split}/{name} is the same image as {first[0]}/{first[1]}")
+    counts = sum((result["counts"] for _, result in found), np.zeros(256, np.int64))
+    facts = report["splits"][split] = summary(data, found, counts, len(failed))
+    print(text_of(data, split, facts))
+    warnings += absent_classes(data, split, facts)
+    void = sum(result["counts"].sum() == result["counts"][data.ignore_label] for _, result in found)
+    if void and getattr(data, "has_labels", True):
+        warnings.append(f"{split}: {void} labels are void as a whole")
+
+
+def finish(report, sheet, out):
+    """Write report and sheet, print warnings and errors; exit code 1 if there are errors."""
+    from utils.logger import write_json
+
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
-    if rows:
-        mixed = [row for group in zip_longest(*rows) for row in group if row][: args.rows]  # of all splits
-        draw(mixed, data).save(out / "sheet.png")
-    for title, lines in (("warning", warnings), ("error", errors)):
-        for line in lines[:20]:
-            print(f"{title}: {line}")
-        if len(lines) > 20:
-            print(f"{title}: {len(lines) - 20} more, see report.json")
-    files = [str(out / "report.json")] + ([str(out / "sheet.png")] if rows else [])
-    print(f"{len(errors)} errors, {len(warnings)} warnings; {', '.join(files)}")
-    if errors:
+    files = [str(out / "report.json")]
+    if sheet:
+        sheet.save(out / "sheet.png")
+        files.append(str(out / "sheet.png"))
+    for title in ("warning", "error"):
+        groups = alike(report[f"{title}s"])
+        for first, more in groups[:20]:
+            print(f"{title}: {first}" + (f" (and {more} more like it, see report.json)" if more else ""))
+        if len(groups) > 20:
+            print(f"{title}: {len(groups) - 20} more, see report.json")
+    print(f"{len(report['errors'])} errors, {len(report['warnings'])} warnings; {', '.join(files)}")
+    if report["errors"]:
         sys.exit(1)
+
+
+def alike(lines):
+    """Lines that differ only in words with a digit or a slash, as one: [(the first of them, how many more)]."""
+    groups = {}
+    for line in lines:
+        groups.setdefault(re.sub(r"\S*[/\d]\S*", "", line), []).append(line)
+    return [(same[0], len(same) - 1) for same in groups.values()]
+
+
+def absent_classes(data, split, facts):
+    """A warning if a class never occurs where it should be learnt; of two classes, also where it should be scored."""
+    absent = [name for name, each in facts["classes"].items() if not each["pictures"]]
+    matters = split not in ("val", "test") or len(data.names) == 2
+    if not absent or not matters or not facts["decoded"] or not getattr(data, "has_labels", True):
+        return []
+    names = ", ".join(map(repr, absent[:12])) + (f" and {len(absent) - 12} more" if len(absent) > 12 else "")
+    text = f"{split}: {len(absent)} of {len(data.names)} classes never occur in the labels: {names}"
+    if len(data.names) == 2 and facts["ignored_share"]:
+        text += (
+            f"; {100 * facts['ignored_share']:.2f}% of the pixels are void: if 255 is a class in the label files, "
+            'leave out --ignore-label, or say so in classes.json: "values": {"0": 0, "255": 1}'
+        )
+    return [text]
+
+
+def labels_without_image(used):
+    """A warning if label files lie beside those of the images that belong to no image of any split."""
+    from datasets import pairs
+
+    known = {label for _, label in used}
+    folders = {label.parent for label in known if label is not None}
+    found = sorted(folder / name for folder in folders for name in pairs.list_files(folder))
+    lost = [str(path) for path in found if path not in known and path.parent in folders]
+    return [f"{len(lost)} label files belong to no image: {', '.join(lost[:3])}"] if lost else []
 
 
 def look(data, index):
@@ -137,7 +195,7 @@ def summary(data, found, counts, failed):
 
 def text_of(data, split, facts):
     """One split as a table."""
-    sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:4])
+    sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:4]) or "unknown"
     lines = [
         f"{data.title} {split}: {facts['samples']} samples, {facts['failed']} failed; height x width {sizes}",
         f"  {100 * facts['ignored_share']:.2f}% of the pixels are void ({data.ignore_label})",
@@ -177,7 +235,7 @@ def draw(rows, data):
         present |= set(np.unique(label).tolist())
         colour = colourise(label, data.palette)  # RGB
         picture = image[:, :, ::-1]
-        known = (label != data.ignore_label)[:, :, None]
+        known = ((label != data.ignore_label) & colour.any(-1))[:, :, None]  # black is no tint
         overlay = np.where(known, (picture.astype(int) + colour) // 2, picture).astype(np.uint8)
         factor = min(height / label.shape[0], width / label.shape[1])
         size = (max(round(label.shape[1] * factor), 1), max(round(label.shape[0] * factor), 1))

@@ -6,6 +6,7 @@
 
 The figure: picture with a green cross, a map for each number of passes, the last one over the picture with a line to
 the pixel that is looked at most. The page (--html) needs no server and computes the map of whatever pixel is clicked.
+Both state gamma and what the attention changes in this image, and say so where that is almost nothing.
 """
 
 import argparse
@@ -27,7 +28,8 @@ def point(text):
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--restore-from", required=True, metavar="FILE", help="checkpoint written by train.py")
+    parser.add_argument("--restore-from", required=True, metavar="FILE", help="of train.py, or a released file")
+    options.add_source(parser.add_argument)
     parser.add_argument("--input", required=True, metavar="IMAGE", help="a picture of any size")
     parser.add_argument(
         "--point", nargs="+", action="extend", type=point, metavar="X,Y", help="pixels to ask (default: the middle)"
@@ -67,11 +69,13 @@ def main():
     from models import build_model
     from models.cca.functional import resolve
     from models.cca.maps import attention_map
-    from utils import attention_page, loading, page
+    from utils import attention_effect, attention_page, loading, page
     from utils.attention_figure import attention_figure
 
     asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
-    model, meta = loading.load_network(args.restore_from, build_model, asked)
+    model, meta = loading.load_network(args.restore_from, build_model, asked, source=args.source)
+    for remark in meta["remarks"]:
+        print(remark)
     recurrence = args.recurrence or meta["recurrence"]
     if recurrence < 1:
         raise ValueError(f"{args.restore_from} was trained with R = 0, without attention: there is nothing to see")
@@ -86,12 +90,15 @@ def main():
             raise ValueError(f"--point {x},{y} is outside the picture of {width}x{height} pixels; 0,0 is its top left")
 
     print(runtime.describe(machine, resolve("auto")))
-    passes, label = watch(model, transforms.normalise(picture, meta["normalisation"]), (height, width))
+    passes, label, effect = watch(model, transforms.normalise(picture, meta["normalisation"]), (height, width))
+    remark = {"remark": attention_effect.sentence(effect), "warning": attention_effect.is_little(effect)}
+    print(remark["remark"])
     (names, palette, _), picture = classes_of(meta), picture[:, :, ::-1]  # RGB from here on
 
     output = Path(args.output or f"runs/attention/{Path(args.input).stem}.png")
     os.makedirs(output.parent, exist_ok=True)
-    attention_figure(picture, [at_point(passes, label, names, point) for point in points]).save(output)
+    at_points = [at_point(passes, label, names, point) for point in points]
+    attention_figure(picture, at_points, **remark).save(output)
     print(f"figure: {output}")
 
     if args.html:
@@ -100,11 +107,11 @@ def main():
             "picture": f"{Path(args.input).name}, {width} × {height}",
             "attention": f"{cells}, R = {recurrence}",
             "network": f"{meta['model']} after {meta.get('step', '?')} steps on {meta.get('dataset', '?')}",
-            "γ (gamma)": f"{float(attention_layer(model).gamma.item()):.4g}",
-            "checkpoint": args.restore_from,
+            "γ (gamma)": f"{effect['gamma']:.4g}",
+            "checkpoint": meta["checkpoint"],
         }
         error = attention_page.quantisation_error(passes, attention_map)
-        text = attention_page.attention_page(picture, label, passes, names, palette, points[0], facts, error)
+        text = attention_page.attention_page(picture, label, passes, names, palette, points[0], facts, error, **remark)
         os.makedirs(Path(args.html).resolve().parent, exist_ok=True)
         size = page.write(args.html, text)
         print(
@@ -138,10 +145,12 @@ def attention_layer(model):
 
 
 def watch(model, image, size):
-    """image (3, H, W) normalised -> the weights of each pass in the attention layer, predicted classes (H, W)."""
+    """image (3, H, W) normalised -> the weights of each pass in the attention layer, predicted classes (H, W), and
+    what the attention changes (attention_effect.measure)."""
     import jittor as jt
 
     from models.cca.maps import attention_passes
+    from utils import attention_effect
     from utils.inference import predict
 
     layer, seen = attention_layer(model), []
@@ -149,7 +158,8 @@ def watch(model, image, size):
     model.eval()
     with jt.no_grad():
         label = predict(model, [image], [size])[0]
-        return attention_passes(layer, seen[0], layer.recurrence), label
+        effect = attention_effect.measure(layer, seen[0], label, lambda: predict(model, [image], [size])[0])
+        return attention_passes(layer, seen[0], layer.recurrence), label, effect
 
 
 if __name__ == "__main__":

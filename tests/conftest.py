@@ -1,5 +1,7 @@
-"""Jittor is started once, before any test module imports it: on the CPU, or on a GPU with CCNET_TEST_DEVICE=cuda."""
+"""Jittor is started once in each worker, before any test module imports it: on the CPU, or on a GPU with
+CCNET_TEST_DEVICE=cuda. Workers share the compiled operators; what cannot run beside another test is marked `alone`."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -23,6 +25,38 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU: CCNET_TEST_DEVICE=cuda"))
+    items.sort(key=place(items))
+
+
+def place(items):
+    """Files go to the workers in this order: tests that run alone wait for nobody at the start, and long files come
+    before short ones, so that the workers end at about the same time."""
+    marks = {}
+    for item in items:
+        marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
+    first = {
+        path: ("alone" not in names, "slow" not in names and path.parent.name != "walks")
+        for path, names in marks.items()
+    }
+    return lambda item: (first[item.path], item.get_closest_marker("alone") is None)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """A test marked `alone` runs while no other worker runs one: it breaks the cache that all of them use. Readers and
+    a writer: who wants to be alone holds the gate while the others finish, so that they cannot overtake."""
+    if not hasattr(item.config, "workerinput"):
+        yield
+        return
+    folder = item.config._tmp_path_factory.getbasetemp().parent  # of all workers of this run, and of no other run
+    with open(folder / "gate.lock", "w") as gate, open(folder / "running.lock", "w") as running:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(running, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)  # said, not left to close: processes that a test forks hold the files as well
+        try:
+            yield
+        finally:
+            fcntl.flock(running, fcntl.LOCK_UN)
 
 
 @pytest.fixture(autouse=True)

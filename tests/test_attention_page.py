@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from models.cca.maps import attention_map
-from utils import attention_page, page
-from utils.attention_figure import HEAD, attention_figure, to_cell
+from utils import attention_effect, attention_page, page
+from utils.attention_figure import HEAD, WARNING, attention_figure, to_cell
 from utils.heat import heat, heat_table
 
 NAMES, PALETTE = ("road", "sky & <sea>", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
@@ -216,12 +216,16 @@ def test_command_writes_the_figure_and_a_page_that_agrees_with_the_network(
     width, height = Image.open(tmp_path / "figure.png").size
     assert width == 10 + 4 * 350 and height > 2 * 255
 
-    passes, label = watched(checkpoint_file, picture)
+    passes, label, effect = watched(checkpoint_file, picture)
+    assert effect["gamma"] == 0.5 and effect["features"] > 0.01
+    assert "gamma = 0.5: attention changes the features of this image by " in done.stdout
     browser.open(tmp_path / "page.html", ready="document.documentElement.dataset.ready === 'true'")
     got = np.array(browser.value("Array.from(state.maps[1])")).reshape(passes[0].shape[:2])
     height, width = passes[0].shape[:2]
     exact = attention_map(passes, to_cell(30, 48, height), to_cell(20, 64, width))
     assert browser.value("[state.x, state.y]") == [20, 30] and abs(got - exact).max() < 0.01 * exact.max()
+    said = next(line for line in done.stdout.splitlines() if line.startswith("gamma"))
+    assert browser.value("$('remark').textContent") == said and browser.value("$('remark').className") == ""
     assert browser.value("Array.from(label)") == label.ravel().tolist() and browser.complaints == []
 
 
@@ -254,6 +258,58 @@ def test_mistakes_are_answered_in_one_line(run_command, checkpoint_file, tmp_pat
     command = ["python", "scripts/visualize_attention.py", "--device", "cpu", "--restore-from", checkpoint_file]
     done = run_command(*command, "--input", tmp_path / "black.png", *change)
     assert done.returncode in (1, 2) and words in done.stderr and "Traceback" not in done.stderr, done.stderr[-800:]
+
+
+def test_gamma_near_zero_is_stated_and_measured():
+    """A network of one attention layer: its classes are the signs of its output."""
+    import jittor as jt
+
+    from models.cca import RCCA
+
+    layer, x = RCCA(8, recurrence=2), jt.randn(1, 8, 6, 7)
+    classes = lambda: (layer(x).numpy()[0].sum(0) > 0).astype(np.uint8)  # noqa: E731
+    found = {}
+    for gamma in (0.0, 1e-5, 3.0):
+        layer.gamma.assign(jt.array([gamma]))
+        found[gamma] = attention_effect.measure(layer, x, classes(), classes)
+        assert layer.gamma.item() == pytest.approx(gamma) == found[gamma]["gamma"]  # put back
+    assert found[0.0]["features"] == found[0.0]["pixels"] == 0
+    assert 0 < found[1e-5]["features"] < 1e-3 and found[3.0]["features"] > 0.5 and found[3.0]["pixels"] > 0
+    assert [attention_effect.is_little(found[gamma]) for gamma in found] == [True, True, False]
+    exact = layer(x).numpy() - x.numpy()
+    assert found[3.0]["features"] == pytest.approx(np.linalg.norm(exact) / np.linalg.norm(x.numpy()), rel=1e-4)
+    texts = [attention_effect.sentence(found[gamma]) for gamma in found]
+    assert texts[0].startswith("Attention does almost nothing yet (gamma = 0): ") and "differ by 0 %" in texts[0]
+    assert "does almost nothing yet (gamma = 1e-05)" in texts[1] and "nothing" not in texts[2]
+    assert "gamma = 3: attention changes" in texts[2]
+
+
+def test_figure_has_room_for_the_remark_and_marks_a_warning():
+    map_ = np.full((3, 4), 1 / 12)
+    entry = {"point": (2, 2), "name": "a class with a very long name " * 9, "maps": [map_], "ways": [[(0, 0)]]}
+    picture = np.full((30, 40, 3), 200, np.uint8)
+    plain, remarked, warned = (
+        np.array(attention_figure(picture, [entry], *more)).astype(int)
+        for more in ((), ("words " * 60, False), ("words " * 60, True))
+    )
+    assert len(remarked) >= len(plain) + 3 * 24
+    for figure in (remarked, warned):  # nothing is cut at the border
+        assert all((part == 255).all() for part in (figure[:3], figure[-3:], figure[:, :3], figure[:, -3:]))
+    assert not (remarked == WARNING).all(-1).any() and (warned == WARNING).all(-1).sum() > 500
+    assert (plain[HEAD + 255 : HEAD + 285, 350:360] == 255).all()  # the name ends before the next column
+
+
+def test_page_says_at_its_head_that_attention_does_almost_nothing(browser, tmp_path, rng):
+    passes, label = random_passes(3, 4, 2, rng), stripes(9, 12)
+    error = attention_page.quantisation_error(passes, attention_map)
+    remark = attention_effect.sentence({"gamma": 0.0, "features": 0.0, "pixels": 0.0})
+    picture = np.full((9, 12, 3), 90, np.uint8)
+    rest = (picture, label, passes, NAMES, PALETTE, (1, 2), {"picture": "grey"}, error)
+    page.write(tmp_path / "page.html", attention_page.attention_page(*rest, remark=remark, warning=True))
+    browser.open(tmp_path / "page.html", ready="document.documentElement.dataset.ready === 'true'")
+    assert browser.value("$('remark').textContent") == remark
+    top, bottom = browser.value("(b => [b.top, b.bottom])($('remark').getBoundingClientRect())")
+    assert 0 < top < bottom < 300 and browser.value("getComputedStyle($('remark')).fontWeight") == "600"
 
 
 def test_figure_shows_cross_cells_and_line_where_they_are():

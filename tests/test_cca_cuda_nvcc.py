@@ -15,6 +15,7 @@ from models.cca import kernels
 NVCC = shutil.which("nvcc") or next((str(p) for p in [Path("/usr/local/cuda/bin/nvcc")] if p.exists()), None)
 pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
 
+TABLE = Path(__file__).resolve().parent.parent / "runs" / "cca_nvcc.txt"  # what nvcc says, for the reader
 SHAPE = (8, 64, 512, 97, 97)  # what the table is for
 # KB of shared memory of a block and of a multiprocessor, threads of a multiprocessor, multiprocessors of a typical card
 CARDS = {70: (96, 96, 2048, 80), 75: (64, 64, 1024, 40), 80: (163, 164, 2048, 108), 86: (99, 100, 1536, 84)}
@@ -70,7 +71,7 @@ def resident_warps(registers, threads, bytes, card):
 
 
 @pytest.mark.slow
-def test_every_kernel_on_every_architecture_without_spills(tmp_path, capsys):
+def test_every_kernel_on_every_architecture_without_spills(tmp_path):
     gpu = Kernels(build())
     source = tmp_path / "all.cu"
     source.write_text(f'#include "{SRC}/cca_cuda.cuh"\n{INSTANCES}')
@@ -89,11 +90,10 @@ def test_every_kernel_on_every_architecture_without_spills(tmp_path, capsys):
                 size = f"{tiles['lines']}x{tiles['queries']}x{tiles['keys']}"
                 cells.append(f"{size:>11} {tiles['bytes'] / 1024:6.1f} {warps * 32 / card[2]:7.0%}")
             lines.append(" ".join(cells))
-    with capsys.disabled():
-        print(
-            f"\n\n{'x'.join(map(str, SHAPE))}: registers; along columns, along rows: tile, KB shared memory, occupancy"
-        )
-        print("\n".join(lines))
+    size = "x".join(map(str, SHAPE))
+    title = f"{size}: registers; along columns, along rows: tile, KB shared memory, occupancy"
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text("\n".join([title, *lines]) + "\n")
 
 
 @pytest.mark.parametrize("dtype", TYPES)

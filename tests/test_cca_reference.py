@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from models.cca import RCCA, CrissCrossAttention, criss_cross_attention
+from models.cca.maps import attention_passes
 
 
 def by_loops(q, k, v):
@@ -49,20 +50,50 @@ def test_recurrence_repeats_one_module():
     assert sorted(module.state_dict()) == sorted(CrissCrossAttention(16).state_dict())
 
 
-def test_wrong_shapes_are_named():
+@pytest.mark.parametrize("backend", ["auto", "reference", "fused"])
+def test_wrong_inputs_are_named_before_anything_is_launched(backend):
     q, v = jt.zeros((1, 2, 4, 5)), jt.zeros((1, 8, 4, 5))
+    jt.sync_all()
+    before = jt.liveness_info()["lived_ops"]
     for args, words in (
-        ((q, jt.zeros((1, 3, 4, 5)), v), r"\(1, 3, 4, 5\).*same shape"),
-        ((q, q, jt.zeros((1, 8, 5, 4))), r"\(1, 8, 5, 4\).*picture size"),
-        ((q[0], q[0], v[0]), r"\(2, 4, 5\).*expected \(B, C, H, W\)"),
+        ((q, jt.zeros((1, 3, 4, 5)), v), r"key \(1, 3, 4, 5\).*query has 2 channels and key 3; give both the same"),
+        ((q, q, jt.zeros((1, 8, 5, 4))), r"value \(1, 8, 5, 4\): value must have the batch, height and width of the q"),
+        ((q, jt.zeros((1, 2, 4, 6)), v), "key must have the batch, height and width of the query"),
+        ((q, q, jt.zeros((2, 8, 4, 5))), "value must have the batch, height and width of the query"),
+        ((jt.zeros((2, 4, 5)),) * 3, r"\(2, 4, 5\).*expected \(B, C, H, W\)"),
+        ((q, q, jt.zeros((1, 8, 4, 5, 6))), r"expected \(B, C, H, W\) for all three"),
+        ((jt.zeros(4), q, v), r"query \(4,\).*expected"),
+        ((q, q, jt.zeros((1, 8, 4, 5), "float16")), "value float16: cast them to one dtype"),
+        ((jt.zeros((1, 2, 4, 5), "int32"),) * 3, r"are int32; expected a floating dtype: x.float32\(\) converts"),
+        ((np.zeros((1, 2, 4, 5)), q, v), r"query is a ndarray; expected a jittor Var, which jt.array"),
     ):
         with pytest.raises(ValueError, match=words):
-            criss_cross_attention(*args)
-    with pytest.raises(TypeError, match="value float16: cast"):
-        criss_cross_attention(q, q, v.float16())
-    with pytest.raises(ValueError, match="'cuda'; choose from auto, reference, fused"):
-        criss_cross_attention(q, q, v, backend="cuda")
+            criss_cross_attention(*args, backend=backend)
+    del args
+    assert jt.liveness_info()["lived_ops"] == before  # no operator of the attention was made
+
+
+def test_wrong_arguments_are_named():
+    q, v = jt.zeros((1, 2, 4, 5)), jt.zeros((1, 8, 4, 5))
+    for size in (4, 0):  # also where there is nothing to compute
+        with pytest.raises(ValueError, match="'cuda'; choose from auto, reference, fused"):
+            criss_cross_attention(q[:, :, :size], q[:, :, :size], v[:, :, :size], backend="cuda")
     with pytest.raises(ValueError, match="in_dim is 7"):
         CrissCrossAttention(7)
     with pytest.raises(ValueError, match="recurrence is -1"):
         RCCA(16, -1)
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference", "fused"])
+def test_a_module_names_what_it_was_built_for(backend):
+    module = RCCA(64, backend=backend)
+    for x, words in (
+        (jt.zeros((1, 32, 5, 5)), r"RCCA\(64\) takes 64 channels, the input \(1, 32, 5, 5\) has 32: build RCCA\(32\)"),
+        (jt.zeros((1, 3, 5, 5)), r"\(1, 3, 5, 5\) has 3: bring the input to 64 channels"),  # RCCA(3) cannot be built
+        (jt.zeros((64, 5, 5)), r"the input is \(64, 5, 5\); expected \(B, C, H, W\) with C = 64"),
+        (jt.zeros((1, 64, 5, 5), "int32"), "RCCA: the input is int32; expected a floating dtype"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            module(x)
+        with pytest.raises(ValueError, match=words if len(x.shape) == 4 else "one picture at a time"):
+            attention_passes(module, x, 2)

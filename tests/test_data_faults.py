@@ -33,7 +33,7 @@ def test_two_data_sets_in_one_folder_are_asked_about(roots, tmp_path):
 
 def test_an_empty_split_names_the_others(tmp_path):
     root = scene_folders.write_cityscapes(tmp_path, 2, SIZE, SEED, splits=("train",))
-    with pytest.raises(DataError, match=r"split 'val' of Cityscapes in .* is empty: 0 pictures.*train \(2\)"):
+    with pytest.raises(DataError, match=r"split 'val' of Cityscapes in .* is empty: 0 images.*train \(2\)"):
         build_dataset("cityscapes", "val", root)
     with pytest.raises(ValueError, match="unknown split 'dev' of Cityscapes; choose from train, val"):
         build_dataset("cityscapes", "dev", root)
@@ -43,7 +43,7 @@ def test_pictures_without_labels_are_listed(tmp_path):
     root = scene_folders.write_cityscapes(tmp_path, 4, SIZE, SEED, splits=("train",))
     for path in sorted(root.glob("gtFine/train/*/*_labelIds.png"))[1:3]:
         path.unlink()
-    with pytest.raises(DataError, match=r"2 of 4 pictures in .*leftImg8bit/train have no label.*_gtFine_labelIds.png"):
+    with pytest.raises(DataError, match=r"2 of 4 images in .*leftImg8bit/train have no label.*_gtFine_labelIds.png"):
         build_dataset("cityscapes", "train", root)
 
 

@@ -147,26 +147,12 @@ def test_what_only_the_checkpoint_or_the_data_can_refute_is_answered_likewise(ev
     assert not (folder / "never" / "result.json").exists()
 
 
-def test_a_flag_that_contradicts_the_checkpoint_is_an_error_that_says_so():
-    asked = dict(model=None, num_classes=None, recurrence=None, van_size=None)
-    agreed = loading.agree("f.npz", META, asked)
-    assert agreed == dict(model="ccnet_r18", num_classes=9, recurrence=2, van_size=None)
-    assert loading.agree("f.npz", META, dict(asked, recurrence=2, num_classes=9)) == agreed
-    for key, value in dict(model="ccnet", num_classes=19, recurrence=1).items():
-        with pytest.raises(ValueError, match=f"--{key.replace('_', '-')} {value} contradicts f.npz.*leave"):
-            loading.agree("f.npz", META, dict(asked, **{key: value}))
-    van = dict(META, model="van", model_options={"van_size": "van_base"})
-    assert loading.agree("f.npz", van, dict(asked, van_size="b2"))["van_size"] == "van_base"
-    with pytest.raises(ValueError, match="--van-size van_large contradicts f.npz, which was trained with van_base"):
-        loading.agree("f.npz", van, dict(asked, van_size="van_large"))
-
-
 def test_released_files_take_what_they_do_not_record_from_the_flags(monkeypatch, tmp_path):
     """utils.weights reads them; here it stands aside for a small network."""
     model = build_model("ccnet_r18", 9, 2)
     arrays = {key: value.numpy() for key, value in model.state_dict().items()}
-    meta = {**META, "provenance": {"source": "official"}, "model_options": {}}
-    monkeypatch.setattr(loading, "weights", types.SimpleNamespace(read=lambda path: (arrays, meta)))
+    meta = {**META, "provenance": {"source": "official"}, "model_options": {}, "remarks": ["said"]}
+    monkeypatch.setattr(loading, "weights", types.SimpleNamespace(take=lambda path, source: (path, arrays, meta)))
     asked = dict(model=None, num_classes=None, recurrence=1, van_size=None)
     built = {}
 

@@ -15,7 +15,7 @@ def rows(path):
 def log(folder, steps, first=0, total=20, **how):
     run = logger.RunLog(folder, "tiny on scenes", total, first, batch_size=4, **how)
     for step in steps:
-        run.step(step, 0.01, waited=0.0, epoch=0, loss=3.0 / step, main=2.0 / step, aux=1.0, gamma=0.1, gradient=1.5)
+        run.step(step, 0.01, 0.5, epoch=0, loss=3.0 / step, main=2.0 / step, aux=1.0, gamma=0.1, gradient=1.5)
     return run
 
 
@@ -25,7 +25,27 @@ def test_a_row_per_step_and_a_line_now_and_then_where_nobody_watches(tmp_path, c
     row = rows(tmp_path / "log.csv")[3]
     assert float(row["loss"]) == 0.75 and row["ccl"] == "" and 0 <= float(row["data_wait"]) <= 1
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("step")]
-    assert [line.split()[1] for line in lines] == ["3/7", "6/7", "7/7"]
+    assert [line.split()[1] for line in lines] == ["1/7", "3/7", "6/7", "7/7"]
+
+
+def test_a_line_is_about_the_steps_since_the_last_and_the_time_left_leaves_compiling_out(tmp_path, capfd, monkeypatch):
+    """A first step of 100 s, one of 20 s, then 2 s each, then 1 s each; a second of them is waiting for data."""
+    now = [1000.0]
+    monkeypatch.setattr(logger.time, "time", lambda: now[0])
+    run = logger.RunLog(tmp_path, "tiny", 40, batch_size=4, every=20)
+    for step in range(1, 31):
+        took = {1: 100.0, 2: 20.0}.get(step, 2.0 if step <= 10 else 1.0)
+        now[0] += took + (50.0 if step == 15 else 0.0)  # a validation, which is no step
+        run.step(step, 0.01, took, 1.0, loss=1.0)
+    run.close()
+    lines = [line.split() for line in capfd.readouterr().err.splitlines() if line.startswith("step")]
+    at = {line[1]: line for line in lines}
+    assert list(at) == ["1/40", "10/40", "20/40"]
+    speed = {step: float(line[line.index("img/s") - 1]) for step, line in at.items()}
+    assert speed == {"1/40": 0.04, "10/40": 1.0, "20/40": 4.0}  # 4 / 100; 9 x 4 / (20 + 8 x 2); 10 x 4 / 10
+    assert at["1/40"][-5:] == "unknown before the second step".split() and at["10/40"][-1] == "01:00"  # 30 x 2 s
+    assert [at["20/40"][at["20/40"].index("wait") + 1], at["1/40"][at["1/40"].index("wait") + 1]] == ["100%", "1%"]
+    assert float(rows(tmp_path / "log.csv")[14]["images_per_s"]) == 4.0
 
 
 def test_a_resumed_log_drops_later_steps_and_a_row_cut_short(tmp_path):

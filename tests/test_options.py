@@ -1,5 +1,6 @@
 """Command lines that were printed for CCNet over the years: each parses, and means what it says."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import train
-from utils import options, train_options
+from utils import eval_options, options, train_options
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFICIAL = (
@@ -27,7 +28,7 @@ def jittor(**words):
 
 TRAINING = {  # command line -> what it says
     OFFICIAL: {
-        "model": "ccnet",  # none is given: the original crashed here
+        "model": None,  # none is given: the original crashed here; that of the file, else ccnet
         "data_dir": "CS",
         "restore_from": "./dataset/resnet101-imagenet.pth",
         "gpu": "0,1,2,3",
@@ -55,7 +56,7 @@ TRAINING = {  # command line -> what it says
     # run_local.sh of the original: no --recurrence, which there meant a network without attention
     "--data-dir CS --random-mirror --random-scale --restore-from ./dataset/resnet101-imagenet.pth --gpu 0,1,2,3 "
     "--learning-rate 1e-2 --weight-decay 5e-4 --input-size 769,769 --num-steps 60000 --batch-size 8 --ohem 0": {
-        "recurrence": 2,
+        "recurrence": None,  # that of the file, else 2
         "ohem": False,
         "weight_decay": 5e-4,
     },
@@ -144,7 +145,7 @@ def test_flags_without_effect_parse_and_are_said_once():
     line = "--is-training --not-restore-last --save-num-images 2 --local_rank 0 -d 0,1 --ft True --image-dir a"
     line += " --is-training"
     args = train.parse_args(line.split())
-    lines = train_options.remarks(args, line.split())
+    lines = train_options.remarks(args, "cpu", line.split())
     for name in (
         "--is-training",
         "--not-restore-last",
@@ -155,17 +156,61 @@ def test_flags_without_effect_parse_and_are_said_once():
         "--image-dir",
     ):
         assert len([text for text in lines if text.startswith(f"{name} has no effect")]) == 1
-    assert not train_options.remarks(train.parse_args([]), [])
+    assert not train_options.remarks(train.parse_args([]), "cpu", [])
     assert not [name for name in vars(args) if name in ("is_training", "ft", "devices")]
 
 
 def test_what_means_something_else_here_is_said(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    lines = train_options.remarks(train.parse_args("--ohem --gpu 0,1,2,3".split()), [])
+    lines = train_options.remarks(train.parse_args("--ohem --gpu 0,1,2,3".split()), "cpu", [])
     assert any("--gpu 0,1,2,3 is not used under mpirun" in line for line in lines)
     assert any("counts over the batch of all 4 ranks" in line for line in lines)
-    lines = train_options.remarks(train.parse_args("--model ccnet --van-size van_tiny".split()), [])
-    assert any("--van-size has no effect" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("--ohem-keep 100", "--ohem-keep has no effect without --ohem"),
+        ("--ohem-thres=0.7", "--ohem-thres has no effect without --ohem"),
+        ("--optimizer adamw --momentum 0.8", "--momentum has no effect with --optimizer adamw"),
+        ("--eval-images 3", "--eval-images has no effect without --eval-every"),
+        ("--source plain", "--source has no effect without --restore-from"),
+        ("--random-scale --scale-range 0.5,2", "--scale-range takes the place of the scales of --random-scale"),
+    ],
+)
+def test_a_flag_that_another_one_makes_useless_is_reported(line, words):
+    assert train_options.remarks(train.parse_args(line.split()), "cpu", line.split()) == [words]
+    useful = "--ohem --ohem-keep 9 --momentum 0.8 --eval-every 5 --eval-images 3 --restore-from f --source plain"
+    assert not train_options.remarks(train.parse_args(useful.split()), "cpu", useful.split())
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_several_gpus_in_one_process_are_answered_by_the_command_that_uses_them(device, monkeypatch):
+    line = "--data-dir 'my data' --gpu 0,2 --device auto --batch-size 4 --ohem 1"
+    monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(line)])
+    lines = train_options.remarks(train.parse_args(), device)
+    (command,) = [text.split(": ", 1)[1] for text in lines if "mpirun" in text]
+    assert ("--gpu 0,2 has no effect on the CPU" in lines) == (device == "cpu")
+    words = shlex.split(command)
+    at = words.index("train.py")
+    assert words[:3] == ["mpirun", "-np", "2"] and "CUDA_VISIBLE_DEVICES=0,2" in words[:at]
+    assert words[at + 1 :] == ["--data-dir", "my data", "--batch-size", "4", "--ohem", "1"]
+    assert len(train_options.remarks(train.parse_args(["--gpu", "0"]), "cuda", [])) == 0
+    uneven = train_options.remarks(train.parse_args("--gpu 0,1,2 --batch-size 4".split()), device, [])
+    assert "--batch-size 4 is that of all GPUs together: 3 need a multiple" in uneven
+
+
+def test_evaluation_answers_several_gpus_and_a_video_program_says_that_it_uses_one(monkeypatch):
+    import evaluate
+
+    line = "--restore-from a.npz --gpu 0,1 --whole"
+    args = evaluate.parse_args(line.split())
+    (text,) = eval_options.remarks(args, "cuda", line.split())
+    assert "mpirun -np 2" in text and text.endswith("--restore-from a.npz --whole")
+    assert eval_options.remarks(args, "cuda", [], parallel=False) == [
+        "--gpu 0,1 names 2 GPUs; this program is one process and uses the first"
+    ]
+    assert eval_options.remarks(args, "cpu", [], parallel=False) == ["--gpu 0,1 has no effect on the CPU"]
 
 
 @pytest.mark.parametrize("text", ["1", "true", "True", "yes", "Ture"])

@@ -92,7 +92,7 @@ def test_flat_folder_with_lists_or_as_a_whole(roots, tmp_path):
     (tmp_path / "labels").symlink_to(roots["folder"] / "labels" / "val")
     (tmp_path / "classes.txt").write_text("\n".join(NAMES))
     assert build_dataset("folder", "all", tmp_path).total_len == COUNT
-    with pytest.raises(DataError, match=r"split 'train'.* is empty.*splits with pictures: all \(3\)"):
+    with pytest.raises(DataError, match=r"split 'train'.* is empty.*images: all \(3\); choose it with --split all"):
         build_dataset("folder", "train", tmp_path)
     (tmp_path / "train.txt").write_text("scene3\n\nscene4.png\n")
     assert build_dataset("folder", "train", tmp_path).total_len == 2

@@ -33,10 +33,10 @@ def test_the_next_ones_are_read_while_this_one_is_worked_on():
     results = prefetch(slow, range(3), workers=1)
     first = next(results)[1][1]
     began = time.perf_counter()
-    while time.perf_counter() - began < 0.2:  # as Jittor does, never leaving the interpreter to another thread
+    while time.perf_counter() - began < 1:  # as Jittor does, never leaving the interpreter to another thread
         pass
     second, third = (read for _, (_, read) in results)
-    assert first < second < began + 0.19  # it was ready before the work was done
+    assert first < second < began + 0.9  # it was ready before the work was done
 
 
 def test_no_more_is_read_ahead_than_asked(tmp_path):

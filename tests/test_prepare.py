@@ -129,7 +129,9 @@ def test_python_3_13_is_refused_with_the_reason(checkout, tmp_path):
 def test_a_python_that_fits_is_found_by_itself(checkout, tmp_path):
     """python3 is 3.13 here, but another one on PATH will do."""
     folder = tmp_path / "bin"
-    path = tools(folder, "bash", "dirname", "mkdir", "tee", "sed", "cat", "cksum", "cmp", "rm", "tail", "env")
+    path = tools(
+        folder, "bash", "readlink", "dirname", "mkdir", "tee", "sed", "cat", "cksum", "cmp", "rm", "tail", "env"
+    )
     fake_python(folder / "python3", "3.13.0")
     (folder / "python3.10").write_text(
         f'#!/bin/sh\n[ "$1" = -m ] && echo "chosen $*" && exit 7\nexec {sys.executable} "$@"\n'
@@ -147,6 +149,7 @@ def test_a_python_that_fits_is_found_by_itself(checkout, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # it breaks the cache that all tests use; a cache of its own would compile for minutes
 def test_a_half_written_cache_is_mended(run_command):
     """What a first import that was killed can leave: the helper library without its key. Jittor then exits with 0."""
     import jittor_utils

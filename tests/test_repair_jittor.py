@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scripts import prepare_jittor, repair_jittor, repairs
+from scripts import prepare_import, prepare_jittor, repair_jittor, repairs
 from utils import runtime
 
 CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
@@ -137,12 +137,16 @@ def test_undo_says_what_it_takes_back_and_forgets_the_record(jittor, monkeypatch
     runtime.RECORD.write_text('{"mpicc": "/usr/bin/mpicc", "parallel_compiler": true, "cuda": {"nvcc": "/nvcc"}}')
     repair_jittor.apply(jittor, yes=True)
     assert runtime.environment("cpu")["use_parallel_op_compiler"] != "0"
+    prepare_import.site_folder().mkdir(parents=True)
+    assert tmp_path in prepare_import.site_folder().parents and "alone takes" in prepare_import.install()
     prepare_jittor.undo()
-    assert capsys.readouterr().out == f"taken back in {jittor}: parallel-compiler\n"
+    said = capsys.readouterr().out
+    assert said.startswith(f"taken back in {jittor}: parallel-compiler\n")
+    assert said.count(f"removed {prepare_import.site_folder()}/ccnet_") == 3 and not list(tmp_path.rglob("ccnet_*"))
     assert runtime.read_record() == {"mpicc": "/usr/bin/mpicc"} and not (tmp_path / "cuda").exists()
     assert runtime.environment("cpu")["use_parallel_op_compiler"] == "0"
     prepare_jittor.undo()
-    assert "is as published: nothing to take back" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"{jittor} is as published: nothing to take back\n"
 
 
 def test_where_jittor_may_not_be_changed_operators_compile_one_after_the_other(jittor, monkeypatch):

@@ -10,7 +10,8 @@ from PIL import Image
 
 from utils.report import write_report
 from utils.run_files import read_run
-from utils.svg_chart import line_chart, log_ticks, short, smoothed, thin
+from utils.svg_chart import line_chart, log_ticks, short, thin
+from utils.visualize import running_mean
 
 NAMES, PALETTE = ("road", "sky", "a <b> & c"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
 
@@ -191,8 +192,8 @@ def test_chart_keeps_extremes_ends_and_leaves_out_what_is_not_finite():
 
 
 def test_running_mean_is_right_from_its_start():
-    assert smoothed([2.0, 2.0, 2.0], 0.9) == pytest.approx([2.0, 2.0, 2.0])
-    assert smoothed([0.0, 1.0], 0.5) == pytest.approx([0.0, 2 / 3])
+    assert running_mean([2.0, 2.0, 2.0], 0.9) == pytest.approx([2.0, 2.0, 2.0])
+    assert running_mean([0.0, 1.0], 0.5) == pytest.approx([0.0, 2 / 3])
 
 
 @pytest.mark.parametrize(
@@ -204,3 +205,23 @@ def test_ticks_are_short(value, text):
 
 def test_logarithmic_ticks_surround_the_values():
     assert log_ticks(3, 40) == [2, 5, 10, 20, 50] and log_ticks(1, 1e6) == [10.0**k for k in range(7)]
+
+
+def test_a_chart_has_whole_steps_all_names_and_its_peak():
+    """Two steps; six runs whose names fill three lines; one spike among 400 smoothed values."""
+    steps = re.findall(r'text-anchor="(?:middle|end)">([^<]+)</text>', line_chart({"a": ([1, 2], [5.0, 6.0])}, "t"))
+    assert not {"1.2", "1.5", "1.8"} & set(steps) and "2" in steps
+    curves = {f"/a/long/path/to/a/run/number_{k}/log.csv": ([1, 2], [k, k + 1.0]) for k in range(6)}
+    width, height = 860, 420
+    drawn = line_chart(curves, "t", size=(width, height))
+    names = [(float(x), float(y), name) for x, y, name in re.findall(r'x="([\d.]+)" y="([\d.]+)">(/a[^<]+)<', drawn)]
+    assert len(names) == 6 and all(x + 6.5 * len(name) < width for x, _, name in names)
+    first_grid = float(re.search(r'class="grid" d="M52 ([\d.]+)', drawn).group(1))
+    assert max(y for _, y, _ in names) < first_grid
+    ys = [2.0] * 400
+    ys[200] = 9.0
+    drawn = line_chart({"loss": (list(range(400)), ys)}, "t", smooth=0.9, size=(width, height))
+    raw = re.search(r'class="raw s0" points="([^"]+)"', drawn).group(1)
+    heights = [float(point.split(",")[1]) for point in raw.split()]
+    bottom = height - 26
+    assert (bottom - min(heights)) / (bottom - max(heights)) == pytest.approx(9 / 2, rel=0.01)

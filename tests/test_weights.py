@@ -186,6 +186,8 @@ def test_the_script_there_and_back_is_bit_equal(official, network, tmp_path, run
     _, meta = checkpoint.load(tmp_path / "a.npz")
     assert meta["provenance"]["sha256"] == hashlib.sha256(official.read_bytes()).hexdigest()
     assert {key: meta[key] for key in SMALL} == SMALL and "remarks" not in meta
+    done = convert(run_command, tmp_path / "a.npz", tmp_path / "c.npz", "--source", "plain")
+    assert done.returncode == 0 and "--source plain has no effect" in done.stdout
     done = convert(run_command, tmp_path / "a.npz", tmp_path / "b.pth", "--to", "pytorch")
     assert done.returncode == 0 and "changed" not in done.stdout, done.stderr
     back = torch_file.load(tmp_path / "b.pth")["model"]
@@ -218,6 +220,8 @@ def test_mistakes_are_answered_in_one_line(official, tmp_path, run_command):
         ((official, tmp_path / "a.h5"), "ends in none of .npz .safetensors .pth"),
         ((official, tmp_path / "a.npz", "--source", "mmseg"), "keys are those of official"),
         ((official, tmp_path / "none" / "a.npz"), "No such file or directory"),
+        ((official, tmp_path / "a.npz", "--van-size", "van_tiny"), "--van-size van_tiny: "),
+        ((official, tmp_path / "a.npz", "--num-classes", "19"), "has 9; leave it out"),
     ):
         done = convert(run_command, *arguments)
         assert done.returncode == 1 and words in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
@@ -277,3 +281,29 @@ def test_an_official_file_gives_the_published_logits(source, tmp_path):
     if source == "plain":
         right, other = other, right
     assert np.abs(kept - right).max() < 2e-4 < 5e-3 < np.abs(kept - other).max()
+
+
+def test_a_file_of_another_format_under_the_name_that_was_asked_for_is_taken_and_said(network, tmp_path):
+    meta = {**SMALL, "normalisation": {"channels": "bgr"}}
+    weights.write(tmp_path / "CS_scenes_9.npz", network[1], meta)
+    asked = str(tmp_path / "CS_scenes_9.pth")
+    path, arrays, found = weights.take(asked)
+    assert path == str(tmp_path / "CS_scenes_9.npz") and found["remarks"] == [
+        f"{asked} is not there: {path}, which is, is taken"
+    ]
+    same(arrays, network[1])
+    assert weights.take(path)[2]["remarks"] == []
+    weights.write(tmp_path / "CS_scenes_9.safetensors", network[1], meta)
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*9.pth; beside it are .*9.npz and .*: name one"):
+        weights.take(asked)
+    with pytest.raises(FileNotFoundError, match="no checkpoint .*gone.pth"):
+        weights.take(tmp_path / "gone.pth")
+
+
+def test_source_says_how_scales_are_read_and_that_it_is_not_for_our_own_files(official, network, tmp_path):
+    same(weights.take(official, "plain")[1], network[1])
+    assert any("--source plain if" in line for line in weights.take(official)[2]["remarks"])
+    arrays, meta = weights.read(official)
+    weights.write(tmp_path / "a.npz", arrays, meta)
+    _, _, meta = weights.take(tmp_path / "a.npz", "plain")
+    assert meta["remarks"][0] == f"--source plain has no effect: {tmp_path / 'a.npz'} is a file of this project"

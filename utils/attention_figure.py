@@ -4,10 +4,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from utils.heat import heat, heat_table
-from utils.visualize import FAINT, INK, PAPER, font
+from utils.visualize import FAINT, INK, PAPER, font, in_lines, shortened
 
 CROSS, WAY, SHADOW = (22, 240, 120, 255), (79, 212, 255, 255), (0, 0, 0, 170)
-SOFT = (100, 108, 120)
+SOFT, WARNING = (100, 108, 120), (176, 58, 20)
 HEAD = 38  # above the tiles, for their titles
 FINE = 4  # marks are drawn this much larger and reduced: smooth lines
 
@@ -50,9 +50,10 @@ def marked(tile, scale, point, way=()):
     return Image.alpha_composite(tile.convert("RGBA"), layer).convert("RGB")
 
 
-def attention_figure(picture, points, light=0.55, tile_width=340):
+def attention_figure(picture, points, remark="", warning=False, light=0.55, tile_width=340):
     """picture (H, W, 3) RGB uint8; points: [{"point": (x, y), "name": class there, "maps": [map for R = 1, 2, ..],
-    "ways": [[(y, x) cells], ..] one for each map}] -> an RGB figure, a row for each point.
+    "ways": [[(y, x) cells], ..] one for each map}] -> an RGB figure, a row for each point, and below them `remark`, in
+    the colour of a warning if it is one.
 
     Over the picture, dimmed to `light`, the map is added as light: where nobody looks the picture stays to be seen."""
     height, width = picture.shape[:2]
@@ -62,9 +63,9 @@ def attention_figure(picture, points, light=0.55, tile_width=340):
     count = len(points[0]["maps"])
     titles = ["picture", *(f"R = {r + 1}" for r in range(count)), f"R = {count} over the picture"]
     row_height = size[1] + caption
-    figure = Image.new(
-        "RGB", (gap + len(titles) * (size[0] + gap), head + len(points) * (row_height + gap) + 36), PAPER
-    )
+    figure_width, bottom = gap + len(titles) * (size[0] + gap), head + len(points) * (row_height + gap)
+    lines = wrapped(remark, font(17), figure_width - 2 * gap)
+    figure = Image.new("RGB", (figure_width, bottom + 24 * len(lines) + 42), PAPER)
     draw = ImageDraw.Draw(figure)
 
     def tile(pixels):
@@ -90,9 +91,21 @@ def attention_figure(picture, points, light=0.55, tile_width=340):
         for column, (each, text) in enumerate(zip(tiles, texts)):
             x = gap + column * (size[0] + gap)
             figure.paste(each, (x, top))
-            draw.text((x, top + size[1] + 6), text, SOFT, font(17))
+            draw.text((x, top + size[1] + 6), shortened(text, font(17), size[0]), SOFT, font(17))
+    for number, line in enumerate(lines):
+        draw.text((gap, bottom + 24 * number), line, WARNING if warning else INK, font(17))
     scale_bar(figure, draw, gap, figure.height - 30)
     return figure
+
+
+def wrapped(text, font_, width):
+    """-> lines no wider than `width`."""
+    words = text.split()
+    places = in_lines([font_.getlength(word + " ") for word in words], width)
+    lines = [[] for _ in range(places[-1][1] + 1)] if words else []
+    for word, (_, line) in zip(words, places):
+        lines[line].append(word)
+    return [" ".join(line) for line in lines]
 
 
 def scale_bar(figure, draw, x, y):

@@ -41,9 +41,10 @@ def quantisation_error(passes, attention_map, points=200, seed=0):
     return {"bound": bound, "measured": measured, "points": len(chosen)}
 
 
-def attention_page(picture, label, passes, names, palette, point, facts, error):
+def attention_page(picture, label, passes, names, palette, point, facts, error, remark="", warning=False):
     """-> HTML. picture (H, W, 3) RGB uint8, label (H, W) predicted classes, passes as from attention_passes, point
-    (x, y) in the picture, facts: {name: text} for the foot of the page, error: from quantisation_error."""
+    (x, y) in the picture, facts: {name: text} for the foot of the page, error: from quantisation_error, remark: a
+    sentence for its head, marked if it is a warning."""
     data = {
         "size": list(label.shape),
         "grid": list(passes[0].shape[:2]),
@@ -55,6 +56,7 @@ def attention_page(picture, label, passes, names, palette, point, facts, error):
         "point": list(point),
     }
     rows = "".join(f"<dt>{page.escape(name)}</dt><dd>{page.escape(value)}</dd>" for name, value in facts.items())
+    warned = " class='warning' role='note'" if warning else ""
     return page.build(
         "attention.html",
         title=page.escape(facts.get("picture", "picture")),
@@ -66,5 +68,6 @@ def attention_page(picture, label, passes, names, palette, point, facts, error):
         measured=f"{100 * error['measured']:.2f}",
         points=str(error["points"]),
         facts=rows,
+        remark=f"<p id='remark'{warned}>{page.escape(remark)}</p>" if remark else "",
         data=page.as_json(data),
     )

@@ -109,10 +109,19 @@ def load_weights(model, arrays, source="the checkpoint"):
     if any(keys for _, keys in problems):
         text = "; ".join(f"{len(keys)} {name}: {', '.join(keys[:4])}" for name, keys in problems if keys)
         raise ValueError(
-            f"{source} does not fit this model ({text}); are --model and --num-classes those it was trained with?"
+            f"{source} does not fit this model ({text}); are network and number of classes those it was trained with?"
         )
     model.load_parameters(arrays)
     jt.sync_all()  # Jittor 1.3.11 miscompiles a one-number update (gamma) that is still pending when it is used
+
+
+def step_of(path):
+    """The step that a checkpoint records, without reading its arrays; None where there is none to be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return int(json.loads(file[META].item())["step"])
+    except Exception:  # zip, numpy and zlib each have their own for a damaged file; `read` says what is wrong
+        return None
 
 
 def steps_in(folder):

@@ -10,16 +10,8 @@ in-place ABN instead, which scales by |weight| + 1e-5 and not by weight: read as
 
 import numpy as np
 
-SOURCES = {  # what each is
-    "official": "speedinghzl/CCNet, in-place ABN",
-    "serge": "Serge-weihao/CCNet-Pure-Pytorch",
-    "mmseg": "mmsegmentation's CCNet, or its v1c backbone",
-    "mit": "MIT's ImageNet ResNet with the deep stem",
-    "torchvision": "an ImageNet ResNet with one 7x7 in its stem",
-    "van": "Visual Attention Network, alone or as a backbone",
-    "jittor": "a Jittor port, named like any of these, with plain BatchNorm",
-    "plain": "our own names, plain BatchNorm: nothing is changed",
-}
+from utils.sources import SOURCES
+
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
 PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, a wrapping class
 ABN_EPS = np.float32(1e-5)

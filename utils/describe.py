@@ -22,23 +22,50 @@ RESNETS = {  # bottleneck, blocks in layer3
 }
 
 
+def van_blocks(arrays):
+    """Blocks in each of the four stages of a VAN."""
+    return tuple(len({key.split(".")[1] for key in arrays if key.startswith(f"block{n}.")}) for n in (1, 2, 3, 4))
+
+
+def resnet_blocks(arrays):
+    """(bottleneck?, blocks in layer3) of a ResNet."""
+    blocks = len({key.split(".")[1] for key in arrays if key.startswith("layer3.")})
+    return "layer1.0.conv3.weight" in arrays, blocks
+
+
+def seen(arrays):
+    """What the shapes alone tell of a network under our names, whoever wrote the file: its backbone ("van", "r18" ..),
+    van_size and output_stride, or stem. {} of any other network."""
+    if "patch_embed1.proj.weight" in arrays:
+        size = VAN_SIZES.get(van_blocks(arrays))
+        told = {"backbone": "van", **({"van_size": size} if size else {})}
+        if any(key.startswith("head.") for key in arrays):
+            told["output_stride"] = "multi" if "squeeze.0.weight" in arrays else "8, 16 or 32"
+        return told
+    depth = RESNETS.get(resnet_blocks(arrays))
+    if not depth or "conv1.weight" not in arrays:
+        return {}
+    first = arrays["conv1.weight"].shape[:1]
+    return {"backbone": depth, "stem": "v1" if "conv2.weight" not in arrays else "v1c" if first == (32,) else "deep"}
+
+
 def describe(arrays, notes):
-    """What our keys tell: name of the model, its options, classes (None for a backbone), normalisation, remarks."""
-    found, source, remarks = notes["layout"], notes["source"], []
+    """What our keys tell: name of the model, its options, classes (None for a backbone), normalisation, remarks.
+    `assumed`: names of what the file does not tell, where the usual value was taken."""
+    found, source, remarks, assumed = notes["layout"], notes["source"], [], []
     classifier = arrays.get("head.bottleneck.3.weight")
     if classifier is not None and not classifier.ndim:
         raise ValueError("head.bottleneck.3.weight is one number")
     if found == "van":
-        depths = tuple(len({k.split(".")[1] for k in arrays if k.startswith(f"block{n}.")}) for n in (1, 2, 3, 4))
+        depths = van_blocks(arrays)
         if depths not in VAN_SIZES:
             raise ValueError(f"a VAN of {depths} blocks; known are {', '.join(map(str, VAN_SIZES))}")
         model, options = "van", {"van_size": VAN_SIZES[depths]}
         if classifier is not None and "squeeze.0.weight" not in arrays:
             options["output_stride"] = 8
-            remarks.append("the output stride is not in the file: 8 taken")
+            assumed.append("output_stride")
     else:
-        blocks = len({key.split(".")[1] for key in arrays if key.startswith("layer3.")})
-        bottleneck = "layer1.0.conv3.weight" in arrays
+        bottleneck, blocks = resnet_blocks(arrays)
         depth, options = RESNETS.get((bottleneck, blocks)), {}
         if not depth:
             raise ValueError(f"a ResNet with {blocks} blocks in layer3; ResNet-18, 50 and 101 have 2, 6 and 23")
@@ -60,7 +87,7 @@ def describe(arrays, notes):
     if source == "jittor" and found == "mmseg":
         remarks.append("the Jittor port dilates layer4 by 8, the network here by 4: expect other numbers than its own")
     if classifier is not None:
-        remarks.append("recurrence is not in the file: 2 taken")
+        assumed.append("recurrence")
     rgb = found in ("mmseg", "torchvision", "van")
     return {
         "model": model,
@@ -70,4 +97,5 @@ def describe(arrays, notes):
         "ignore_label": 255,
         "normalisation": IMAGENET_RGB if rgb else CAFFE_BGR,
         "remarks": remarks,
+        "assumed": assumed,
     }

@@ -39,6 +39,7 @@ def inference_parser(models):
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")  # --batch-size means tiles here
     add = parser.add_argument_group("checkpoint").add_argument
     add("--restore-from", required=True, metavar="FILE", help="of train.py, or a released PyTorch file")
+    options.add_source(add)
     add("--model", choices=models, help="default: what the checkpoint says")
     add("--van-size", metavar="NAME", help="default: what the checkpoint says")
     add("--num-classes", type=options.positive, help="default: what the checkpoint says")
@@ -122,13 +123,10 @@ def describe(how):
     return ", ".join(parts)
 
 
-def remarks(args, argv=None):
-    """Lines said once: what was given and has no effect."""
+def remarks(args, device, argv=None, parallel=True):
+    """Lines printed once: what was given and has no effect. `parallel`: can mpirun start this program?"""
     lines = [f"{name} has no effect; it is there for old command lines" for name in options.legacy_in(argv)]
-    if args.gpu and runtime.mpi_size() > 1:
-        lines.append(f"--gpu {args.gpu} is not used under mpirun: each rank takes a GPU of its own")
-    elif args.gpu and args.device == "cpu":
-        lines.append(f"--gpu {args.gpu} has no effect with --device cpu")
+    lines += options.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv, parallel)
     if getattr(args, "drop_path", None) is not None:
         lines.append("--drop-path has no effect on evaluation")
     return lines

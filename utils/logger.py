@@ -35,7 +35,8 @@ REDRAW = 300  # seconds between two drawings of the curves
 class RunLog:
     """One row per step in `folder`/log.csv and the same numbers on a bar. Only the main rank has one.
 
-    Where nobody watches (stderr is a file), a plain line every `every` steps stands in for the bar. A resumed run
+    Where stderr is no terminal, plain lines stand in for the bar: after the first step, the tenth, and every `every`
+    steps. Images per second and the share of waiting are those of the steps since the last line. A resumed run
     (`first` > 0) keeps the rows of the steps it stands on and drops later ones, as if nothing had happened.
     """
 
@@ -50,32 +51,47 @@ class RunLog:
         self.board = tensorboard(folder)
         self.first, self.began = first, time.time()
         self.before = self.steps.last.get("seconds", 0.0)  # what the run took until it was resumed
-        self.last = self.drawn = self.began
+        self.drawn, self.compiled = self.began, None
+        self.recent = []  # (seconds, seconds of waiting) of the steps since the last line
 
     def begin(self, record):
         """args.json, and a word about the wait that comes."""
         write_json(self.folder / "args.json", {**record, "command": sys.argv, "began": time.strftime("%F %T")})
         print("The first steps compile Jittor's operators: a minute or two on a new machine, then kept.", flush=True)
 
-    def step(self, step, lr, waited=0.0, **values):
-        """`waited`: seconds of this step that went by until its data were there."""
-        now = time.time()
-        took, self.last = max(now - self.last, 1e-9), now
+    def step(self, step, lr, took, waited=0.0, **values):
+        """`took`: seconds of this step, validation and checkpoints aside; `waited`: those until its data were there."""
+        now, took = time.time(), max(took, 1e-9)
         row = {**values, "step": step, "lr": lr, "images_per_s": self.batch_size / took, "data_wait": waited / took}
         self.steps.add({**row, "seconds": self.before + now - self.began})
         if self.board:
             for name in COLUMNS[2:-1]:
                 if name in row:
                     self.board.add_scalar(f"train/{name}", row[name], step)
+        self.recent.append((took, waited))
+        seconds, waiting = map(sum, zip(*self.recent))
         parts = [f"{name} {row[name]:.3f}" for name in ("loss", "main", "aux", "ccl", "gamma") if name in row]
-        text = f"{' '.join(parts)} lr {lr:.2e} {row['images_per_s']:.1f} img/s wait {100 * row['data_wait']:.0f}%"
+        speed = f"{len(self.recent) * self.batch_size / seconds:.3g} img/s wait {100 * waiting / seconds:.0f}%"
+        text = f"{' '.join(parts)} lr {lr:.2e} {speed}"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(1)
-        if self.bar.disable and (step % self.every == 0 or step == self.total):
-            left = tqdm.format_interval((now - self.began) / (step - self.first) * (self.total - step))
-            print(f"step {step}/{self.total} {text} left {left}", file=sys.stderr, flush=True)
+        left = self.time_left(step, now)
+        if step - self.first in (1, 10) or step % self.every == 0 or step == self.total:
+            if self.bar.disable:
+                print(f"step {step}/{self.total} {text} left {left}", file=sys.stderr, flush=True)
+            self.recent.clear()
         if now - self.drawn > REDRAW:
             self.draw()
+
+    def time_left(self, step, now):
+        """From the steps behind the first two, which compile: the second one is the first that finds moments."""
+        done = step - self.first
+        if done <= 2:
+            self.compiled = (done, now)
+        if done <= 1:
+            return "unknown before the second step"
+        past, then = self.compiled if done > 2 else (0, self.began)
+        return tqdm.format_interval((now - then) / (done - past) * (self.total - step))
 
     def validation(self, step, miou, pixel_accuracy):
         row = {"step": step, "miou": miou, "pixel_accuracy": pixel_accuracy}
@@ -97,11 +113,10 @@ class RunLog:
         if rows:
             curves = {"mean IoU": (rows["step"], rows["miou"])}
             self.picture("miou.png", visualize.plot_curves(curves, f"{self.title}: validation", "step"))
-        self.last = self.drawn = time.time()
+        self.drawn = time.time()
 
     def sheet(self, rows, titles, names, palette):
-        """sheet.png; pictures of another size than the first are left out."""
-        rows = [row for row in rows if row[0].shape == rows[0][0].shape]
+        """sheet.png; images of all sizes, each in its own shape."""
         self.picture("sheet.png", visualize.contact_sheet(rows, titles, names, palette))
 
     def picture(self, name, image):

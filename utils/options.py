@@ -5,7 +5,12 @@ left out of --help, and `legacy_in` tells which were given, so that a run can sa
 """
 
 import argparse
+import math
+import shlex
+import shutil
 import sys
+
+from utils.sources import SOURCES
 
 YES, NO = ("1", "true", "yes", "y", "on", "t"), ("0", "false", "no", "n", "off", "f", "none")
 LEGACY = {  # flag -> arguments of add_argument
@@ -47,6 +52,16 @@ def whole(text):
         number = -1
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
+    return number
+
+
+def minutes(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected minutes, 0 or more, for example 15")
     return number
 
 
@@ -106,6 +121,13 @@ def add_augmentation(parser):
     add("--cat-max-ratio", type=float, metavar="X", help="draw crops again while one class has more of it")
 
 
+def add_source(add):
+    """For programs that read weights of other code; the meaning is that of scripts/convert_weights.py."""
+    names = ("auto", *SOURCES)
+    text = f"whose code the weights are of: {', '.join(names)} (default: detected from the keys)"
+    add("--source", choices=names, default="auto", metavar="NAME", help=text)
+
+
 def add_conversion(parser):
     """The flags of the scripts that prepare data."""
     parser.add_argument("--workers", type=whole, help="processes (default: the cores)")
@@ -126,22 +148,27 @@ def common_parser(models, datasets, devices):
     network.add_argument("--drop-path", type=float, metavar="P", help="of VAN in training (default: that of its size)")
     data = parser.add_argument_group("data")
     add = data.add_argument
-    add("--data-dir", metavar="DIR", help="the data set, a folder that holds it, or one inside it")
+    add("--data-dir", metavar="DIR", help="the dataset, a folder that holds it, or one inside it")
     add("--data-list", metavar="FILE", help="pictures and labels, a pair a line (default: the whole split)")
-    names = ", ".join(datasets)
-    add("--dataset", choices=datasets, default="auto", metavar="NAME", help=f"{names} (default: told by --data-dir)")
+    text = f"{', '.join(datasets)} (default: detected from --data-dir, the checkpoint, or the current folder)"
+    add("--dataset", choices=datasets, default="auto", metavar="NAME", help=text)
     add("--num-classes", type=positive, help="default: those of the data set")
     data.add_argument("--ignore-label", type=int, help="label value that counts nowhere (default: the data set's)")
     data.add_argument("--batch-size", type=positive, default=8, help="over all ranks (default: %(default)s)")
     add(
         "--num-workers", type=whole, metavar="N", help="processes that load, on each rank (default: with a GPU up to 8)"
     )
-    add("--on-bad-sample", choices=("error", "skip"), default="error", help="skip: at most 1 in 100")
+    add(
+        "--on-bad-sample",
+        choices=("error", "skip"),
+        default="error",
+        help="skip: leave out unreadable images, one, or 1 in 100 of more than 100 (default: error)",
+    )
     add("--on-bad-label", choices=("error", "ignore"), default="error", help="for values that are no class")
     add("--resize-labels", action="store_true", help="to the size of their pictures, where they differ")
     add("--cache", choices=("off", "ram"), default="off", help="keep decoded pictures (default: off)")
     scenes = parser.add_argument_group("drawn scenes")
-    scenes.add_argument("--scene-size", type=size, default=(128, 256), metavar="H,W", help="default: 128,256")
+    scenes.add_argument("--scene-size", type=size, metavar="H,W", help="default: that of the checkpoint, else 128,256")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", choices=devices, default="auto", help="default: %(default)s")
     machine.add_argument("--gpu", metavar="0,1", help="GPUs to see, as CUDA_VISIBLE_DEVICES; one process uses one")
@@ -151,7 +178,46 @@ def common_parser(models, datasets, devices):
     return parser
 
 
+def given(name, argv=None):
+    """Is this flag on the command line, whatever its value?"""
+    return name in [word.split("=", 1)[0] for word in (sys.argv[1:] if argv is None else argv)]
+
+
 def legacy_in(argv=None):
     """The flags without effect that this command line has."""
-    words = [word.split("=", 1)[0] for word in (sys.argv[1:] if argv is None else argv)]
-    return [name for name in LEGACY if name in words]
+    return [name for name in LEGACY if given(name, argv)]
+
+
+def gpu_remarks(gpu, ranks, device, argv=None, parallel=True):
+    """Lines about a --gpu that does not do what it seems to say. `parallel`: can mpirun start this program?"""
+    if not gpu or gpu.lower() == "none":
+        return []
+    if ranks > 1:
+        return [f"--gpu {gpu} is not used under mpirun: each rank takes a GPU of its own"]
+    names = [name for name in gpu.split(",") if name.strip()]
+    lines = [f"--gpu {gpu} has no effect on the CPU"] if device == "cpu" else []
+    if len(names) > 1 and not parallel:
+        lines += [f"--gpu {gpu} names {len(names)} GPUs; this program is one process and uses the first"] * (not lines)
+    elif len(names) > 1:
+        where = "one process uses one of them" if device == "cuda" else "where these GPUs are"
+        lines.append(f"--gpu {gpu} names {len(names)} GPUs; {where}: {mpirun(names, argv)}")
+    return lines
+
+
+def mpirun(gpus, argv=None):
+    """The command that does on several GPUs, one process each, what this command line does in one process."""
+    kept, skip = [], False
+    for word in sys.argv[1:] if argv is None else argv:
+        if not skip and word.split("=", 1)[0] not in ("--gpu", "--device"):
+            kept.append(word)
+        skip = word in ("--gpu", "--device")  # the value is the next word
+    python = "python" if shutil.which("python") == sys.executable else sys.executable
+    visible = f"CUDA_VISIBLE_DEVICES={','.join(name.strip() for name in gpus)}"
+    return shlex.join(["mpirun", "-np", str(len(gpus)), "-x", "PATH", "-x", visible, python, sys.argv[0], *kept])
+
+
+def unused_data_flags(args, dataset):
+    """Lines about flags that do nothing for this data set: of drawn scenes every sample and label is good."""
+    usual = {"on_bad_sample": "error", "on_bad_label": "error", "resize_labels": False}
+    found = [name for name, value in usual.items() if dataset == "scenes" and getattr(args, name) != value]
+    return [f"--{name.replace('_', '-')} has no effect with --dataset {dataset}" for name in found]

@@ -50,7 +50,7 @@ def receive(task, pipe):
     except (EOFError, ConnectionResetError):
         raise RuntimeError(
             f"the process that reads pictures died at {task}; most likely the machine is out of memory: "
-            "see dmesg, or read without it (--num-workers 0)"
+            "see dmesg. evaluate.py and scripts/predict.py read without it with --num-workers 0"
         ) from None
 
 

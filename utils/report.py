@@ -80,7 +80,7 @@ def tiles(run):
         found.append(("best mean IoU while training", percent(max(max(values) for values in validated if values))))
     if result.get("images"):
         found.append(("pictures evaluated", f"{result['images']}"))
-    for name, text in (("loss", "{:.3f}"), ("gamma", "{:.3f}")):
+    for name, text in (("loss", "{:.3f}"), ("gamma", "{:.3g}")):  # gamma starts at 0 and is small for long
         values = finite(log.get(name, ()))
         if values:
             found.append((f"last {name}", text.format(values[-1])))

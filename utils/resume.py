@@ -3,14 +3,15 @@
 Only the main rank reads files, which other nodes may not have: what is small is shared at once, the arrays in `load`.
 """
 
-from utils import checkpoint, distributed, optim, train_options, weights
+from utils import checkpoint, distributed, network, optim, published, train_options, weights
 
 
 def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
-    """-> {"step", "samples", "best", "meta", "source", "resumed"} on every rank, and "arrays" on the main one.
+    """-> {"step", "samples", "best", "meta", "source", "resumed", "network"} on every rank, "arrays" on the main one.
 
     `resume`: a checkpoint, "auto" for the newest whole one in `folder` (none there: a fresh start), or None.
-    `restore_from`: weights of any kind. `settings`: the options of this run, held against those of the resumed one.
+    `restore_from`: weights from any source. `settings`: the options of this run, held against those of the resumed one
+    and against what the file says of its network. "network" is what to build: "model", "recurrence", "options".
     """
     begin = {"step": step, "samples": samples, "best": {"miou": -1.0, "step": 0}, "meta": {}, "source": None}
     begin["resumed"], arrays = False, {}
@@ -20,17 +21,43 @@ def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
         if resume == "auto" and not path:
             print(f"--resume auto: no checkpoint in {folder} yet, so the run starts at its beginning")
         if path:
-            arrays, meta = checkpoint.read(path)
-            if "samples" not in meta:
-                raise ValueError(f"{path} has weights alone, nothing to resume; start from it by --restore-from")
-            for line in train_options.compare(settings, meta["options"], path):
-                print(line)
-            begin.update({key: meta[key] for key in ("step", "samples", "best")}, meta=meta, source=path, resumed=True)
-            print(f"resumed from {path}: step {meta['step']}, epoch {meta['epoch']} + {meta['position']} samples")
+            arrays, found = resumed(path, settings, step)
+            begin.update(found)
         elif restore_from:
-            arrays, meta = weights.read(restore_from)
-            begin.update(meta=meta, source=restore_from)
+            try:
+                path, arrays, meta = weights.take(restore_from, settings.get("source", "auto"))
+            except FileNotFoundError:
+                published.check(restore_from)
+                raise
+            begin.update(meta=meta, source=path)
+        elif restore_from == "":
+            print('--restore-from "": the network starts from random weights')
+        asked = train_options.network_options(settings)
+        begin["network"], lines = network.settle(asked, begin["source"] or "", arrays, begin["meta"], training=True)
+        if begin["source"] and not begin["resumed"]:
+            lines = [*meta["remarks"], network.taken(begin["network"], asked, meta), *lines]
+        for line in lines:
+            print(line)
     return {**distributed.share(begin), "arrays": arrays}
+
+
+def resumed(path, settings, step):
+    """-> the arrays of the checkpoint that a run goes on from, and what it says of its place."""
+    path, line = weights.existing(path)
+    arrays, meta = checkpoint.read(path)
+    if "samples" not in meta:
+        raise ValueError(f"{path} has weights alone, nothing to resume; start from it by --restore-from")
+    lines = [line] if line else []
+    lines += train_options.compare(settings, meta["options"], path)
+    lines.append(f"resumed from {path}: step {meta['step']}, epoch {meta['epoch']} + {meta['position']} samples")
+    if settings.get("restore_from"):
+        lines.append(f"--restore-from {settings['restore_from']} is not read: the run goes on from {path}")
+    if step:
+        lines.append(f"--start-iters {step} is not the first step: the run goes on at step {meta['step']}")
+    for line in lines:
+        print(line)
+    place = {key: meta[key] for key in ("step", "samples", "best")}
+    return arrays, {**place, "meta": meta, "source": path, "resumed": True}
 
 
 def load(begin, model, criterion, optimizer):

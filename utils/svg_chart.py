@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from utils.visualize import nice_ticks
+from utils.visualize import in_lines, nice_ticks, running_mean
 
 STYLE = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif }
@@ -45,15 +45,6 @@ def log_ticks(low, high):
     return before + inner + after
 
 
-def smoothed(ys, weight):
-    """The running mean, corrected for its start."""
-    mean, total, out = 0.0, 0.0, []
-    for y in ys:
-        mean, total = weight * mean + (1 - weight) * y, weight * total + 1 - weight
-        out.append(mean / total)
-    return out
-
-
 def thin(xs, ys, count=240):
     """At most 2 * count points: of each stretch its lowest and its highest, so that no spike is lost."""
     if len(xs) <= 2 * count:
@@ -76,15 +67,18 @@ def line_chart(curves, title, x_label="", size=(400, 240), log=False, smooth=0.0
     if not curves:
         return ""
     width, height = size
-    left, right, top, bottom = 52, width - 14, 62 if len(curves) > 1 else 40, height - (42 if x_label else 26)
+    left, right = 52, width - 14
+    legend = in_lines([40 + 7.2 * len(name) for name in curves], right - left)
+    top, bottom = 62 + 18 * legend[-1][1] if len(curves) > 1 else 40, height - (42 if x_label else 26)
     every_x = [x for xs, _ in curves.values() for x in xs]
     every_y = [y for _, ys in curves.values() for y in ys]
     if log:
         x_ticks, y_ticks = log_ticks(min(every_x), max(every_x)), log_ticks(min(every_y), max(every_y))
     else:
         x_ticks = nice_ticks(min(every_x), max(every_x), 5)
-        high = float(np.percentile(every_y, 99.5)) if smooth else max(every_y)  # one spike must not flatten the rest
-        low = min(every_y)
+        if all(x == round(x) for x in every_x):  # no step 1.5
+            x_ticks = [tick for tick in x_ticks if abs(tick - round(tick)) < 1e-9]
+        low, high = min(every_y), max(every_y)
         y_ticks = nice_ticks(min(low, 0.0) if zero else low, max(high, low), 4)
     scale = (lambda v: math.log10(v)) if log else (lambda v: v)
     if log:
@@ -121,12 +115,12 @@ def line_chart(curves, title, x_label="", size=(400, 240), log=False, smooth=0.0
             f'<text class="small soft" x="{middle}" y="{height - 8}" text-anchor="middle">{escape(x_label)}</text>'
         )
 
-    told, legend_x = {}, left
+    told = {}
     for number, (name, (xs, ys)) in enumerate(curves.items()):
         colour = number % 5
         if smooth and len(ys) > 20:
             parts.append(f'<polyline class="raw s{colour}" points="{points(*thin(xs, ys), place_x, place_y)}"/>')
-            ys = smoothed(ys, smooth)
+            ys = running_mean(ys, smooth)
         xs, ys = thin(xs, ys)
         parts.append(f'<polyline class="line s{colour}" points="{points(xs, ys, place_x, place_y)}"/>')
         if markers or len(xs) == 1:
@@ -134,9 +128,9 @@ def line_chart(curves, title, x_label="", size=(400, 240), log=False, smooth=0.0
                 f'<circle class="f{colour}" cx="{place_x(x):.1f}" cy="{place_y(y):.1f}" r="3"/>' for x, y in zip(xs, ys)
             ]
         if len(curves) > 1:
-            parts.append(f'<path class="line s{colour}" d="M{legend_x} 42h16"/>')
-            parts.append(f'<text class="small" x="{legend_x + 21}" y="46">{escape(name)}</text>')
-            legend_x += 40 + 7.2 * len(name)
+            x, y = left + legend[number][0], 42 + 18 * legend[number][1]
+            parts.append(f'<path class="line s{colour}" d="M{x:g} {y}h16"/>')
+            parts.append(f'<text class="small" x="{x + 21:g}" y="{y + 4}">{escape(name)}</text>')
         told[name] = [[round(place_x(x), 1), float(f"{x:.6g}"), float(f"{y:.4g}")] for x, y in zip(xs, ys)]
     parts.append(f'<line class="hair" y1="{top}" y2="{bottom}" visibility="hidden"/>')  # a page moves it
     ends = "; ".join(f"{name} from {p[0][2]:g} to {p[-1][2]:g}" for name, p in told.items())

@@ -18,16 +18,18 @@ def parse(argv, models, datasets, devices, description):
 
 def network(parser, models):
     add = parser.add_argument_group("network to train").add_argument
-    add("--model", choices=models, default="ccnet", metavar="NAME", help=f"{', '.join(models)} (default: %(default)s)")
-    add("--recurrence", type=options.whole, default=2, help="passes through the attention (default: %(default)s)")
+    usual = "default: that of --restore-from, else"
+    add("--model", choices=models, metavar="NAME", help=f"{', '.join(models)} ({usual} ccnet)")
+    add("--recurrence", type=options.whole, help=f"passes through the attention ({usual} 2)")
     add("--output-stride", choices=("multi", "8", "16", "32"), help="of VAN; multi (default): its stages together at 8")
     add("--plain-stride", action="store_true", default=None, help="of VAN at 8 or 16: do not dilate")
     add(
         "--stem",
         choices=("deep", "v1c", "v1"),
-        help="of ResNet (default: that of the model; torchvision's weights: v1)",
+        help=f"of ResNet ({usual} that of the model)",
     )
-    add("--restore-from", metavar="FILE", help="weights to start from: a backbone or a whole network")
+    add("--restore-from", metavar="FILE", help='weights to start from: a backbone or a whole network; "": random')
+    options.add_source(add)
     add("--frozen-bn", action="store_true", help="BatchNorm keeps its statistics and scales (fine-tuning)")
 
 
@@ -73,6 +75,14 @@ def run(parser):
     add("--random-seed", "--seed", type=options.whole, default=12345, help="default: %(default)s")
     add("--snapshot-dir", default="./snapshots/", metavar="DIR", help="default: %(default)s")
     add("--save-pred-every", type=options.positive, default=10000, metavar="N", help="steps between checkpoints")
+    add(
+        "--save-every-minutes",
+        type=options.minutes,
+        default=15,
+        metavar="M",
+        help="a checkpoint as well whenever so much time has passed; the next one replaces it (0: never; default: 15)",
+    )
+    add("--overwrite", action="store_true", help="delete the checkpoints, logs and figures of an earlier run first")
     add("--keep-last", type=options.whole, default=0, metavar="N", help="checkpoints to keep, best.npz aside (0: all)")
     add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: none)")
     add("--eval-images", type=options.positive, metavar="N", help="validate on the first so many only")
@@ -94,6 +104,8 @@ def settle(parser, args):
     else:
         args.last_step = args.max_iter or args.num_steps or 40000
     args.num_steps = args.max_iter or args.last_step
+    if args.overwrite and args.resume == "auto":
+        parser.error("--overwrite deletes the run that --resume auto goes on with: leave one of them out")
     if args.start_iters >= args.last_step:
         parser.error(f"--start-iters {args.start_iters} is not before the last step, {args.last_step}")
     for name, low, high in (("momentum", 0, 1), ("learning_rate", 0, 1e9), ("weight_decay", 0, 1e9), ("power", 0, 99)):
@@ -103,51 +115,57 @@ def settle(parser, args):
         parser.error(f"--ohem-thres {args.ohem_thres} is no probability; expected 0 to 1")
 
 
-def remarks(args, argv=None):
+def remarks(args, device, argv=None):
     """Lines that a run prints once: what was given and has no effect, and what means something else than elsewhere."""
     lines = [f"{name} has no effect; it is there for old command lines" for name in options.legacy_in(argv)]
-    if args.gpu and runtime.mpi_size() > 1:
-        lines.append(f"--gpu {args.gpu} is not used under mpirun: each rank takes a GPU of its own")
-    if getattr(args, "ohem", False) and runtime.mpi_size() > 1:
+    lines += options.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv)
+    gpus = len((args.gpu or "").split(","))
+    if gpus > 1 and runtime.mpi_size() == 1 and args.batch_size % (gpus * args.accumulate):
+        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: {gpus} need a multiple")
+    if args.ohem and runtime.mpi_size() > 1:
         text = f"--ohem-keep {args.ohem_keep} counts over the batch of all {runtime.mpi_size()} ranks"
         lines.append(f"{text}; the official code counts on each GPU: multiply it by their number for its results")
-    for name in OF_VAN + OF_RESNET:
-        if getattr(args, name) is not None and name not in options_of(args.model):
-            kind = "without" if name in OF_VAN else "with"
-            lines.append(f"--{name.replace('_', '-')} has no effect {kind} --model van")
+    needs = {  # flag -> what it is for, and whether that is there
+        "--ohem-thres": ("without --ohem", args.ohem),
+        "--ohem-keep": ("without --ohem", args.ohem),
+        "--momentum": ("with --optimizer adamw", args.optimizer != "adamw"),
+        "--eval-images": ("without --eval-every", args.eval_every),
+        "--source": ("without --restore-from", args.restore_from),
+    }
+    found = [(flag, why) for flag, (why, used) in needs.items() if not used and options.given(flag, argv)]
+    lines += [f"{flag} has no effect {why}" for flag, why in found]
+    if args.random_scale and args.scale_range:
+        lines.append("--scale-range takes the place of the scales of --random-scale")
     return lines
 
 
-OF_VAN, OF_RESNET = ("van_size", "drop_path", "output_stride", "plain_stride"), ("stem",)
+def network_options(settings):
+    """What the flags say of the network, by the names of build_model's arguments; None where they say nothing."""
+    said = {name: settings[name] for name in ("model", "recurrence", "van_size", "drop_path", "stem")}
+    stride = settings["output_stride"]
+    said["output_stride"] = int(stride) if stride and stride != "multi" else stride
+    return {**said, "dilate": False if settings["plain_stride"] else None}
 
 
-def options_of(model):
-    return OF_VAN if model == "van" else OF_RESNET
-
-
-def model_options(args):
-    """What the flags say of the network, for build_model; what they leave open, the network decides."""
-    said = {name: getattr(args, name) for name in options_of(args.model) if getattr(args, name) is not None}
-    if said.get("output_stride", "multi") != "multi":
-        said["output_stride"] = int(said["output_stride"])
-    if said.pop("plain_stride", False):
-        said["dilate"] = False
-    return said
-
-
-NETWORK = ("model", *OF_VAN, *OF_RESNET, "num_classes", "recurrence", "optimizer", "ccl", "frozen_bn")
+NETWORK = ("recurrence", "drop_path", "num_classes", "optimizer", "ccl", "frozen_bn")  # changed: no way to go on
+SETTLED = ("model", "van_size", "output_stride", "plain_stride", "stem")  # utils/network.py holds them to the file
+RECORDED = ("data_dir", "scene_size")  # where no flag says it, the checkpoint does
 INCIDENTAL = (
     "resume",
     "restore_from",
+    "source",
     "snapshot_dir",
     "device",
     "gpu",
     "verbose",
     "last_step",
     "keep_last",
+    "save_every_minutes",
+    "overwrite",
     "eval_images",
     "num_workers",
     "cache",
+    "start_iters",
 )
 
 
@@ -155,7 +173,7 @@ def compare(now, then, source):
     """Options of this run against those of the checkpoint it resumes: another network is an error, others are lines."""
     differ = {key: (then[key], now[key]) for key in now if key in then and plain(then[key]) != plain(now[key])}
     for key in NETWORK:
-        if key in differ:
+        if key in differ and not (key in ("recurrence", "drop_path") and now[key] is None):
             was, has = differ[key]
             raise ValueError(
                 f"{source} is of a run with --{key.replace('_', '-')} {was}, this one has {has}: no way to go on"
@@ -163,7 +181,7 @@ def compare(now, then, source):
     return [
         f"--{key.replace('_', '-')} was {was} in the run that is resumed, now {has}"
         for key, (was, has) in differ.items()
-        if key not in INCIDENTAL
+        if key not in (*NETWORK, *SETTLED, *INCIDENTAL) and not (has is None and key in RECORDED)
     ]
 
 

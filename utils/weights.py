@@ -25,6 +25,32 @@ NEEDED = {"model": str, "num_classes": (int, type(None)), "recurrence": int, "ig
 HEADS = ("head.", "dsn.", "squeeze.")
 CLASSIFIERS = ("head.bottleneck.3.", "dsn.3.")  # the layers whose shape depends on the number of classes
 PYTORCH_ENDINGS = (".pth", ".pt", ".bin", ".pth.tar")
+ENDINGS = (".npz", ".safetensors", ".pkl", ".pth.tar", ".pth", ".pt", ".bin")
+
+
+def existing(path):
+    """-> (path, ""), or, where only a file of another format with the same name is there, (that file, a line about it):
+    commands that were printed for PyTorch ask for CS_scenes_60000.pth, and training here writes CS_scenes_60000.npz."""
+    path = os.fspath(path)
+    ending = next((ending for ending in ENDINGS if path.endswith(ending)), "")
+    if os.path.exists(path) or not ending:
+        return path, ""
+    beside = [path[: -len(ending)] + other for other in ENDINGS if other != ending]
+    beside = [other for other in beside if os.path.isfile(other)]
+    if len(beside) > 1:
+        raise FileNotFoundError(f"no checkpoint {path}; beside it are {' and '.join(beside)}: name one of them")
+    return (beside[0], f"{path} is not there: {beside[0]}, which is, is taken") if beside else (path, "")
+
+
+def take(path, source="auto"):
+    """For a program that begins with a file of weights: -> (the path taken, arrays, meta); meta["remarks"] are lines to
+    print."""
+    path, line = existing(path)
+    arrays, meta = read(path, source)
+    remarks = [line] if line else []
+    if source != "auto" and is_ours(path):
+        remarks.append(f"--source {source} has no effect: {path} is a file of this project")
+    return path, arrays, {**meta, "remarks": [*remarks, *meta.get("remarks", ())]}
 
 
 def read(path, source="auto"):

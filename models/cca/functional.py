@@ -22,9 +22,10 @@ def criss_cross_attention(q, k, v, backend="auto"):
     runs).
     """
     check(q, k, v)
+    backend = resolve(backend, v.dtype)
     if v.numel() == 0:
         return jt.zeros(v.shape, v.dtype)
-    if resolve(backend, v.dtype) == "reference":
+    if backend == "reference":
         return criss_cross_attention_reference(q, k, v)
     from .kernels import FusedCPU, FusedCUDA
 
@@ -64,14 +65,20 @@ def why_not_fused():
 
 
 def check(q, k, v):
-    shapes = f"query {tuple(q.shape)}, key {tuple(k.shape)}, value {tuple(v.shape)}"
-    if len(q.shape) not in (4, 5):
-        raise ValueError(f"{shapes}: expected (B, C, H, W) or (B, C, H, W, D)")
-    if tuple(q.shape) != tuple(k.shape):
-        raise ValueError(f"{shapes}: query and key must have the same shape; both come from in_dim // 8 channels")
-    if len(v.shape) != len(q.shape) or v.shape[0] != q.shape[0] or tuple(v.shape[2:]) != tuple(q.shape[2:]):
-        raise ValueError(f"{shapes}: value must have the batch and the picture size of the query")
+    """A ValueError that names what does not fit and what to do, before anything is launched. Only metadata is read."""
+    for name, x in (("query", q), ("key", k), ("value", v)):
+        if not isinstance(x, jt.Var):
+            raise ValueError(f"{name} is a {type(x).__name__}; expected a jittor Var, which jt.array(...) makes")
+    q_shape, k_shape, v_shape = tuple(q.shape), tuple(k.shape), tuple(v.shape)
+    shapes = f"query {q_shape}, key {k_shape}, value {v_shape}"
+    if not len(q_shape) == len(k_shape) == len(v_shape) or len(q_shape) not in (4, 5):
+        raise ValueError(f"{shapes}: expected (B, C, H, W) for all three, or (B, C, H, W, D)")
+    if k_shape[1] != q_shape[1]:
+        raise ValueError(f"{shapes}: query has {q_shape[1]} channels and key {k_shape[1]}; give both the same number")
+    for name, other in (("key", k_shape), ("value", v_shape)):
+        if (other[0], *other[2:]) != (q_shape[0], *q_shape[2:]):
+            raise ValueError(f"{shapes}: {name} must have the batch, height and width of the query")
     if not (q.dtype == k.dtype == v.dtype):
-        raise TypeError(f"query is {q.dtype}, key {k.dtype}, value {v.dtype}: cast them to one type first")
+        raise ValueError(f"query is {q.dtype}, key {k.dtype}, value {v.dtype}: cast them to one dtype first")
     if "float" not in str(q.dtype):
-        raise TypeError(f"query, key and value are {q.dtype}; attention needs a floating type")
+        raise ValueError(f"query, key and value are {q.dtype}; expected a floating dtype: x.float32() converts")

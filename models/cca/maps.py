@@ -20,6 +20,7 @@ def attention_passes(layer, x, recurrence):
     """
     if len(x.shape) != 4 or x.shape[0] != 1:
         raise ValueError(f"maps are made of one picture at a time, (1, C, H, W); this input is {tuple(x.shape)}")
+    layer.check(x)
     passes = []
     for _ in range(recurrence):
         passes.append(attention_weights(layer.query_conv(x), layer.key_conv(x)).numpy()[0])

@@ -18,7 +18,23 @@ class CrissCrossAttention(nn.Module):
         self.gamma = jt.zeros(1)
         self.backend = backend
 
+    def check(self, x):
+        """The convolutions would answer a wrong input with an assertion of Jittor that names nothing."""
+        channels, shape = self.value_conv.in_channels, tuple(x.shape)
+        name = type(self).__name__
+        if len(shape) != 4:
+            raise ValueError(f"{name}: the input is {shape}; expected (B, C, H, W) with C = {channels}")
+        if shape[1] != channels:
+            rebuild = f"build {name}({shape[1]}), or " if shape[1] >= 8 else ""
+            raise ValueError(
+                f"{name}({channels}) takes {channels} channels, the input {shape} has {shape[1]}: "
+                f"{rebuild}bring the input to {channels} channels with a 1x1 convolution"
+            )
+        if "float" not in str(x.dtype):
+            raise ValueError(f"{name}: the input is {x.dtype}; expected a floating dtype: x.float32() converts")
+
     def execute(self, x):
+        self.check(x)
         out = criss_cross_attention(self.query_conv(x), self.key_conv(x), self.value_conv(x), self.backend)
         return self.gamma * out + x
 

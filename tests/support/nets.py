@@ -1,0 +1,187 @@
+"""Two nets over the text of the project, which find what a merge or a deletion leaves behind; nothing is run.
+
+    for finding in names(project): ...     # bare names, imports, module.attribute, instance.attribute
+    for finding in calls(project): ...     # arguments that a function, a constructor or an override does not take
+
+Each finding is "path:line: what is wrong".
+"""
+
+import ast
+import builtins
+
+from support.infer import Types
+from support.library import library_attributes
+from support.values import UNKNOWN, Value
+
+# What a library calls by itself on a class of ours, by the name of its class.
+PROTOCOLS = {("jittor", "Module"): ("execute",), ("jittor", "Function"): ("execute", "grad")}
+PROTOCOLS.update({("torch", "Module"): ("forward",), ("torch", "Function"): ("forward", "backward")})
+OURS = ("module", "class", "instance", "super")
+MODULE_NAMES = {"__file__", "__name__", "__doc__", "__builtins__", "__path__", "__class__"}
+
+
+def in_tests(module):
+    return module.path.startswith("tests/")
+
+
+def find(scope, node, text):
+    return f"{scope.module.path}:{node.lineno}: {text}"
+
+
+def bare_names(project):
+    """Names that are bound nowhere: neither in the function, nor around it, nor built in."""
+    for module in project.modules.values():
+        for scope in module.scopes:
+            for node in scope.nodes:
+                for part in [node]:
+                    if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and not visible(part.id, scope):
+                        yield find(scope, part, f"{part.id} is defined nowhere")
+
+
+def visible(name, scope):
+    first = scope
+    while scope is not None:
+        if name in scope.names and (scope is first or not scope.is_class):
+            return True
+        scope = scope.parent
+    return hasattr(builtins, name) or name in MODULE_NAMES
+
+
+def imports(project):
+    """from module import name, for modules of the project."""
+    for module in project.modules.values():
+        for scope in module.scopes:
+            for bindings in scope.names.values():
+                for binding in bindings:
+                    if binding.how != "from":
+                        continue
+                    source, name = binding.extra
+                    target = project.find(source, module)
+                    if target and name not in target.scope.names and not project.find(f"{target.name}.{name}"):
+                        yield find(scope, binding.node, f"{source} has no {name}")
+                    if not target and project.has_package(source.split(".")[0]) and not project.has_package(source):
+                        yield find(scope, binding.node, f"there is no module {source}")
+
+
+def attributes(project, types):
+    """value.attribute, where the text tells what value is; and protocols of libraries."""
+    for module in project.modules.values():
+        for scope in module.scopes:
+            for node in scope.nodes:
+                if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                    values = [value for value in types.of(node.value, scope) if value.kind in OURS]
+                    without = [value for value in values if lacks(types, value, node.attr)]
+                    if without and len(without) == len(values):  # one of several may do: isinstance can be around it
+                        yield find(scope, node, f"{show(without[0])} has no {node.attr}")
+                for asked, name in asked_by_syntax(node, scope, types) if not in_tests(module) else ():
+                    values = [value for value in asked if value.kind in OURS]
+                    if values and all(types.attribute(value, name) is None for value in values):
+                        yield find(
+                            scope,
+                            getattr(node, "iter", getattr(node, "context_expr", node)),
+                            f"{show(values[0])} has no {name}",
+                        )
+        for cls in module.classes.values():
+            for name in protocol(types, cls):
+                if not any(known and name in found.scope.names for found, known in types.ancestry(cls)):
+                    yield find(cls.scope, cls.node, f"{cls} has no {name}")
+
+
+def lacks(types, value, name):
+    if value.kind == "super":
+        around = [pair for pair in types.ancestry(value.what) if pair[0] is not value.what]
+        return not any(
+            name in found.scope.names if known else found is None or hasattr(found, name) for found, known in around
+        )
+    if types.attribute(value, name) is not None:
+        if value.kind == "instance" and abstract(types, value, name):
+            return any(abstract(types, Value("instance", leaf), name) for leaf in leaves(types, value.what))
+        return False
+    if value.kind == "instance" and value.of == "self":  # a base may use what its subclasses define, all of them
+        below = [leaf for leaf in leaves(types, value.what) if leaf is not value.what]
+        return not below or any(types.attribute(Value("instance", leaf), name) is None for leaf in below)
+    return True
+
+
+def abstract(types, value, name):
+    """Is what would be found only `raise NotImplementedError`?"""
+    found = types.first_method(value, name)
+    body = found[0].node.body if found else []
+    last = body[-1] if isinstance(body, list) and body else None
+    return isinstance(last, ast.Raise) and "NotImplementedError" in ast.unparse(last) and len(body) <= 2
+
+
+def leaves(types, cls):
+    """The classes below `cls` that have none below themselves."""
+    every = [c for module in types.project.modules.values() for c in module.classes.values()]
+    below = [c for c in every if any(found is cls for found, known in types.ancestry(c) if known)]
+    return [c for c in below if not any(c is not d and (c, True) in types.ancestry(d) for d in below)]
+
+
+def protocol(types, cls):
+    """Methods that a library calls on this class, if it derives from the bare class of that library."""
+    outside = [found for found, known in types.ancestry(cls) if not known and found is not None]
+    if len(outside) != 1 or leaves(types, cls) != [cls]:
+        return ()
+    return PROTOCOLS.get((outside[0].__module__.split(".")[0], outside[0].__name__), ())
+
+
+def asked_by_syntax(node, scope, types):
+    """(values, special method) that a call, an index, a loop or a with statement needs of one of the values."""
+    if isinstance(node, ast.Call):
+        yield [value for value in types.of(node.func, scope) if value.kind == "instance"], "__call__"
+        if isinstance(node.func, ast.Name) and node.func.id == "len" and node.args:
+            yield types.of(node.args[0], scope), "__len__"
+    elif isinstance(node, ast.Subscript):
+        yield types.of(node.value, scope), "__getitem__" if isinstance(node.ctx, ast.Load) else "__setitem__"
+    elif isinstance(node, (ast.For, ast.comprehension)):
+        values = types.of(node.iter, scope)
+        if not any(types.attribute(value, "__getitem__") for value in values):
+            yield values, "__iter__"
+    elif isinstance(node, ast.withitem):
+        yield types.of(node.context_expr, scope), "__enter__"
+        yield types.of(node.context_expr, scope), "__exit__"
+
+
+def show(value):
+    if value.kind in ("function", "method"):
+        return f"{value.kind} {show_scope(value.what)}"
+    return f"{value.kind} {getattr(value.what, 'name', value.what)}"
+
+
+def show_scope(scope):
+    return f"{scope.owner or scope.module.name}." + getattr(scope.node, "name", "lambda")
+
+
+def unknown_receivers(project, types):
+    """.name on a value that the text does not tell: some class of the project or of a library must have it."""
+    known = known_attributes(project)
+    for module in project.modules.values():
+        for scope in module.scopes if not in_tests(module) and "torch" not in module.imported else ():
+            for node in scope.nodes:
+                if isinstance(node, ast.Attribute) and node.attr not in known:
+                    if isinstance(node.ctx, ast.Load) and UNKNOWN in types.of(node.value, scope):
+                        yield find(scope, node, f"no class has an attribute {node.attr}")
+
+
+def known_attributes(project):
+    names = set(project.foreign)
+    for module in project.modules.values():
+        for cls in module.classes.values():
+            names |= set(cls.scope.names) | set(cls.attributes)
+        names |= module.options
+    return names | library_attributes(frozenset(imported(project)))
+
+
+def imported(project):
+    for module in project.modules.values():
+        if not in_tests(module):
+            yield from (name for name in module.imported if not project.find(name.split(".")[0], module))
+
+
+def names(project, types=None):
+    types = types or Types(project)
+    yield from bare_names(project)
+    yield from imports(project)
+    yield from attributes(project, types)
+    yield from unknown_receivers(project, types)

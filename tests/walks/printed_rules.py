@@ -1,0 +1,232 @@
+"""From a printed command to what a test runs. `as_run(printed)` -> the commands.
+
+The printed words run as they are, but for these rules:
+
+ 1. Alternatives: `[a,b]` stands for one command with a and one with b. `[several words]` stands for what may follow and
+    is left out. `...` becomes the least that the command needs (ELLIPSES); a capital name stays and is a file's name.
+ 2. Folders from the root of the disk (/data, /fast, /dataset) lie in the sandbox.
+ 3. Size: the value of a flag in CUTS is replaced where the flag is printed, and the flags in ADDED are added where they
+    are not: 2 steps, crops and tiles of 65, a batch of 2, scenes of 64x128, one round of a benchmark.
+ 4. `mpirun -np N` and GPUS=N mean 2 ranks, whatever N is.
+ 5. pytest collects (--collect-only): the tests that a printed command chooses are run by the suite itself.
+ 6. `scripts/demo.sh &&` finds what the demo leaves; the demo itself is run by tests/test_readme.py. And
+    `pip install -r FILE` finds the file; scripts/test.sh has installed it before the tests run.
+ 7. A published evaluation that names no folder gets the one of its page; one that names Cityscapes where the page says
+    ADE20K (151 classes) runs with `--dataset ade20k`, and as printed it ends in one clear line (REFUSED).
+ 8. --amp needs a GPU: without one the command runs without it, and as printed it ends in one clear line (REFUSED).
+
+NOT_RUN names what cannot run in a test, each with its reason; REFUSED what ends in an error without a GPU.
+"""
+
+import ast
+import re
+
+LEAST = "--model ccnet_r18 --dataset scenes"
+ELLIPSES = [  # (program, what `...` stands for): the first that fits
+    (r"train\.py.*--data-dir.*--model|train\.py.*--model.*--data-dir", ""),
+    (r"train\.py.*--data-dir", "--model ccnet_r18"),
+    (r"train\.py", LEAST),
+    (r"tests/tiny\.py", "--dataset scenes"),
+    (r"evaluate\.py", "--restore-from runs/scenes/CS_scenes_500.npz"),
+    (r"visualize_attention\.py", "--restore-from runs/demo/CS_scenes_500.npz --input street.png"),
+    (r"run_ccnet\.py", "--cfg-options train_dataloader.dataset.data_root=CITYSCAPES"),
+]
+
+TRAIN = "--num-steps 2 --input-size 65,65 --batch-size 2"
+RECIPE = f"{TRAIN} --num-workers 1 --eval-every 2 --eval-images 1"
+CUT_TRAIN = {
+    "--num-steps": "2",
+    "--save-pred-every": "2",
+    "--input-size": "65,65",
+    "--batch-size": "2",
+    "--num-workers": "1",
+    "--ohem-keep": "1000",
+}
+CUT_SCORE = {"--input-size": "65,65"}
+RULES = [  # (program, flags whose values are replaced, flags that are added unless printed)
+    (r"--help", {}, ""),
+    (r"\btrain\.py.*--dataset scenes", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
+    (r"(?<!/)\btrain\.py", CUT_TRAIN, TRAIN),
+    (r"run_ccnet\.py", CUT_TRAIN, TRAIN),
+    (r"tests/tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
+    (r"train_cityscapes\.sh|run_local\.sh", CUT_TRAIN, f"{RECIPE} --ohem-keep 1000"),
+    (r"train_\w+\.sh", CUT_TRAIN, RECIPE),
+    (r"evaluate\.py.*--export", CUT_SCORE, ""),
+    (r"evaluate\.py", CUT_SCORE, "--max-images 2"),
+    (r"benchmark_cca\.py", {"--sizes": "9,9", "--repeats": "1"}, "--sizes 9,9 9,12 --repeats 1 --only fused"),
+    (r"benchmark_data\.py", {"--rounds": "1"}, "--size 64,128 --crop 33,33 --count 2 --rounds 1"),
+    (
+        r"benchmark_eval\.py",
+        {"--size": "64,128", "--images": "1"},
+        "--size 64,128 --images 1 --tile 65,65 --ways whole sliding",
+    ),
+    (r"benchmark_model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
+    (r"benchmark_step\.py --device cpu", {"--steps": "1"}, "--precision float32 --warm 1"),
+    (r"prepare_voc_aug\.py", {}, "--any-count"),
+    (r"-m pytest|scripts/test\.sh", {}, "--collect-only -q"),
+]
+
+DEMO = "tests/test_readme.py runs it to its end"
+GPU = "needs a GPU; scripts/test_gpu.sh runs it where there is one"
+NETWORK = "brings wheels from a package index, which a test cannot ask for"
+OTHERS = "installs another project, from the network"
+SHARED = "changes the environment that all tests share; on copies: tests/test_prepare.py, tests/test_repair_jittor.py"
+NOT_RUN = {
+    "scripts/demo.sh": DEMO,
+    "CCNET_TEST_DEVICE=cuda python -m pytest -m cuda": GPU,
+    "CCNET_TEST_DEVICE=cuda python -m pytest -q tests/test_cuda.py": GPU,
+    "scripts/test_gpu.sh prepare tests curves sanitizer attention compiled modules step": GPU,
+    "scripts/test_gpu.sh prepare tests": GPU,
+    "scripts/test_gpu.sh curves sanitizer": GPU,
+    "scripts/test_gpu.sh attention compiled modules step": GPU,
+    "CAMVID=../camvid MINUTES=8 scripts/test_gpu.sh train": GPU,
+    "python scripts/prepare_jittor.py": "scripts/test.sh runs it first",
+    "python scripts/prepare_jittor.py --undo": SHARED,
+    "python scripts/prepare_jittor.py --cuda-archs 70 90": SHARED,
+    "nvcc_path=/usr/local/cuda-12/bin/nvcc python scripts/prepare_jittor.py": SHARED,
+    ".venv/bin/python scripts/prepare_jittor.py --device cuda": SHARED,
+    "pip wheel --no-deps -w wheels jittor==1.3.11.0 astunparse==1.6.3 numpy==1.26.4 onednn-cpu-gomp==2022.2.1 "
+    "onednn-devel-cpu-gomp==2022.2.1": NETWORK,
+    "python3 -m venv --without-pip .venv && python3 -m pip --python .venv/bin/python install --no-index --no-deps "
+    "wheels/*.whl": NETWORK,
+    "pip install nvidia-cudnn-cu13": NETWORK,
+    "pip install nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cublas "
+    "nvidia-cudnn-cu13 nvidia-curand nvidia-cufft nvidia-cusparse": NETWORK,
+    "tests/two_machines.sh MPIRUN COMMAND...": "needs network namespaces; tests/test_mpi.py tries",
+    "with Browser(find_chromium()) as browser:": "needs Chromium; the `browser` fixture runs it where there is one",
+    "conda install pytorch torchvision -c pytorch": OTHERS,
+    "conda install pytorch torchvision cudatoolkit=9.0 -c pytorch": OTHERS,
+    "git clone https://github.com/NVIDIA/apex": OTHERS,
+    "cd apex": OTHERS,
+    'pip install -v --no-cache-dir --global-option="--cpp_ext" --global-option="--cuda_ext" ./': OTHERS,
+    "git clone https://github.com/mapillary/inplace_abn.git": OTHERS,
+    "cd inplace_abn": OTHERS,
+    "python setup.py install": OTHERS,
+    "conda activate torch_env": OTHERS,
+    "pip3 install  -U openmim": OTHERS,
+    "pip3 install git+https://gitee.com/xiwei777/mmengine_sdaa.git": OTHERS,
+    "pip3 install opencv_python mmcv --no-deps": OTHERS,
+    "mim install -e .": OTHERS,
+    "cd <ModelZoo_path>/PyTorch/contrib/Segmentation/ann/run_scripts": OTHERS,
+}
+REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's for the rank that ended first
+    (r"scripts/benchmark_gpu\.py", "--device cuda: .*or run with --device cpu"),
+    (r"scripts/benchmark_step\.py(?!.*--device cpu)", "--device cuda: .*or run with --device cpu"),
+    (r".*--amp\b", "--amp float16 needs a GPU: .*Leave --amp out"),
+    (r".*--dataset cityscape --num-classes 151", "151"),
+]
+
+NAMES = {  # what a snippet of Python leaves to the reader
+    "model": "from models import build_model; model = build_model('ccnet_r18', 3)",
+    "optimizer": "from jittor import nn; optimizer = nn.SGD(model.parameters(), 0.01)",
+    "loss": "import jittor as jt; loss = model(jt.randn(1, 3, 33, 33))[0].float32().mean()",
+    "image": "import numpy as np; image = np.zeros((3, 40, 50), np.float32)",
+    "path": "path = 'runs/demo/CS_scenes_500.npz'",
+}
+
+
+def reason(printed):
+    """Why it is not run, or None."""
+    return NOT_RUN.get(re.sub(r"\s+#.*", "", printed.text.split("\n")[0]))
+
+
+def as_run(printed):
+    """-> [(command, the line that it ends with or None)]."""
+    if printed.language == "python":
+        return [(python_script(printed), None)]
+    found = []
+    for command in alternatives(printed.text):
+        refusal = next((line for pattern, line in REFUSED if re.search(pattern, command)), None)
+        if refusal:
+            found.append((cut(command), refusal))
+        if "--amp" in command:
+            found.append((cut(re.sub(r" --amp\b", "", command)), None))
+        elif "--num-classes 151" in command and refusal:
+            found.append((cut(command.replace("--dataset cityscape", "--dataset ade20k")), None))
+        elif not refusal:
+            found.append((cut(command), None))
+    return found
+
+
+def alternatives(command):
+    """Rule 1, brackets."""
+    command = re.sub(r" *\[[^\]]* [^\]]*\]", "", command)
+    choice = re.search(r"\[(\w+(?:,\w+)+)\]", command)
+    if not choice:
+        return [command]
+    return [found for word in choice[1].split(",") for found in alternatives(command.replace(choice[0], word))]
+
+
+def cut(command):
+    """Rules 1 to 6 on each of the commands of a line."""
+    return " && ".join(cut_one(part) for part in command.split(" && "))
+
+
+def cut_one(command):
+    if command == "scripts/demo.sh":
+        return "test -f runs/demo/CS_scenes_500.npz"
+    if re.fullmatch(r"pip3? install -r \S+", command):
+        return f"test -f {command.split()[-1]}"
+    command, tail = re.fullmatch(r"(.*?)((?: \d?>| \| ).*)?", command).groups()
+    if "..." in command:
+        stands_for = next(words for pattern, words in ELLIPSES if re.search(pattern, command))
+        command = " ".join(command.replace("...", stands_for, 1).split())
+    if "YOUR_CHECKPOINT" in command:
+        network, classes = (re.search(rf"--{flag} (\w+)", command)[1] for flag in ("model", "num-classes"))
+        command = command.replace("YOUR_CHECKPOINT", f"YOUR_CHECKPOINT_{network}_{classes}")
+        command += " --data-dir ${YOUR_DATASET_PATH}"
+    command = re.sub(r"(?<=[ =])/(?=(data|fast|dataset)/)", "$PWD/", command)
+    command = re.sub(r"(?<=mpirun -np )\d+|(?<=GPUS=)\d+|(?<=--nproc-per-node )\d+", "2", command)
+    for program, values, added in RULES:
+        if re.search(program, command):
+            for flag, value in values.items():
+                command = re.sub(rf"(?<= ){flag}((?: +(?!-)[^ ]+)+|(?==))", f"{flag} {value}", command)
+            for flag in re.findall(r"--?[a-z][^ ]*(?: [^-][^ ]*)*", added):
+                if f" {flag.split()[0]} " not in f"{command} ":
+                    command += f" {flag}"
+            break
+    if command.startswith("python run_ccnet.py"):
+        command = f"cd scripts && {command}"
+    return command + (tail or "")
+
+
+def reads(command):
+    """The paths that a command may read, relative to its folder; what it writes is left out."""
+    command = command.replace("$PWD/", "")
+    command = re.sub(r"--?(out|output|save-dir|snapshot-dir|html|plot)[ =]\S+", "", command)
+    command = re.sub(r"(convert_weights\.py \S+) \S+", r"\1", command)
+    words = [re.sub(r"^\{(\w+)\}$", r"\1", word) for word in re.findall(r"[^\s='\"()$]+", command)]
+    words = [re.sub(r"^(\./)+|/+$", "", word) for word in words]
+    for pattern, more in IMPLIED:
+        if re.search(pattern, command):
+            words += more.split()
+    return words
+
+
+IMPLIED = [  # what is read without being named
+    (r"train_cityscapes\.sh|train_ade20k\.sh|train_voc\.sh|run_local\.sh", "dataset/resnet101-imagenet.pth"),
+    (r"train_cityscapes_van\.sh", "dataset/van_large.pth"),
+    (r"^python train\.py --num-steps", "ADEChallengeData2016"),
+    (r"--resume auto", "snapshots/CS_scenes_1.npz"),
+    (r"runs/demo/CS_scenes_500\.npz", "street.png"),
+]
+
+
+def python_script(printed):
+    """A program from a snippet: names that it leaves open are set, a loop without end is left after one round."""
+    tree = ast.parse(printed.text)
+    names = {node.id: type(node.ctx) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.For):
+            node.body = [ast.Break()]
+    head = []
+    if printed.place.endswith(".py") and "import" not in printed.text:  # a docstring speaks from within its module
+        module = printed.place[: -len(".py")].replace("/", ".").removesuffix(".__init__")
+        head = ["from utils import runtime", "runtime.start('cpu')", f"from {module} import *"]
+        head += [f"from {module.rpartition('.')[0]} import {module.rpartition('.')[2]}"] if "." in module else []
+    needed = [name for name in NAMES if name in names and name not in stored]
+    if "optimizer" in needed or "loss" in needed:
+        needed = ["model", *[name for name in needed if name != "model"]]
+    body = ast.unparse(ast.fix_missing_locations(tree)).replace("'/data/", "'data/")
+    return "\n".join(head + [NAMES[name] for name in needed] + [body])

@@ -1,0 +1,139 @@
+"""Every recipe as a user walks it, from another folder with relative paths: train, resume, evaluate, predict.
+
+The networks and flags are the recipes' own; only sizes are cut (walks/places.py).
+"""
+
+import json
+import os
+import subprocess
+
+import pytest
+from walks.places import CUT, ROOT, ROOT_MAY, SCENES, check_run, evaluate, predict, python, walk
+
+R101 = "530 arrays loaded; 32 keep their random start"
+
+
+def recipe(name):
+    return ROOT / f"scripts/train_{name}.sh"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, data, classes, file, loaded, flags",
+    [
+        ("ade20k", "ade20k", 150, "resnet101-imagenet.pth", R101, dict(model="ccnet_large", save_pred_every=2000)),
+        ("voc", "voc", 21, "resnet101-imagenet.pth", R101, dict(model="ccnet", split="trainaug", weight_decay=5e-4)),
+        ("cityscapes_van", "cityscapes", 19, "van_large.pth", "arrays loaded", dict(van_size="van_large")),
+        ("camvid", "camvid", 11, None, None, dict(model="ccnet_r18", optimizer="adamw", warmup_steps=100)),
+    ],
+    ids=["ade20k", "voc", "cityscapes_van", "camvid"],
+)
+def test_a_recipe_from_its_weights_to_a_prediction(place, weights, name, data, classes, file, loaded, flags):
+    if file:
+        (place / "dataset" / file).symlink_to(weights(file))
+    call = [recipe(name), "--data-dir", SCENES[data], *CUT]
+    first = walk(place, call)
+    assert f"./snapshots/{name}/CS_scenes_2.npz" in first.stdout.splitlines()[-1]
+    assert not file or (f"./dataset/{file}: " in first.said and loaded in first.said)
+    options = check_run(place / "snapshots" / name, 2)
+    published = dict(recurrence=2, random_mirror=True, random_scale=True, num_steps=2, batch_size=2)
+    assert {key: options[key] for key in (*published, *flags)} == {**published, **flags}
+    if file:
+        (place / "dataset" / file).unlink()  # a run that is resumed does not need it
+    again = walk(place, [*call, "--resume", "auto", "--num-steps", "3"])
+    assert f"resumed from ./snapshots/{name}/CS_scenes_2.npz: step 2" in again.said
+    check_run(place / "snapshots" / name, 3)
+    evaluate(place, f"snapshots/{name}/CS_scenes_3.npz", SCENES[data], classes)
+    predict(place, f"snapshots/{name}/CS_scenes_3.npz", classes)
+
+
+@pytest.mark.slow
+def test_run_local_and_the_cityscapes_recipe(place, weights):
+    """Train and evaluate by run_local.sh into a folder of the user's, resume by the recipe, predict."""
+    (place / "dataset/resnet101-imagenet.pth").symlink_to(weights("resnet101-imagenet.pth"))
+    done = walk(place, [ROOT / "run_local.sh", SCENES["cityscapes"], *CUT, "--snapshot-dir", "runs/first"])
+    assert R101 in done.said
+    options = check_run(place / "runs/first", 2)
+    wanted = dict(model="ccnet", ohem=True, ohem_thres=0.7, ohem_keep=400000, save_pred_every=1000, weight_decay=1e-4)
+    assert {key: options[key] for key in wanted} == wanted
+    result = json.loads((place / "runs/first/result.json").read_text())
+    assert result["settings"]["checkpoint"] == "runs/first/CS_scenes_2.npz" and len(result["iou"]) == 19
+    assert not (place / "snapshots").exists()
+    call = [recipe("cityscapes"), "--data-dir", SCENES["cityscapes"], *CUT, "--num-steps", "3", "--resume", "auto"]
+    assert "CS_scenes_2.npz: step 2" in walk(place, [*call, "--snapshot-dir", "runs/first"]).said
+    check_run(place / "runs/first", 3)
+    predict(place, "runs/first/CS_scenes_3.npz", 19)
+
+
+@pytest.mark.parametrize("name", ["ade20k", "cityscapes", "cityscapes_van", "voc"])
+def test_without_its_weights_a_recipe_says_where_they_are(place, name):
+    done = walk(place, [recipe(name), "--data-dir", SCENES[name.split("_")[0]], *CUT], code=1)
+    file = "van_large.pth" if "van" in name else "resnet101-imagenet.pth"
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"train.py: --restore-from ./dataset/{file}: there is no such file")
+    assert "http" in line and f"Save it as {place}/dataset/{file}" in line and '--restore-from ""' in line
+
+
+def test_random_weights_and_a_smaller_network_in_a_recipe(place):
+    flags = ["--restore-from", "", "--model", "ccnet_r18", "--input-size", "33"]
+    done = walk(place, [recipe("voc"), "--data-dir", SCENES["voc"], *CUT, *flags])
+    assert '--restore-from "": the network starts from random weights' in done.said
+    check_run(place / "snapshots/voc", 2)
+
+
+SMALL = [*CUT, "--input-size", "33", "--eval-every", "9999"]
+
+
+def test_two_ranks_by_gpus(place):
+    """On this machine's CPU, with the real mpirun; through a link to the recipe; then by a file of machines."""
+    (place / "train").symlink_to(recipe("camvid"))
+    call = ["./train", "--data-dir", SCENES["camvid"], *SMALL]
+    done = walk(place, call, GPUS="2", MPIRUN="mpirun --oversubscribe", **ROOT_MAY)
+    assert "2 MPI ranks" in done.said
+    check_run(place / "snapshots/camvid", 2)
+    (place / "machines").write_text("localhost slots=2\n")
+    done = walk(place, [*call, "--num-steps", "3", "--resume", "auto"], GPUS="2", HOSTFILE="machines", **ROOT_MAY)
+    assert "2 MPI ranks" in done.said and "resumed from ./snapshots/camvid/CS_scenes_2.npz" in done.said
+    check_run(place / "snapshots/camvid", 3)
+
+
+def test_mpirun_that_would_refuse_is_explained(place):
+    call = [recipe("camvid"), "--data-dir", SCENES["camvid"], *SMALL]
+    if os.getuid() == 0:
+        done = walk(place, call, code=1, GPUS="2", **dict.fromkeys(ROOT_MAY, ""))
+        assert "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in done.stderr
+        assert len(done.said.splitlines()) == 2
+    many = str(os.cpu_count() + 1)
+    last = walk(place, call, code=1, GPUS=many, **ROOT_MAY).stderr.splitlines()[-1]
+    assert f"train_camvid.sh: {many} ranks were asked for on" in last and 'MPIRUN="mpirun --oversubscribe"' in last
+
+
+@pytest.mark.slow
+def test_an_mmsegmentation_command_line(place, weights):
+    """As the fifth document prints it, but for --amp, which needs a GPU; from its ImageNet weights, by two ranks."""
+    options = [f"{part}_dataloader.dataset.data_root={SCENES['cityscapes']}" for part in ("train", "val")]
+    config = ["--config", "../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py", "--launcher", "pytorch"]
+    call = python("scripts/run_ccnet.py", *config, "--nproc-per-node", "2", "--cfg-options", *options)
+    done = walk(place, [*call, "--work-dir", "work", "--device", "abacus"], code=2, **ROOT_MAY)
+    assert "starts from random weights" in done.said and "invalid choice: 'abacus'" in done.said
+    file = weights("resnet50_v1c-2cccc1ad.pth")
+    done = walk(place, [*call, *CUT, "--work-dir", "work", "--restore-from", file], **ROOT_MAY)
+    assert done.stdout.startswith("mpirun -np 2 python ") and "2 MPI ranks" in done.said
+    assert f"{file.name}: 275 arrays loaded" in done.said
+    options = check_run(place / "work", 2)
+    assert (options["model"], options["color_jitter"], options["cat_max_ratio"]) == ("ccnet_mmseg_r50", True, 0.75)
+    evaluate(place, "work/CS_scenes_2.npz", SCENES["cityscapes"], 19)
+    predict(place, "work/CS_scenes_2.npz", 19)
+
+
+def test_the_demo_works_in_its_repository_from_another_folder_by_a_link(checkout, tmp_path):
+    """As far as the choice of a Python, which is refused here; tests/test_prepare.py has the rest."""
+    interpreter, here = tmp_path / "python3.13", tmp_path / "here"
+    interpreter.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.13.0 || exit 1\n')
+    interpreter.chmod(0o755)
+    here.mkdir()
+    (here / "demo").symlink_to(checkout / "scripts/demo.sh")
+    env = {**os.environ, "PYTHON": str(interpreter), "VENV": str(tmp_path / "venv")}
+    done = subprocess.run(["./demo"], cwd=here, env=env, capture_output=True, text=True)
+    assert done.returncode == 1 and "Python 3.13.0: Jittor" in done.stderr
+    assert f"The log: {checkout}/runs/demo.log" in done.stderr and os.listdir(here) == ["demo"]

@@ -1,0 +1,172 @@
+"""How runs start, as a user starts them: in folders of their own, by the printed programs, to their last line."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import key_lists as lists
+import numpy as np
+import pytest
+import rule_weights
+
+from datasets import scene_folders
+from utils import checkpoint, runtime, torch_file
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
+TINY = "tests/tiny.py --model tiny"  # train.py with one more network
+SMALL = "--device cpu --input-size 33 --batch-size 2 --num-steps 2"
+
+
+def walk(folder, line, code=0):
+    """A command of this repository, started in `folder`. -> what it printed, in order."""
+    words = shlex.split(line)
+    command = [sys.executable, str(ROOT / words[0]), *words[1:]]
+    env = {key: value for key, value in os.environ.items() if key != "CITYSCAPES_DATASET"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(command, cwd=folder, env=env, timeout=900, **streams)
+    assert done.returncode == code and "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
+def resnet18():
+    """Keys and shapes of torchvision's resnet18-*.pth."""
+    keys, into = {**lists.conv("conv1", 64, 3, 7), **lists.norm("bn1", 64, True)}, 64
+    for stage, planes in enumerate((64, 128, 256, 512), 1):
+        for block in range(2):
+            name = f"layer{stage}.{block}"
+            for number, channels in ((1, into), (2, planes)):
+                keys.update(lists.conv(f"{name}.conv{number}", planes, channels, 3))
+                keys.update(lists.norm(f"{name}.bn{number}", planes, True))
+            if into != planes:
+                keys.update(lists.conv(f"{name}.downsample.0", planes, into))
+                keys.update(lists.norm(f"{name}.downsample.1", planes, True))
+            into = planes
+    return {**keys, "fc.weight": (1000, 512), "fc.bias": (1000,)}
+
+
+def save(path, keys):
+    """A PyTorch file with these keys, its numbers made by rule."""
+    counters = [key for key in keys if key.endswith("num_batches_tracked")]
+    arrays = rule_weights.ccnet({key: shape for key, shape in keys.items() if key not in counters})
+    torch_file.save(path, {**arrays, **{key: np.array(7, np.int64) for key in counters}})
+    return arrays
+
+
+def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp_path):
+    """No flag says what the file does: not the depth, not the stem, not how pictures are normalised."""
+    arrays = save(tmp_path / "resnet18-5c106cde.pth", resnet18())
+    train = f"train.py {SMALL} --scene-size 40,56 --learning-rate 0 --restore-from resnet18-5c106cde.pth"
+    output = walk(tmp_path, train)
+    assert output.count("taken from the file: model ccnet_r18, stem v1, input RGB") == 1
+    assert "100 arrays loaded; 32 keep their random start: head." in output
+    got, meta = checkpoint.load(tmp_path / "snapshots" / "CS_scenes_2.npz")
+    assert (got["conv1.weight"] == arrays["conv1.weight"]).all() and meta["normalisation"]["channels"] == "rgb"
+    assert (meta["model"], meta["recurrence"]) == ("ccnet_r18", 2) and meta["model_options"] == {"stem": "v1"}
+
+    output = walk(tmp_path, f"{train} --num-steps 3 --start 1 --resume snapshots/CS_scenes_2.pth")
+    assert "snapshots/CS_scenes_2.npz, which is, is taken" in output and "CS_scenes_2.npz: step 2" in output
+    assert "--restore-from resnet18-5c106cde.pth is not read" in output and "--start-iters 1 is not the first" in output
+    assert '"checkpoint": "./snapshots/CS_scenes_3.npz"' in output
+    assert checkpoint.load(tmp_path / "snapshots" / "CS_scenes_3.npz")[1]["options"]["model"] == "ccnet_r18"
+
+    seed = "--restore-from ./snapshots/CS_scenes_3.pth --gpu 0"  # as the PyTorch documents print it
+    output = walk(tmp_path, f"evaluate.py {seed} --device cpu --max-images 2")
+    assert "CS_scenes_3.npz, which is, is taken" in output and "rgb minus" in output
+    assert "2 images: mean IoU" in output and "--gpu 0 has no effect on the CPU" in output
+    result = json.loads((tmp_path / "snapshots" / "outputs" / "result.json").read_text())
+    assert sum(result["pixels"].values()) < 2 * 40 * 56  # the size of the scenes is that of the training
+
+    shutil.copy(next((ROOT / "images").glob("*.png")), tmp_path / "photo.png")
+    predict = "scripts/predict.py --input photo.png --save-dir out --device cpu --input-size 65"
+    assert "1 of 1 files done" in walk(tmp_path, f"{predict} {seed}")
+
+    for flag, words in (
+        ("--stem deep", "--stem deep contradicts resnet18-5c106cde.pth, which has stem v1; leave --stem out"),
+        ("--model ccnet_r50", "--model ccnet_r50 contradicts resnet18-5c106cde.pth, which has model ccnet_r18"),
+        ("--source serge", "its keys are those of torchvision (an ImageNet ResNet with one 7x7 in its stem)"),
+    ):
+        output = walk(tmp_path, f"{train} --snapshot-dir other {flag}", code=1)
+        assert words in output.splitlines()[-1]
+
+
+def test_a_checkpoint_knows_its_data_until_the_folder_is_moved(tmp_path):
+    """Trained in one folder with a relative --data-dir, evaluated from another: never on drawn scenes."""
+    (tmp_path / "elsewhere").mkdir()
+    scene_folders.write_cityscapes(tmp_path / "sets" / "city", 2, (48, 64))
+    walk(tmp_path, f"train.py {SMALL} --model ccnet_r18 --data-dir sets/city --snapshot-dir run")
+    evaluate = "evaluate.py --restore-from ../run/CS_scenes_2.npz --device cpu"
+    output = walk(tmp_path / "elsewhere", evaluate)
+    assert f"data: cityscapes in {tmp_path}/sets/city, as ../run/CS_scenes_2.npz records" in output
+    assert "2 images: mean IoU" in output and "motorcycle" in output
+    walk(tmp_path / "elsewhere", f"{evaluate} --dataset cityscape --num-classes 19 --ignore-label 255 --save-dir b")
+
+    (tmp_path / "sets").rename(tmp_path / "moved")
+    output = walk(tmp_path / "elsewhere", evaluate, code=1)
+    assert output.splitlines()[-1].endswith("sets/city, which is not there now: give --data-dir")
+    for flag in ("--dataset scenes", "--dataset scenes --scene-size 48,64", "--scene-size 48,64"):
+        output = walk(tmp_path / "elsewhere", f"{evaluate} {flag}", code=1)
+        assert "scenes" in output.splitlines()[-1] or "give --data-dir" in output.splitlines()[-1]
+    output = walk(tmp_path / "elsewhere", f"{evaluate} --data-dir ../moved/city")
+    assert "2 images: mean IoU" in output and "as ../run" not in output
+
+
+def test_bare_training_takes_the_dataset_that_is_unpacked_in_the_current_folder(tmp_path):
+    """`python train.py` of the third document: ADE20K unpacked where one stands. Only the size is cut."""
+    scene_folders.write_ade20k(tmp_path, 2, (48, 64))
+    output = walk(tmp_path, f"{TINY} {SMALL}")
+    assert "data: ade20k in ADEChallengeData2016, found in the current folder" in output
+    path = tmp_path / "snapshots" / "CS_scenes_2.npz"
+    _, meta = checkpoint.load(path)
+    assert meta["num_classes"] == 150 and meta["data"]["data_dir"] == str(tmp_path / "ADEChallengeData2016")
+    output = walk(
+        tmp_path.parent, f"{TINY} {SMALL} --snapshot-dir {tmp_path / 'snapshots'} --num-steps 3 --resume auto"
+    )
+    assert f"data: ade20k in {tmp_path}/ADEChallengeData2016" in output  # gone on with from another folder
+
+    scene_folders.write_voc(tmp_path, 2, (48, 64))
+    output = walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b", code=1)
+    assert "holds ade20k (ADEChallengeData2016) and voc" in output.splitlines()[-1]
+    assert "data: voc in " in walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b --dataset voc")
+    output = walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b --dataset lip", code=1)
+    assert "--dataset lip needs --data-dir" in output.splitlines()[-1]
+
+
+def test_drawn_scenes_are_said_and_flags_they_cannot_use_too(tmp_path):
+    output = walk(tmp_path, f"{TINY} {SMALL} --resize-labels --ohem-keep 9")
+    assert "data: drawn scenes (no --data-dir, and no known dataset in the current folder)" in output
+    assert "--resize-labels has no effect with --dataset scenes" in output
+    assert "--ohem-keep has no effect without --ohem" in output
+    assert "--cache ram has nothing to keep" in walk(tmp_path, f"{TINY} {SMALL} --cache ram", code=1)
+
+
+def test_a_packed_folder_refuses_the_cache_and_is_found_again(tmp_path):
+    scene_folders.write_folder(tmp_path / "mine", 2, (48, 64))
+    walk(tmp_path, "scripts/pack_dataset.py --data-dir mine --out packed --workers 0")
+    output = walk(tmp_path, f"{TINY} {SMALL} --data-dir packed --cache ram", code=1)
+    assert "--cache ram has no use with a packed folder" in output.splitlines()[-1]
+    walk(tmp_path, f"{TINY} {SMALL} --data-dir packed")
+    _, meta = checkpoint.load(tmp_path / "snapshots" / "CS_scenes_2.npz")
+    assert meta["data"] == {"name": "packed", "data_dir": str(tmp_path / "packed"), "scene_size": None}
+    assert meta["dataset"] == "folder"
+
+
+@pytest.mark.skipif(not MPIRUN.is_file(), reason="no mpirun")
+def test_the_command_that_several_gpus_are_answered_with_runs(tmp_path, monkeypatch):
+    """Here on the CPU, where --gpu has no effect."""
+    output = walk(tmp_path, f"{TINY} --gpu 0,1 {SMALL} --scene-size 40,56")
+    assert "--gpu 0,1 has no effect on the CPU" in output
+    (line,) = [text for text in output.splitlines() if "mpirun" in text]
+    command = line.split(": ", 1)[1]
+    assert "--gpu" not in command and "--input-size 33 --batch-size 2 --num-steps 2 --scene-size 40,56" in command
+    monkeypatch.setenv("PATH", f"{MPIRUN.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "PRTE_MCA_rmaps_default_mapping_policy"):
+        monkeypatch.setenv(name, ":oversubscribe" if "mapping" in name else "1")
+    command += " --device cpu --snapshot-dir two"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 MPI ranks" in done.stdout and (tmp_path / "two" / "CS_scenes_2.npz").is_file()
