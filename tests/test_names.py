@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What the nets report and is right all the same: a part of the finding, and why.
 RIGHT = {
-    "BatchNormAct.execute overrides models.batch_norm.BatchNorm.execute, and does not take add=": "an entry of a "
-    "Sequential, which passes x alone",
-    "models/packed.py:94: instance Conv2d does not take slope=": "pack() has put a PackedConv in its place",
+    "BatchNormAct.execute overrides models.layers.batch_norm.BatchNorm.execute, and does not take residual=": (
+        "an entry of a Sequential, which passes x alone"
+    ),
+    "models/layers/packed.py:94: instance Conv2d does not take activation=": "pack() has put a PackedConv in its place",
     "tests/walks/weight_files.py:29: instance Namespace has no": "isinstance(tree, np.ndarray) stands before it",
 }
 
@@ -55,16 +56,21 @@ BREAKS = [
         "utils/amp.py",
         "def run(x, *others, **options):",
         "def run(x):",
-        "stands in for models.batch_norm.BatchNorm.execute",
+        "stands in for models.layers.batch_norm.BatchNorm.execute",
     ),
-    ("models/fold.py", "def fold(", "def fold_all(", "fold"),
+    ("models/layers/fold.py", "def fold(", "def fold_all(", "fold"),
     ("utils/checkpoint.py", "def prune(", "def prune_old(", "module utils.checkpoint has no prune"),
     ("models/losses.py", "def total_weight(self", "def total_weights(self", "has no total_weight"),
     ("utils/logger.py", "    def close(self", "    def finish(self", "has no close"),
-    ("models/batch_norm.py", "def execute(self, x, add=None, slope=1.0)", "def execute(self, x, add=None)", "slope"),
-    ("models/normalise.py", "def activate(", "def activated(", "no activate"),
+    (
+        "models/layers/batch_norm.py",
+        'def execute(self, x, residual=None, activation="none")',
+        "def execute(self, x, residual=None)",
+        "activation",
+    ),
+    ("models/layers/batch_norm.py", "def activate(", "def activated(", "no activate"),
     ("utils/jobs.py", "def attempt(", "def attempted(", "attempt is defined nowhere"),
-    ("models/normalise.py", "    def grad(", "    def gradient(", "has no grad"),
+    ("models/layers/batch_norm.py", "    def grad(", "    def gradient(", "has no grad"),
     ("datasets/workers.py", "def close(self", "def stop(self", "has no close"),
     (
         "train.py",
