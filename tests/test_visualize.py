@@ -38,7 +38,7 @@ def test_plot_draws_each_curve_in_its_colour(count):
 
 def test_log_is_readable_while_the_run_goes_on(tmp_path):
     log = RunLog(tmp_path, "a run", 3, batch_size=4)
-    log.step(1, 0.01, loss=2.5, main=2.0, aux=1.25, gamma=0.0)
+    log.step(1, 0.01, 0.5, loss=2.5, main=2.0, aux=1.25, gamma=0.0)
     rows = read_log(tmp_path / "log.csv")
     log.close()
     assert rows["step"] == [1] and rows["loss"] == [2.5] and rows["lr"] == [0.01] and rows["images_per_s"][0] > 0

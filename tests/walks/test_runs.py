@@ -61,14 +61,16 @@ CASES += [(3, signal.SIGINT), (3, signal.SIGUSR1)]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """-> folder of the run that nothing stops, for each number of ranks; made when it is asked for."""
+    """-> folder of the run that nothing stops, for each number of ranks; made when it is asked for. It saves at every
+    step, by time: all ranks agree on that, it changes nothing, and only the last checkpoint is left."""
     folders = {}
 
     def get(ranks):
         ranks = max(ranks, 1)
         if ranks not in folders:
             folders[ranks] = tmp_path_factory.mktemp(f"whole{ranks}")
-            run(ranks if ranks > 1 else 0, folders[ranks])
+            run(ranks if ranks > 1 else 0, folders[ranks], "--save-every-minutes", "0.0001")
+            assert list(checkpoint.steps_in(folders[ranks])) == [STEPS]
         return folders[ranks]
 
     return get
