@@ -48,7 +48,8 @@ def criss_cross_attention_reference(q, k, v):
         part = from_lines(nn.matmul(w, lines(v, axis).cast(w.dtype)), axis)  # (B, S1, .., Sn, C)
         out = part if out is None else out + part
     order = [0, axes + 1] + list(range(1, axes + 1))
-    return (out / total).transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
+    out = out.float64() / total.float64()  # g++ -Ofast divides float32 by a reciprocal: on AMD, 1 / 1 is not 1 then
+    return out.transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
 
 
 def lines(x, axis):
