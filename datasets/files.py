@@ -120,7 +120,7 @@ class FileDataset(SegmentationDataset):
             counts = {other: len(self.pairs_of(other)) for other in self.splits if other != split}
             full = [name for name, count in counts.items() if count]
             others = ", ".join(f"{name} ({counts[name]})" for name in full) or "none"
-            others += f"; choose it with --split {full[0]}" if len(full) == 1 else ""
+            others += f"; choose {'it' if len(full) == 1 else 'one'} with --split {full[0]}" if full else ""
             raise NoSplit(
                 f"split {split!r} of {self.title} in {self.root} is empty: 0 images of the layout {self.looks_like}; "
                 f"splits with images: {others}"

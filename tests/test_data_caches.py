@@ -2,10 +2,12 @@
 
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 from scene_roots import SEED, SIZE
 
-from datasets import build_dataset, scene_folders, training_data
+from datasets import base, build_dataset, scene_folders, training_data
 from datasets.image_io import DataError
 
 
@@ -48,6 +50,69 @@ def test_packing_goes_on_where_it_stopped(script, tmp_path):
     assert done.returncode == 0 and "goes on, 3 of 4 are written" in done.stdout, done.said
     a, b = build_dataset("folder", "train", root), build_dataset("packed", "train", out)
     assert all((x == y).all() for k in range(4) for x, y in zip(a.read(k), b.read(k)))
+
+
+def test_packing_again_after_a_file_was_written_anew(script, tmp_path):
+    root, out = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
+    assert pack(script, root, out).returncode == 0
+    label = sorted((root / "labels/train").iterdir())[1]
+    Image.fromarray(np.full(SIZE, 3, np.uint8)).save(label)
+    done = pack(script, root, out)
+    assert done.returncode == 0 and done.stdout.count("(there already)") == 1, done.said
+    assert (build_dataset("packed", "train", out).read(1)[1] == 3).all()
+
+
+def test_packing_keeps_what_grey_labels_mean(script, tmp_path):
+    root, out = tmp_path / "set", tmp_path / "packed"
+    mask = np.zeros(SIZE, np.uint8)
+    mask[9:30, 20:50] = 255
+    for kind in ("images", "labels"):
+        (root / kind / "train").mkdir(parents=True)
+        Image.fromarray(mask).save(root / kind / "train" / "a.png")
+    (root / "classes.txt").write_text("background\nperson\n")
+    done = pack(script, root, out)
+    assert done.returncode == 0 and "255 is read as class 1" in done.stderr, done.said
+    assert "split 'val' of a folder" in done.stdout and "is empty" in done.stdout  # and train is packed
+    data = build_dataset(data_dir=out, num_classes=2, ignore_label=255, grey_labels="binary")
+    assert data.grey_labels == "binary" and (data.read(0)[1] == mask // 255).all()
+    done = pack(script, root, out, "--split", "val")
+    assert done.returncode == 1 and "train (1), all (1); choose one with --split train" in done.stderr
+
+
+def test_an_image_that_is_turned_to_fit_its_label_is_packed_turned(script, tmp_path):
+    root, out = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
+    path = sorted((root / "images" / "train").iterdir())[0]
+    upright, exif = Image.open(path).convert("RGB"), Image.Exif()
+    exif[274] = 6
+    path.unlink()
+    upright.transpose(Image.Transpose.ROTATE_90).save(path.with_suffix(".jpg"), exif=exif, quality=95)
+    assert pack(script, root, out).returncode == 0
+    a, b = build_dataset("folder", "train", root).read(0), build_dataset(data_dir=out).read(0)
+    assert a[0].shape[:2] == SIZE and all((x == y).all() for x, y in zip(a, b))
+
+
+def test_packed_cityscapes_says_what_it_lacks(script, tmp_path):
+    root, out = scene_folders.write_cityscapes(tmp_path / "set", 1, SIZE, SEED), tmp_path / "packed"
+    done = pack(script, root, out, "--split", "val", "test")
+    assert done.returncode == 0 and "for iIoU, evaluate from the original folder" in done.stdout, done.said
+    data = {split: build_dataset(split=split, data_dir=out) for split in ("val", "test")}
+    assert data["val"].has_labels and data["test"].kind == "cityscapes"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"splits": {}}'])
+def test_a_damaged_pack_json_is_named(script, tmp_path, content):
+    (tmp_path / "pack.json").write_text(content)
+    with pytest.raises(DataError, match="pack.json is damaged .*pack the dataset again"):
+        build_dataset(data_dir=tmp_path)
+
+
+def test_the_ram_cache_on_a_packed_folder_is_said_to_do_nothing(script, tmp_path, capfd):
+    root, out = scene_folders.write_folder(tmp_path / "set", 1, SIZE, SEED), tmp_path / "packed"
+    assert pack(script, root, out).returncode == 0
+    base.SAID.clear()
+    for split in ("train", "val"):
+        build_dataset(split=split, data_dir=out, cache="ram", on_bad_sample="skip")
+    assert capfd.readouterr().err.count("--cache ram has no effect on a packed folder") == 1
 
 
 def test_packing_is_refused_where_it_does_not_fit(monkeypatch, tmp_path):

@@ -1,17 +1,15 @@
 """The scripts that verify, prepare and pack data, as their users call them."""
 
 import json
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sbd import write_sbd
 from scene_roots import SEED, SIZE
 
 from datasets import build_dataset, scene_folders
-from datasets.scenes import draw_scene
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,6 +77,94 @@ def test_verify_of_nothing(script, tmp_path):
     assert done.returncode == 1 and "1 of 1 images in" in done.stdout and "have no label" in done.stdout
 
 
+def test_verify_of_labels_in_colours_that_nobody_has_named(script, tmp_path):
+    root = scene_folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
+    (root / "classes.txt").write_text("a\nb\n")
+    for path in (root / "labels").glob("*/*.png"):
+        Image.fromarray(np.uint8([(0, 0, 0), (200, 9, 0)])[np.asarray(Image.open(path)) % 2]).save(path)
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.said
+    lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "give one in classes.txt ('name R G B' a line)" in lines[0]  # of both splits
+    assert (
+        "and 5 more like it" in lines[0]
+        and "sheet.png" not in done.stdout
+        and not (tmp_path / "out/sheet.png").exists()
+    )
+    assert len(json.loads((tmp_path / "out/report.json").read_text())["errors"]) == 6
+
+
+def test_verify_says_once_what_concerns_all_splits(script, tmp_path):
+    root = scene_folders.write_folder(tmp_path / "set", 1, SIZE, SEED)
+    (root / "classes.txt").write_text("")
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and done.stdout.count("does not describe classes (no class in it)") == 1, done.said
+
+
+def test_verify_of_a_flat_folder_names_the_split_as_training_does(script, tmp_path):
+    root = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED, splits=("train",))
+    for kind in ("images", "labels"):
+        (root / kind / "train").rename(root / "flat")
+        (root / kind).rmdir()
+        (root / "flat").rename(root / kind)
+    with pytest.raises(ValueError) as caught:
+        build_dataset(split="train", data_dir=root)
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "choose it with --split all" in str(caught.value)
+    assert f"error: {caught.value}\n" in done.stdout, done.said
+    assert verify(script, root, tmp_path / "out", "--split", "all").returncode == 0
+
+
+def test_verify_warns_of_classes_that_never_occur(script, tmp_path):
+    root = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
+    with open(root / "classes.txt", "a") as file:
+        file.write("unicorn 1 2 3\n")
+    done = verify(script, root, tmp_path / "out")
+    words = "train: 1 of 10 classes never occur in the labels: 'unicorn'"
+    assert done.returncode == 0 and f"warning: {words}\n" in done.stdout and "val: 1 of 10" not in done.stdout, (
+        done.said
+    )
+    for path in (root / "labels").glob("*/*.png"):
+        Image.fromarray((np.asarray(Image.open(path)) % 2 * 255).astype(np.uint8)).save(path)
+    (root / "classes.txt").write_text("background\nperson\n")
+    done = verify(script, root, tmp_path / "out", "--ignore-label", "255")
+    for split in ("train", "val"):
+        assert f"{split}: 1 of 2 classes never occur in the labels: 'person'" in done.stdout, done.said
+    assert 'leave out --ignore-label, or say so in classes.json: "values": {"0": 0, "255": 1}' in done.stdout
+
+
+def test_verify_names_labels_without_image_and_images_of_one_name(script, tmp_path):
+    root = scene_folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
+    images = sorted((root / "images/train").iterdir())
+    images[0].unlink()
+    done = verify(script, root, tmp_path / "out")
+    words = f"1 label files belong to no image: {root / 'labels/train' / images[0].name}"
+    assert done.returncode == 0 and words in done.stdout, done.said
+    images[1].with_suffix(".jpg").write_bytes(images[1].read_bytes())
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "are two images of one name" in done.stdout, done.said
+
+
+def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
+    from scripts.verify_dataset import draw
+
+    class Data:
+        names, palette, ignore_label = ("a", "b"), ((0, 0, 0), (250, 0, 0)), 255
+
+    rows = []
+    for height, width in ((100, 100), (60, 200), (300, 50)):
+        label = np.zeros((height, width), np.uint8)
+        side = min(height, width) // 2
+        label[:side, :side] = 1  # a square stays one
+        rows.append((np.full((height, width, 3), 90, np.uint8), label))
+    sheet = np.asarray(draw(rows, Data))
+    third = sheet[:, -(sheet.shape[1] // 3) :]  # the column of labels
+    red = (third == (250, 0, 0)).all(2)
+    for row in range(3):
+        rows_of, columns = np.nonzero(red[26 + row * 248 : 26 + row * 248 + 240])
+        assert abs(np.ptp(rows_of) - np.ptp(columns)) <= 3 and np.ptp(rows_of) > 15, row
+
+
 # --- prepare
 
 
@@ -128,48 +214,12 @@ def test_prepare_camvid(script, tmp_path, layout):
     assert done.returncode == 0 and build_dataset(data_dir=tmp_path / "small").read(0)[1].shape == (24, 48)
 
 
-def mat_file(values, compressed):
-    """A .mat file as SBD's: GTcls, a struct with Boundaries (skipped), Segmentation and CategoriesPresent."""
-
-    def element(kind, data):
-        return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
-
-    def small(kind, data):
-        return struct.pack("<HH", kind, len(data)) + data.ljust(4, b"\0")
-
-    def array(name, kind, flag, content, shape):
-        head = element(6, struct.pack("<II", flag, 0)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
-        return element(14, head + (small(1, name) if 0 < len(name) <= 4 else element(1, name)) + kind + content)
-
-    height, width = values.shape
-    fields = [
-        array(b"", b"", 1, array(b"", b"", 9, small(2, b"\1"), (1, 1)), (1, 1)),  # a cell
-        array(b"", b"", 9, element(2, values.tobytes("F")), (height, width)),
-        array(b"", b"", 9, small(2, b"\7"), (1, 1)),
-    ]
-    names = b"".join(name.ljust(32, b"\0") for name in (b"Boundaries", b"Segmentation", b"CategoriesPresent"))
-    struct_ = array(b"GTcls", b"", 2, small(5, struct.pack("<i", 32)) + element(1, names) + b"".join(fields), (1, 1))
-    if compressed:
-        packed = zlib.compress(struct_)
-        struct_ = struct.pack("<II", 15, len(packed)) + packed
-    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x0100) + b"IM" + struct_
-
-
 @pytest.fixture
 def voc_and_sbd(tmp_path):
     """VOC with 3 + 3 pictures, and SBD with two of them and two more of VOC's pictures."""
     root = scene_folders.write_voc(tmp_path / "voc", 3, SIZE, SEED)
     sbd = tmp_path / "benchmark_RELEASE" / "dataset"
-    (sbd / "cls").mkdir(parents=True)
-    masks = {}
-    for index, name in enumerate(("2007_000000", "2007_000003", "2008_000100", "2008_000101")):
-        image, label, _ = draw_scene(SEED, 20 + index, 47, 95)
-        scene_folders.write(root / "JPEGImages" / f"{name}.jpg", Image.fromarray(image))
-        masks[name] = np.where(label == 255, 0, label).astype(np.uint8)
-        (sbd / "cls" / f"{name}.mat").write_bytes(mat_file(masks[name], compressed=index % 2))
-    (sbd / "train.txt").write_text("2007_000000\n2008_000100\n")
-    (sbd / "val.txt").write_text("2007_000003\n2008_000101\n")
-    return root, sbd, masks
+    return root, sbd, write_sbd(sbd, root)
 
 
 def test_prepare_voc_aug(script, voc_and_sbd):
