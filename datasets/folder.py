@@ -110,7 +110,8 @@ class Folder(FileDataset):
     def read_grey(self, painted, two_classes, explicit):
         """Decide what grey values mean (grey_labels.py), and say so once where it is not the usual."""
         labels = self.deciding_labels()
-        form, count = grey_labels.decide(labels, set(self.values), painted, two_classes, explicit, self.recorded)
+        numbers = set(self.values)
+        form, found, count = grey_labels.decide(labels, numbers, painted, two_classes, explicit, self.recorded)
         self.grey_labels, self.looked = form, f"{count} of {len(labels)}"
         self.colours = ColourMap(painted, form == "colours") if painted else None
         if form == "binary":
@@ -121,8 +122,12 @@ class Folder(FileDataset):
             )
         if form == "colours":
             say(f"{self.root}: its labels are grey, and their values are read as the colours of the class file")
-        if form == "void" and two_classes and self.recorded == "void":
-            say(f"{self.root}: 255 is void in its labels, as in the data of the checkpoint")
+        if form == "void" and found == grey_labels.MASK:
+            reason = "by --ignore-label or checkpoint" if explicit else "as in the data of the checkpoint"
+            say(
+                f"{self.root}: its labels hold 0 and 255 alone, and 255 is void, {reason}: {self.names[1]!r} never "
+                'occurs; if 255 is that class, say so in classes.json: "values": {"0": 0, "255": 1}'
+            )
 
     def deciding_labels(self):
         """The label files that decide what grey values mean: those of the training split, else of another."""

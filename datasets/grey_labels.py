@@ -17,12 +17,13 @@ import numpy as np
 from datasets import image_io, label_io
 from datasets.image_io import DataError
 
+MASK = frozenset((0, 255))
 MOST = 256  # label files that are looked at, evenly spread
 FORMS = ("numbers", "void", "binary", "colours")
 
 
 def decide(labels, numbers, colours, two_classes, explicit, recorded):
-    """-> (one of FORMS, number of files looked at).
+    """-> (one of FORMS, values found, number of files looked at).
 
     `labels`: label files; `numbers`: values that the class file knows; `colours`: its RGB colours, or None.
     `two_classes`: exactly two, and nothing said of other values. `explicit`: --ignore-label says what is void.
@@ -30,15 +31,15 @@ def decide(labels, numbers, colours, two_classes, explicit, recorded):
     """
     greys = {colour[0] for colour in colours or () if colour and colour[0] == colour[1] == colour[2]}
     by_colour = bool(greys - set(numbers))
-    if not by_colour and (not two_classes or explicit):
-        return ("void" if explicit else "numbers"), 0
+    if not by_colour and not two_classes:
+        return ("void" if explicit else "numbers"), frozenset(), 0
     sample = spread(labels)
     found = seen(tuple(sample), bool(colours), frozenset(greys) if by_colour else frozenset())
     if by_colour and found and found <= greys and not found <= set(numbers):
-        return "colours", len(sample)
-    if two_classes and not explicit and found == {0, 255}:
-        return ("void" if recorded == "void" else "binary"), len(sample)
-    return ("void" if explicit or 255 in found else "numbers"), len(sample)
+        return "colours", found, len(sample)
+    if two_classes and not explicit and found == MASK:
+        return ("void" if recorded == "void" else "binary"), found, len(sample)
+    return ("void" if explicit or 255 in found else "numbers"), found, len(sample)
 
 
 def spread(labels):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from test_data_mpi import mpi
 from test_instance_score import NAMES, run_official
 
 from datasets import scene_folders
@@ -151,6 +152,22 @@ def test_an_unreadable_picture_is_an_error_or_left_out(evaluate, root):
     assert (result["images"], result["left_out"]) == (2, 1) and "2 images: mean IoU" in done.stdout
     rows = (root / "left" / "per_image.csv").read_text().splitlines()
     assert len(rows) == 4 and rows[-1].startswith(f"{path.stem},,,0,")
+
+
+def test_what_is_left_out_is_counted_over_all_ranks(root, run_command):
+    images = root / "voc" / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    broken = sorted(images.iterdir())[3:5]  # of the three of val, one on each of two ranks
+    whole = [path.read_bytes() for path in broken]
+    command = ["evaluate.py", "--device", "cpu", "--restore-from", root / "voc.npz", "--data-dir", root / "voc"]
+    try:
+        for path in broken:
+            path.write_bytes(b"x" * 50)
+        done, _ = mpi(run_command, *command, "--save-dir", root / "ranks", "--on-bad-sample", "skip")
+    finally:
+        for path, data in zip(broken, whole):
+            path.write_bytes(data)
+    assert done.returncode not in (0, 124) and "Traceback" not in done.stderr, done.stderr
+    assert "2 of 3 samples cannot be read" in done.stderr and "on all ranks together" in done.stderr
 
 
 def test_another_number_of_classes_is_an_error(run_command, root):

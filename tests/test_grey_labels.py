@@ -65,12 +65,14 @@ def test_255_beside_0_and_1_stays_void(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_who_says_that_255_is_void_is_believed(tmp_path):
+def test_who_says_that_255_is_void_is_believed_and_told_what_follows(tmp_path, capfd):
     root = write(tmp_path, [MASK * 255])
     want = np.where(MASK, 255, 0)
     for options in (dict(ignore_label=255), dict(ignore_label=255, grey_labels="void"), dict(grey_labels="void")):
         data = build_dataset("folder", "train", root, **options)
         assert data.grey_labels == "void" and (data.read(0)[1] == want).all(), options
+        assert "'person' never occurs; if 255 is that class" in capfd.readouterr().err, options
+        base.SAID.clear()
     (root / "classes.txt").unlink()
     for text in ('"ignore_label": 255', '"values": {"0": 0, "1": 1}'):
         (root / "classes.json").write_text('{"names": ["background", "person"], ' + text + "}")
