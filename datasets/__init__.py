@@ -91,6 +91,8 @@ def build_dataset(
         data_dir = os.environ.get("CITYSCAPES_DATASET")  # as its own scripts have it
     if not data_dir:
         raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {kind.looks_like}")
+    if cache != "off" and name == "packed":
+        raise ValueError(f"--cache {cache} has no use with a packed folder, which is mapped into memory: leave it out")
     if cache != "off":
         options["cache"] = import_module("datasets.cache").RamCache()
     if name == "folder":
