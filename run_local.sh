@@ -11,6 +11,7 @@ here="$(dirname "$(readlink -f "$0")")"
 . "$here/scripts/ranks.sh"
 path=$1
 shift
+case " $* " in *" --help "* | *" -h "*) exec "$here/scripts/train_cityscapes.sh" --help ;; esac
 flags=(--data-dir "$path" --num-steps 60000 --snapshot-dir ./snapshots/cityscapes "$@")
 "$here/scripts/train_cityscapes.sh" "${flags[@]}"
 # train.py itself says where flags, abbreviated or repeated, lead

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.base import SegmentationDataset, say
+from datasets.base import SegmentationDataset
 from datasets.image_io import DataError, NoSplit
 from datasets.pairs import nearby
 
@@ -30,7 +30,6 @@ class Packed(SegmentationDataset):
         ignore_label=None,
         on_bad_label="error",
         resize_labels=False,
-        cache=None,
         **options,
     ):
         start = Path(data_dir).expanduser()
@@ -57,8 +56,6 @@ class Packed(SegmentationDataset):
                 raise ValueError(f"{self.root} was packed with {flag} {packed}, not {asked}; pack it again")
         if split not in record["splits"]:
             raise NoSplit(f"unknown split {split!r} of {self.root}; choose from {', '.join(record['splits'])}")
-        if cache:
-            say("--cache ram has no effect on a packed folder: its samples are decoded already")
         self.split, self.samples = split, record["splits"][split]["samples"]
         self.has_labels = record["splits"][split].get("has_labels", True)
         path = self.root / record["splits"][split]["file"]

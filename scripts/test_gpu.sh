@@ -61,7 +61,7 @@ for what in "$@"; do
         part "train_$model" timeout --preserve-status --signal=INT "$((60 * MINUTES))" "$PYTHON" train.py --device cuda --dataset camvid \
           --data-dir "${CAMVID:?the folder of CamVid}" --model $model --input-size 360,480 --batch-size 8 \
           --random-mirror --random-scale --num-steps 4000 --eval-every 500 --save-pred-every 500 --amp bfloat16 \
-          --snapshot-dir "$OUT/$model"
+          --snapshot-dir "$OUT/$model" --resume auto
       done
       ;;
     *)

@@ -150,7 +150,7 @@ def labels_without_image(used):
 
     known = {label for _, label in used}
     folders = {label.parent for label in known if label is not None}
-    found = sorted(folder / name for folder in folders for name in pairs.list_files(folder))
+    found = sorted({folder / name for folder in folders for name in pairs.list_files(folder)})
     lost = [str(path) for path in found if path not in known and path.parent in folders]
     return [f"{len(lost)} label files belong to no image: {', '.join(lost[:3])}"] if lost else []
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests")]
-from support.project import read_sources, written_functions  # noqa: E402
+from support.project import OWN, read_sources, written_functions  # noqa: E402
 
 PLANTED = "planted by tests/raising.py"
 
@@ -58,17 +58,32 @@ def raising(text, node):
     return "".join([*lines[:first], " " * body.col_offset + raises, *lines[node.end_lineno :]])
 
 
-def in_order(path, name, tests):
-    """-> test files that mention the function and its file, its file, or the function, each from the smallest on; and
-    the others."""
-    word, stem = name.split(".")[-1], Path(path).parent.name if path.endswith("__init__.py") else Path(path).stem
+def in_order(path, name, tests, sources):
+    """-> test files that mention the function's file, a file that imports it, or the function (if few do): the
+    likeliest and smallest first; and the others."""
+    word, stem = name.split(".")[-1], stem_of(path)
+    users = {stem_of(other) for other in sources if other.startswith(OWN) and imports(sources[other], stem)} - {stem}
+    rare = sum(mentions(text, word) for text in tests.values()) <= 6
 
-    def mentions(text, what):
-        return bool(re.search(rf"\b{re.escape(what)}\b", text))
+    def weight(text):
+        return (
+            4 * mentions(text, stem) + 2 * any(mentions(text, user) for user in users) + (rare and mentions(text, word))
+        )
 
-    near = [test for test in tests if mentions(tests[test], word) or mentions(tests[test], stem)]
-    near.sort(key=lambda test: (-mentions(tests[test], word) - 2 * mentions(tests[test], stem), len(tests[test])))
+    near = sorted((test for test in tests if weight(tests[test])), key=lambda t: (-weight(tests[t]), len(tests[t])))
     return near, [test for test in sorted(tests) if test not in near]
+
+
+def stem_of(path):
+    return Path(path).parent.name if path.endswith("__init__.py") else Path(path).stem
+
+
+def mentions(text, what):
+    return bool(re.search(rf"\b{re.escape(what)}\b", text))
+
+
+def imports(text, stem):
+    return bool(re.search(rf"^ *(from|import) .*\b{re.escape(stem)}\b", text, re.M))
 
 
 def first_failure(clone, tests, args):
@@ -103,6 +118,7 @@ def main():
     parser.add_argument("--workers", type=int, default=1, help="of pytest-xdist (default: %(default)s)")
     parser.add_argument("--timeout", type=int, default=2400, metavar="SECONDS", help="of one run of pytest")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # through `finally`, as Ctrl-C
     sources = read_sources(ROOT)
     every = {f"{path}:{name}": (path, name, node) for path, name, node in written_functions(sources)}
     drawn = args.function or random.Random(args.seed).sample(sorted(every), min(args.count, len(every)))
@@ -118,7 +134,7 @@ def main():
         (clone / path).write_text(text)
         began = time.time()
         failed = None
-        for group in in_order(path, name, tests):
+        for group in in_order(path, name, tests, sources):
             failed = failed or first_failure(clone, group, args)
         (clone / path).write_text(sources[path])
         seconds = time.time() - began

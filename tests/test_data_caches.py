@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scene_roots import SEED, SIZE
 
-from datasets import base, build_dataset, scene_folders, training_data
+from datasets import build_dataset, scene_folders, training_data
 from datasets.image_io import DataError
 
 
@@ -106,15 +106,6 @@ def test_a_damaged_pack_json_is_named(script, tmp_path, content):
         build_dataset(data_dir=tmp_path)
 
 
-def test_the_ram_cache_on_a_packed_folder_is_said_to_do_nothing(script, tmp_path, capfd):
-    root, out = scene_folders.write_folder(tmp_path / "set", 1, SIZE, SEED), tmp_path / "packed"
-    assert pack(script, root, out).returncode == 0
-    base.SAID.clear()
-    for split in ("train", "val"):
-        build_dataset(split=split, data_dir=out, cache="ram", on_bad_sample="skip")
-    assert capfd.readouterr().err.count("--cache ram has no effect on a packed folder") == 1
-
-
 def test_packing_is_refused_where_it_does_not_fit(monkeypatch, tmp_path):
     from scripts import pack_dataset
 
@@ -137,6 +128,7 @@ def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
         (dict(data_list="x.txt"), "--data-list does not work on a packed folder"),
         (dict(on_bad_label="ignore"), "--on-bad-label ignore comes too late"),
         (dict(resize_labels=True), "--resize-labels comes too late"),
+        (dict(cache="ram"), "--cache ram has no use with a packed folder"),
     ):
         with pytest.raises(ValueError, match=words):
             build_dataset("packed", data_dir=out, **options)

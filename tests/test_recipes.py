@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,19 @@ def test_run_local_trains_and_evaluates_the_last_checkpoint_of_that_run(call, tm
     chunk = ["--max-iter", "60000", "--start", "2000", "--num-steps", "2000"]
     assert "CS_scenes_4000.npz" in call("run_local.sh", "CITYSCAPES", *chunk)[1]
     assert "usage" in call("run_local.sh", code=2) and "usage" in call("run_local.sh", "--seed", code=2)
+
+
+def test_folders_may_have_spaces_in_their_names(call, tmp_path):
+    clone = tmp_path / "my clone"
+    shutil.copytree(ROOT / "scripts", clone / "scripts", ignore=shutil.ignore_patterns("*.py"))
+    for gpus, before in (("1", ""), ("2", "mpirun -np 2 -x PATH ")):
+        (line,) = call(clone / "scripts/train_camvid.sh", "--data-dir", "my data", GPUS=gpus)
+        assert line.startswith(f"{before}python {clone}/train.py ") and line.endswith("--data-dir my data")
+
+
+def test_help_of_run_local_is_that_of_training(call):
+    (line,) = call("run_local.sh", "CITYSCAPES", "--help", GPUS="1")
+    assert line.startswith(TRAIN) and line.endswith(" --help")
 
 
 def test_run_local_does_not_evaluate_after_a_training_that_failed(call, tmp_path):

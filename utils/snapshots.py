@@ -20,11 +20,10 @@ class Snapshots:
     def __init__(self, folder, minutes, keep, begin):
         self.folder, self.seconds, self.keep = folder, 60 * minutes, keep
         self.last = time.monotonic()
-        source, self.temporary = begin["source"], None
+        here, self.temporary = checkpoint.path_of(folder, begin["step"]), None
         if begin["resumed"] and begin["meta"].get("temporary"):
-            here = checkpoint.path_of(folder, begin["step"])
-            if os.path.exists(here) and os.path.samefile(here, source):
-                self.temporary = here
+            same = os.path.realpath(begin["source"]) == os.path.realpath(here)
+            self.temporary = here if same else None
 
     def due(self):
         """By this process's clock. Ranks agree on the clock of rank 0."""

@@ -14,7 +14,13 @@ def attention_weights(q, k):
     A pixel meets itself on every axis; only the last axis keeps it, the others hold weight 0 there.
     """
     parts, total = exponentials(q, k)
-    return parts / total
+    return divide(parts, total)
+
+
+def divide(x, total):
+    """In float64: compiled with -Ofast, float32 is divided by way of an approximate reciprocal, and on some processors
+    n / n then misses 1 in the last digit."""
+    return (x.float64() / total.float64()).cast(x.dtype)
 
 
 def exponentials(q, k):
@@ -48,7 +54,7 @@ def criss_cross_attention_reference(q, k, v):
         part = from_lines(nn.matmul(w, lines(v, axis).cast(w.dtype)), axis)  # (B, S1, .., Sn, C)
         out = part if out is None else out + part
     order = [0, axes + 1] + list(range(1, axes + 1))
-    return (out / total).transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
+    return divide(out, total).transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
 
 
 def lines(x, axis):

@@ -24,6 +24,8 @@ class Calling:
     def called(self, value, node, scope):
         kind, what, of = value
         if kind == "class":
+            if not scope.module.path.startswith("tests/"):
+                self.made.add(what)
             return frozenset([Value("instance", what)])
         if kind in ("function", "method"):
             return self.result(value)

@@ -21,6 +21,7 @@ ROUNDS = 3  # of handing the values of arguments on to parameters
 class Types(Members, Calling):
     def __init__(self, project, rounds=ROUNDS):
         self.project = project
+        self.made = set()  # classes of which the project makes instances
         self.parameters = {}  # {(function node, name): set of values}
         self.bases_of = {}
         for _ in range(rounds):

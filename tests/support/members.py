@@ -5,6 +5,8 @@ from typing import NamedTuple
 from support.library import from_library, has
 from support.values import NOTHING, Value
 
+OBJECT = set(dir(object))  # without __call__, which hasattr would find on its type
+
 
 class Members:
     def attribute(self, value, name):
@@ -40,9 +42,9 @@ class Members:
                 found |= self.binding(binding, scope, name)
             if name in ancestor.scope.names or name in ancestor.attributes:
                 return frozenset(found) or NOTHING
-            if any(name.startswith(beginning) for beginning in ancestor.dynamic):
-                return NOTHING
-        if hasattr(object, name) or name in self.project.foreign or name in ("__name__", "__dict__"):
+        if any(name.startswith(begin) for ancestor, known in self.ancestry(cls) if known for begin in ancestor.dynamic):
+            return NOTHING
+        if name in OBJECT or name in self.project.foreign or name in ("__name__", "__dict__"):
             return NOTHING
         return None
 

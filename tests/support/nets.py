@@ -112,17 +112,21 @@ def abstract(types, value, name):
 
 
 def leaves(types, cls):
-    """The classes below `cls` that have none below themselves."""
+    """The classes below `cls` that have none below themselves, or are used as they are."""
     every = [c for module in types.project.modules.values() for c in module.classes.values()]
     below = [c for c in every if any(found is cls for found, known in types.ancestry(c) if known)]
-    return [c for c in below if not any(c is not d and (c, True) in types.ancestry(d) for d in below)]
+    return [
+        c for c in below if c in types.made or not any(c is not d and (c, True) in types.ancestry(d) for d in below)
+    ]
 
 
 def protocol(types, cls):
-    """Methods that a library calls on this class, if it derives from the bare class of that library."""
-    outside = [found for found, known in types.ancestry(cls) if not known and found is not None]
-    if len(outside) != 1 or leaves(types, cls) != [cls]:
+    """Methods that a library calls on this class, if it derives from the bare class of that library and is used."""
+    outside = [found for found, known in types.ancestry(cls) if not known]
+    if len(outside) != 1 or (cls not in types.made and leaves(types, cls) != [cls]):
         return ()
+    if outside == [None]:  # torch is not imported here
+        return ("forward",) if any(ast.unparse(base) == "nn.Module" for base in cls.node.bases) else ()
     return PROTOCOLS.get((outside[0].__module__.split(".")[0], outside[0].__name__), ())
 
 

@@ -220,7 +220,11 @@ class Project:
         for path, text in sources.items():
             module = parse(path, text)
             self.modules[module.name] = module
-        self.foreign = set().union(*(module.foreign for module in self.modules.values()))
+        # attributes that instances get from outside; what replaces a method, or stands in for it in a test, makes none
+        self.foreign = set().union(*(m.foreign for m in self.modules.values() if not m.path.startswith("tests/")))
+        for module in self.modules.values():
+            for cls in module.classes.values():
+                self.foreign -= {name for name, found in cls.scope.names.items() if found[0].how == "def"}
 
     def find(self, name, near=None):
         """The module of this name; one beside `near` (a script's own folder is on its path) if there is no other."""

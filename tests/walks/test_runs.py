@@ -14,7 +14,7 @@ from utils import checkpoint, logger, runtime
 ROOT = Path(__file__).resolve().parent.parent.parent
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-STEPS = 30
+STEPS = 60
 TINY = "tests/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --batch-size 6".split()
 TINY += f"--learning-rate 1e-2 --random-mirror --random-scale --num-steps {STEPS}".split()
 
@@ -38,13 +38,14 @@ def steps_logged(folder):
     return len(logger.rows_of(folder / "log.csv"))
 
 
-def stopped(ranks, folder, number):
+def stopped(ranks, folder, number, *options):
     """Start, send the signal to mpirun (or the process) after a few steps. -> output, exit code"""
-    process = start(ranks, folder, env={"PAUSE": "0.1"})
+    process = start(ranks, folder, *options, env={"PAUSE": "0.02"})
     while process.poll() is None and steps_logged(folder) < 4:
         time.sleep(0.02)
     process.send_signal(number)
     output, _ = process.communicate(timeout=120)
+    assert process.returncode != 0 and "Traceback" not in output, output
     return output, process.returncode
 
 
@@ -61,44 +62,55 @@ CASES += [(3, signal.SIGINT), (3, signal.SIGUSR1)]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """-> folder of the run that nothing stops, for each number of ranks; made when it is asked for."""
+    """-> folder of the run that nothing stops, for each number of ranks; made when it is asked for. It saves at every
+    step, by time: all ranks agree on that, it changes nothing, and only the last checkpoint is left."""
     folders = {}
 
     def get(ranks):
         ranks = max(ranks, 1)
         if ranks not in folders:
             folders[ranks] = tmp_path_factory.mktemp(f"whole{ranks}")
-            run(ranks if ranks > 1 else 0, folders[ranks])
+            run(ranks if ranks > 1 else 0, folders[ranks], "--save-every-minutes", "0.0001")
+            assert list(checkpoint.steps_in(folders[ranks])) == [STEPS]
         return folders[ranks]
 
     return get
 
 
 @pytest.mark.parametrize("ranks, number", CASES, ids=[f"{ranks} ranks {number.name}" for ranks, number in CASES])
-def test_a_stopped_run_is_saved_and_goes_on_to_the_same_weights(tmp_path, whole, ranks, number):
-    """Short steps fit into the half second that mpirun leaves; a busy machine may need another try."""
+def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, whole, ranks, number):
+    """With a checkpoint due after every step, nothing is lost however long a step takes."""
     if ranks and not MPIRUN.is_file():
         pytest.skip("no Open MPI on this machine")
+    output, code = stopped(ranks, tmp_path, number, "--save-every-minutes", "0.0001")
+    newest = max(checkpoint.steps_in(tmp_path))
+    assert steps_logged(tmp_path) - 1 <= newest < STEPS, output
+    if ranks == 0 or number == signal.SIGUSR1:
+        assert code == 75 and f"stopped on request after step {newest}" in output
+    output = run(ranks, tmp_path, "--resume", "auto")
+    assert f"resumed from {tmp_path}/CS_scenes_{newest}.npz" in output
+    same(whole(ranks) / f"CS_scenes_{STEPS}.npz", tmp_path / f"CS_scenes_{STEPS}.npz")
+    assert steps_logged(tmp_path) == STEPS
+
+
+@pytest.mark.skipif(not MPIRUN.is_file(), reason="no Open MPI on this machine")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_mpirun_leaves_time_for_a_short_step_and_its_checkpoint(tmp_path, number):
     for attempt in range(4):
         folder = tmp_path / str(attempt)
-        output, code = stopped(ranks, folder, number)
-        assert code != 0 and "Traceback" not in output, output
-        if steps := sorted(checkpoint.steps_in(folder)):
-            break
-    else:
-        pytest.fail(f"four times no checkpoint after {number.name}: {output}")
-    assert 3 < steps[-1] < STEPS
-    if ranks:
+        output, _ = stopped(2, folder, number)
         assert "To stop this run with a checkpoint: kill -USR1 " in output and "up to 15 minutes" in output
-    output = run(ranks, folder, "--resume", "auto")
-    assert f"resumed from {folder}/CS_scenes_{steps[-1]}.npz" in output
-    same(whole(ranks) / f"CS_scenes_{STEPS}.npz", folder / f"CS_scenes_{STEPS}.npz")
-    assert steps_logged(folder) == STEPS
+        if checkpoint.steps_in(folder):
+            return
+        rate = float(logger.rows_of(folder / "log.csv")[-1]["images_per_s"])
+        if rate < 60:
+            pytest.skip(f"a step takes {6 / rate:.2g} s on this busy machine, too long for half a second")
+    pytest.fail(f"four times no checkpoint after {number.name}: {output}")
 
 
 @pytest.mark.skipif(not MPIRUN.is_file(), reason="no Open MPI on this machine")
 def test_what_a_run_under_mpirun_says_to_send_works(tmp_path):
-    process = start(2, tmp_path, env={"PAUSE": "0.1"})
+    process = start(2, tmp_path, env={"PAUSE": "0.05"})
     line = next(line for line in process.stdout if line.startswith("To stop this run"))
     assert line.split("kill ")[1].split() == ["-USR1", str(process.pid)]
     while process.poll() is None and steps_logged(tmp_path) < 2:
@@ -110,7 +122,7 @@ def test_what_a_run_under_mpirun_says_to_send_works(tmp_path):
 
 def test_checkpoints_by_time_replace_one_another(tmp_path, whole):
     """At every step one is due: the regular ones and the last stay. Killed, the run goes on from the last by time."""
-    process = start(0, tmp_path, "--save-every-minutes", "0.0001", "--save-pred-every", "5", env={"PAUSE": "0.1"})
+    process = start(0, tmp_path, "--save-every-minutes", "0.0001", "--save-pred-every", "5", env={"PAUSE": "0.05"})
     while process.poll() is None and steps_logged(tmp_path) < 8:
         time.sleep(0.02)
     process.kill()
@@ -118,5 +130,5 @@ def test_checkpoints_by_time_replace_one_another(tmp_path, whole):
     steps = sorted(checkpoint.steps_in(tmp_path))
     assert steps[0] == 5 and 7 <= steps[-1] and [step for step in steps[:-2] if step % 5] == [], steps
     run(0, tmp_path, "--resume", "auto", "--save-every-minutes", "0", "--save-pred-every", "5")
-    assert sorted(checkpoint.steps_in(tmp_path)) == [5, 10, 15, 20, 25, 30]
+    assert sorted(checkpoint.steps_in(tmp_path)) == list(range(5, STEPS + 1, 5))
     same(whole(0) / f"CS_scenes_{STEPS}.npz", tmp_path / f"CS_scenes_{STEPS}.npz")

@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,9 @@ import key_lists as lists
 import numpy as np
 import pytest
 import rule_weights
+from PIL import Image
 
-from datasets import scene_folders
+from datasets import scene_folders, scenes
 from utils import checkpoint, runtime, torch_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -81,8 +81,8 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
     result = json.loads((tmp_path / "snapshots" / "outputs" / "result.json").read_text())
     assert sum(result["pixels"].values()) < 2 * 40 * 56  # the size of the scenes is that of the training
 
-    shutil.copy(next((ROOT / "images").glob("*.png")), tmp_path / "photo.png")
-    predict = "scripts/predict.py --input photo.png --save-dir out --device cpu --input-size 65"
+    Image.fromarray(scenes.draw_scene(1, 1, 40, 56)[0]).save(tmp_path / "photo.png")
+    predict = "scripts/predict.py --input photo.png --save-dir out --device cpu"
     assert "1 of 1 files done" in walk(tmp_path, f"{predict} {seed}")
 
     for flag, words in (
