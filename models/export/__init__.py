@@ -16,7 +16,7 @@ from models.export.layers import resize
 from models.export.networks import emit
 from models.resnet import ResNet
 
-OUTPUTS = ("logits", "probabilities", "labels")
+METADATA = "segmentation"
 
 
 def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=False, metadata=None):
@@ -25,10 +25,10 @@ def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=Fals
     `model`: in evaluation, best folded (models/fold.py, packing=False). `size`: (H, W), with `batch` images at a time;
     None: every size and number. `normalisation`: {"channels": "rgb" or "bgr", "mean", "std"}, the two in the order of
     the network's channels. Logits and probabilities are (N, K, H, W) float32, labels (N, H, W) int64. `half`: weights
-    and arithmetic are float16, input and output as before. `metadata`: {key: what JSON can hold}.
+    and arithmetic are float16, input and output as before. `metadata`: what JSON can hold; its key is METADATA.
     """
     if model.is_training() or getattr(model, "packed", False):
-        raise ValueError("to_onnx() takes a network in evaluation, not packed: model.eval(), fold(model, packing=False)")
+        raise ValueError("to_onnx() takes a network in evaluation, not packed: eval(), fold(model, packing=False)")
     g = Graph(half)
     image = Map("image", (batch, 3, *size) if size else None)
     x = g.to_working(normalised(g, model, image, normalisation))
@@ -41,7 +41,7 @@ def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=Fals
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, free)]
     kind = TensorProto.INT64 if output == "labels" else TensorProto.FLOAT
     outputs = [helper.make_tensor_value_info(output, kind, shape)]
-    texts = {key: json.dumps(value) for key, value in (metadata or {}).items()}
+    texts = {METADATA: json.dumps(metadata)} if metadata else {}
     result = g.model("ccnet", inputs, outputs, texts)
     checker.check_model(result, full_check=True)
     return result

@@ -27,7 +27,8 @@ def conv(g, m, x, name):
 def norm(g, m, x, name, add=None, slope=1.0):
     """A BatchNorm, or what folding left of it; then `+ add`, then the activation."""
     if isinstance(m, BatchNorm):
-        parts = [g.weight(f"{name}.{k}", getattr(m, k).numpy()) for k in ("weight", "bias", "running_mean", "running_var")]
+        keys = ("weight", "bias", "running_mean", "running_var")
+        parts = [g.weight(f"{name}.{key}", getattr(m, key).numpy()) for key in keys]
         x = x.like(g.node("BatchNormalization", [x.name, *parts], name, epsilon=m.eps))
     if add is not None:
         x = plus(g, x, add, f"{name}.sum")
