@@ -2,11 +2,11 @@
 """Write a network as an ONNX file, for onnxruntime, TensorRT, OpenVINO, OpenCV and others.
 
     python scripts/export_onnx.py --restore-from runs/demo/CS_scenes_500.npz --out net.onnx
-    python scripts/export_onnx.py --restore-from CS_scenes_60000.pth --out net.onnx --size 1024,2048 --labels
+    python scripts/export_onnx.py --restore-from CS_scenes_60000.pth --out net.onnx --size 769,769 --labels
 
 Input `image`: (N, 3, H, W) float32, RGB, 0..255. Output: `logits` (N, K, H, W) at the size of the image; with --softmax
 `probabilities`; with --labels `labels`, (N, H, W) int64. Normalisation and resizing are inside. scripts/predict_onnx.py
-runs the file without Jittor; class names and colours are in its metadata. Needs `pip install onnx`.
+runs the file without Jittor; class names and colours are in its metadata. Needs the package onnx.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def parse_args(argv=None):
     output.add_argument("--softmax", action="store_true", help="the output is probabilities, not logits")
     output.add_argument("--labels", action="store_true", help="the output is the class of each pixel")
     add("--float16", action="store_true", help="weights and arithmetic in float16; input and output stay float32")
-    add("--check", action="store_true", help="compare with this network in onnxruntime before anything is written")
+    add("--check", action="store_true", help="compare with onnxruntime first; too large a difference ends the export")
     add("--model", choices=sorted(MODELS), help="default: what the checkpoint says")
     add("--van-size", metavar="NAME", help="default: what the checkpoint says")
     add("--num-classes", type=options.positive, help="default: what the checkpoint says")

@@ -2,6 +2,7 @@
 """Segment images with a network that export_onnx.py wrote: label PNG, colour map and overlay of each. Copy this file:
 it needs numpy, OpenCV and onnxruntime; without onnxruntime, OpenCV runs networks of a fixed size (--size H,W there).
 
+    python scripts/export_onnx.py --restore-from runs/demo/CS_scenes_500.npz --out net.onnx && \\
     python scripts/predict_onnx.py --model net.onnx --input photo.jpg holiday/ --save-dir out
 """
 

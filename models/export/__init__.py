@@ -1,8 +1,6 @@
 """A network as an ONNX model: 0..255 RGB pixels in, logits, probabilities or labels at the size of the image out.
 
-    from models.export import to_onnx           # imports onnx: nothing else of this project does
-    onnx.save(to_onnx(model, normalisation, size=(512, 1024)), "net.onnx")
-
+`to_onnx(model, normalisation, size=(512, 1024))` -> an onnx.ModelProto. This folder imports onnx, the rest does not.
 The modules are walked, each written by one function of networks.py or layers.py; nothing is traced. Opset 17, IR 10.
 """
 
