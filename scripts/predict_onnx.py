@@ -39,6 +39,10 @@ def load(path, runtime=None):
             raise ValueError(f"{path} needs onnxruntime here: pip install onnxruntime") from None
     if not facts["input"]["size"]:
         raise ValueError(f"{path} takes images of any size, which OpenCV cannot: export it with --size H,W")
+    if tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 9):  # 4.8 runs some networks and computes them wrongly
+        raise ValueError(
+            f"OpenCV {cv2.__version__} is too old for these networks: install 4.9 or later, or onnxruntime"
+        )
     net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
     return (lambda x: net.setInput(x) or net.forward()), facts, f"OpenCV {cv2.__version__}"
 

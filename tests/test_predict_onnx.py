@@ -118,6 +118,12 @@ def test_opencv_cannot_take_any_size_and_the_message_says_how(predict_onnx, file
         predict_onnx.load(files["any"], "opencv")
 
 
+def test_an_opencv_that_computes_wrongly_is_refused(predict_onnx, files, monkeypatch):
+    monkeypatch.setattr(cv2, "__version__", "4.8.1")
+    with pytest.raises(ValueError, match="OpenCV 4.8.1 is too old"):
+        predict_onnx.load(files["fixed"], "opencv")
+
+
 def test_a_foreign_or_damaged_file_is_named(predict_onnx, files, tmp_path):
     (tmp_path / "other.onnx").write_bytes(b"\x08\x0a" * 100)
     with pytest.raises(ValueError, match="other.onnx was not written by export_onnx.py"):
