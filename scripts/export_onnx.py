@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a network as an ONNX file, for onnxruntime, TensorRT, OpenVINO, OpenCV and others.
+"""Write a network as an ONNX file, for onnxruntime, OpenCV and other programs that run such files.
 
     python scripts/export_onnx.py --restore-from runs/demo/CS_scenes_500.npz --out net.onnx
     python scripts/export_onnx.py --restore-from CS_scenes_60000.pth --out net.onnx --size 769,769 --labels

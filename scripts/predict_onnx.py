@@ -16,6 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+try:
+    import onnxruntime as ort
+except ImportError:
+    ort = None
+
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".avif")
 
 
@@ -27,24 +32,21 @@ def load(path, runtime=None):
         raise ValueError(f"{path} was not written by export_onnx.py, or it is damaged")
     text = data[data.index(b'{"', key) :].decode("utf-8", "replace")
     facts = json.JSONDecoder().raw_decode(text)[0]
-    try:
-        if runtime != "opencv":
-            import onnxruntime as ort
-
-            usable = [name for name in ort.get_available_providers() if name[:4] in ("CUDA", "CPUE")]
-            session = ort.InferenceSession(data, providers=usable)
-            return (lambda x: session.run(None, {"image": x})[0]), facts, f"onnxruntime {ort.__version__}"
-    except ImportError:
-        if runtime or not facts["input"]["size"]:
-            raise ValueError(f"{path} needs onnxruntime here: pip install onnxruntime") from None
-    if not facts["input"]["size"]:
-        raise ValueError(f"{path} takes images of any size, which OpenCV cannot: export it with --size H,W")
-    if tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 9):  # 4.8 runs some networks and computes them wrongly
+    old = tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 9)  # OpenCV 4.8 computes some networks wrongly
+    if (ort is None or runtime == "opencv") and (runtime == "onnxruntime" or old or not facts["input"]["size"]):
         raise ValueError(
-            f"OpenCV {cv2.__version__} is too old for these networks: install 4.9 or later, or onnxruntime"
+            f"{path} needs onnxruntime here: pip install onnxruntime; OpenCV, from 4.9 on (this is {cv2.__version__}), "
+            "runs what was exported with --size H,W"
         )
-    net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
-    return (lambda x: net.setInput(x) or net.forward()), facts, f"OpenCV {cv2.__version__}"
+    try:
+        if ort is None or runtime == "opencv":
+            net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+            return (lambda x: net.setInput(x) or net.forward()), facts, f"OpenCV {cv2.__version__}"
+        usable = [name for name in ort.get_available_providers() if name[:4] in ("CUDA", "CPUE")]
+        session = ort.InferenceSession(data, providers=usable)
+        return (lambda x: session.run(None, {"image": x})[0]), facts, f"onnxruntime {ort.__version__}"
+    except Exception as error:  # each runtime has classes of its own
+        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
 def starts(length, tile):

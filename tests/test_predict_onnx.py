@@ -104,7 +104,7 @@ def test_without_onnxruntime_opencv_runs_a_fixed_size(predict_onnx, files, monke
     image = scene(61, 80)
     run, facts, _ = predict_onnx.load(files["fixed"])
     expected = predict_onnx.segment(run, facts, image)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(predict_onnx, "ort", None)
     run, facts, runtime = predict_onnx.load(files["fixed"])
     assert runtime.startswith("OpenCV") and (predict_onnx.segment(run, facts, image) == expected).mean() >= 0.999
     with pytest.raises(ValueError, match="pip install onnxruntime"):
@@ -114,13 +114,13 @@ def test_without_onnxruntime_opencv_runs_a_fixed_size(predict_onnx, files, monke
 
 
 def test_opencv_cannot_take_any_size_and_the_message_says_how(predict_onnx, files):
-    with pytest.raises(ValueError, match="export it with --size H,W"):
+    with pytest.raises(ValueError, match="exported with --size H,W"):
         predict_onnx.load(files["any"], "opencv")
 
 
 def test_an_opencv_that_computes_wrongly_is_refused(predict_onnx, files, monkeypatch):
     monkeypatch.setattr(cv2, "__version__", "4.8.1")
-    with pytest.raises(ValueError, match="OpenCV 4.8.1 is too old"):
+    with pytest.raises(ValueError, match=r"from 4.9 on \(this is 4.8.1\)"):
         predict_onnx.load(files["fixed"], "opencv")
 
 
@@ -130,6 +130,12 @@ def test_a_foreign_or_damaged_file_is_named(predict_onnx, files, tmp_path):
         predict_onnx.load(tmp_path / "other.onnx")
     with pytest.raises(OSError):
         predict_onnx.load(tmp_path / "none.onnx")
+    data = files["fixed"].read_bytes()
+    for runtime in ("onnxruntime", "opencv"):
+        for name, changed in (("short", data[: len(data) // 2]), ("changed", data.replace(b"Conv", b"Knot"))):
+            (tmp_path / name).write_bytes(changed)
+            with pytest.raises(ValueError, match="damaged"):
+                predict_onnx.load(tmp_path / name, runtime)
 
 
 def test_the_overlay_is_ours_with_a_legend_beside_it(predict_onnx, files):
