@@ -7,9 +7,10 @@ from models.layers.batch_norm import BatchNorm
 from models.layers.packed import pack
 
 
-def fold(model):
+def fold(model, packing=True):
     """Folds in place every convolution whose output only a BatchNorm reads, and packs what packed.py can. -> in words.
 
+    With `packing` off, the convolutions stay ordinary ones, for whoever wants their weights.
     `model` is in evaluation mode and stays there: its keys are no longer those of a checkpoint.
     """
     if model.is_training():
@@ -29,7 +30,7 @@ def fold(model):
             count += 1
     jt.sync_all()
     done = f"{count} BatchNorms folded"
-    return f"{done}, maps packed for oneDNN" if hasattr(model, "packed") and pack(model) else done
+    return f"{done}, maps packed for oneDNN" if packing and hasattr(model, "packed") and pack(model) else done
 
 
 def fold_pair(conv, norm):
