@@ -77,7 +77,7 @@ def main():
     from tqdm import tqdm
 
     from datasets import transforms
-    from datasets.image_io import DataError
+    from datasets.reading.image_io import DataError
     from models.cca.functional import resolve
     from models.layers.fold import fold
     from utils import cityscapes, evaluation, exports, loading, visualize

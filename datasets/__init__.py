@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 DATASETS = {
-    "scenes": ("datasets.scenes", "Scenes"),
+    "scenes": ("datasets.scenes.dataset", "Scenes"),
     "cityscapes": ("datasets.cityscapes", "Cityscapes"),
     "ade20k": ("datasets.ade20k", "ADE20K"),
     "voc": ("datasets.voc", "VOC"),
@@ -98,7 +98,7 @@ def build_dataset(
     if cache != "off" and name == "packed":
         raise ValueError(f"--cache {cache} has no use with a packed folder, which is mapped into memory: leave it out")
     if cache != "off":
-        options["cache"] = import_module("datasets.cache").RamCache()
+        options["cache"] = import_module("datasets.reading.cache").RamCache()
     if name == "folder":
         options["grey_labels"] = grey_labels
     data = kind(data_dir, split, data_list=data_list, **options)

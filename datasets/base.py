@@ -16,8 +16,8 @@ import jittor as jt
 import numpy as np
 from jittor.dataset import Dataset
 
-from datasets import image_io, workers
-from datasets.image_io import DataError
+from datasets.reading import image_io, workers
+from datasets.reading.image_io import DataError
 from datasets.transforms import CITYSCAPES_SCALES, EvalTransform
 
 cv2.setNumThreads(0)  # processes and Jittor share the cores; OpenCV's own threads would only be in the way

@@ -11,9 +11,9 @@ import re
 import numpy as np
 
 from datasets.files import FileDataset, hex_palette
-from datasets.image_io import DataError
-from datasets.label_io import ColourMap
-from datasets.pairs import stem
+from datasets.reading.image_io import DataError
+from datasets.reading.label_io import ColourMap
+from datasets.reading.pairs import stem
 
 NAMES = tuple("Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist".split())
 PALETTE = hex_palette("808080 800000 c0c080 804080 3c28de 808000 c08080 404080 400080 404000 0080c0")

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets import image_io, label_io, pairs
 from datasets.base import SegmentationDataset
-from datasets.image_io import DataError, NoSplit
-from datasets.pairs import nearby, stem
+from datasets.reading import image_io, label_io, pairs
+from datasets.reading.image_io import DataError, NoSplit
+from datasets.reading.pairs import nearby, stem
 
 
 def hex_palette(text):

@@ -11,11 +11,11 @@ classes.json can say more: {"names": [...], "palette": [[r, g, b], ...], "values
 
 import json
 
-from datasets import grey_labels
 from datasets.base import say
 from datasets.files import FileDataset
-from datasets.image_io import DataError
-from datasets.label_io import ColourMap
+from datasets.reading import grey_labels
+from datasets.reading.image_io import DataError
+from datasets.reading.label_io import ColourMap
 from datasets.voc import devkit_palette
 
 WORDS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from datasets.base import SegmentationDataset
-from datasets.image_io import DataError, NoSplit
-from datasets.pairs import nearby
+from datasets.reading.image_io import DataError, NoSplit
+from datasets.reading.pairs import nearby
 
 CARRIED = ("kind", "title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
 OPTIONAL = ("grey_labels",)  # what only some datasets have, and older packed folders lack

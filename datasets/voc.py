@@ -6,8 +6,8 @@ makes.
 """
 
 from datasets.files import FileDataset
-from datasets.image_io import DataError
-from datasets.pairs import stem
+from datasets.reading.image_io import DataError
+from datasets.reading.pairs import stem
 from datasets.transforms import VOC_SCALES
 
 NAMES = """

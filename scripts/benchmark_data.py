@@ -32,13 +32,14 @@ def main():
 
     import cv2
 
-    from datasets import scene_folders, training_data
+    from datasets import training_data
+    from datasets.scenes import folders
 
     cv2.setNumThreads(0)
     with tempfile.TemporaryDirectory() as folder:
         root = args.data_dir
         if not root:
-            root = scene_folders.write_cityscapes(f"{folder}/scenes", args.count, args.size, splits=("train",))
+            root = folders.write_cityscapes(f"{folder}/scenes", args.count, args.size, splits=("train",))
         packed = pack(root, Path(folder) / "packed", args.count)
         common = dict(random_scale=True, random_mirror=True, seed=1)
         fast = training_data("cityscapes", "train", args.crop, data_dir=root, **common)

@@ -60,7 +60,7 @@ def parse_args(argv=None):
 def write_scenes(folder, count, size):
     import cv2
 
-    from datasets.scenes import draw_scene
+    from datasets.scenes.dataset import draw_scene
 
     for k in range(count):
         image, label, _ = draw_scene(5, k, *size)

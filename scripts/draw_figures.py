@@ -197,7 +197,7 @@ def main():
     from PIL import Image
 
     from datasets import transforms
-    from datasets.scenes import PALETTE, draw_scene
+    from datasets.scenes.dataset import PALETTE, draw_scene
     from models import build_model
     from utils.inference import predict
     from utils.loading import load_network

@@ -24,9 +24,9 @@ def main():
     args = parser.parse_args()
     runtime.start("cpu")
 
-    from datasets import scene_folders
+    from datasets.scenes import folders
 
-    root = scene_folders.LAYOUTS[args.layout](args.out, args.count, args.size, args.seed)
+    root = folders.LAYOUTS[args.layout](args.out, args.count, args.size, args.seed)
     print(f"{args.count} scenes in each split: {root}")
 
 

@@ -84,7 +84,7 @@ def main():
 
 def open_splits(args, build_dataset):
     """{split: dataset} of the splits asked for, else of train and val as far as they exist."""
-    from datasets.image_io import NoSplit
+    from datasets.reading.image_io import NoSplit
 
     keys = ("data_dir", "data_list", "num_classes", "ignore_label", "on_bad_label", "resize_labels")
     chosen, sets, lacking = {key: vars(args)[key] for key in keys}, {}, []
@@ -142,7 +142,7 @@ def fingerprint(pair):
 def size_of(path):
     from PIL import Image
 
-    from datasets import image_io
+    from datasets.reading import image_io
 
     try:
         with Image.open(path) as image:

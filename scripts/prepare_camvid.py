@@ -26,7 +26,8 @@ def main():
     import cv2
     from PIL import Image
 
-    from datasets import build_dataset, image_io
+    from datasets import build_dataset
+    from datasets.reading import image_io
     from utils.jobs import convert, cores
 
     def resized(picture, how):

@@ -24,8 +24,9 @@ def main():
     import cv2
     from PIL import Image
 
-    from datasets import cityscapes, label_io
+    from datasets import cityscapes
     from datasets.files import value_table
+    from datasets.reading import label_io
     from utils.jobs import convert, cores
 
     root = cityscapes.Cityscapes.find_root(args.data_dir)

@@ -40,7 +40,7 @@ def main():
     runtime.start("cpu")
 
     from datasets import build_dataset, detect
-    from datasets.image_io import NoSplit
+    from datasets.reading.image_io import NoSplit
     from utils.jobs import cores
 
     name = detect(args.data_dir) if args.dataset == "auto" else args.dataset
@@ -146,7 +146,7 @@ def absent_classes(data, split, facts):
 
 def labels_without_image(used):
     """A warning if label files lie beside those of the images that belong to no image of any split."""
-    from datasets import pairs
+    from datasets.reading import pairs
 
     known = {label for _, label in used}
     folders = {label.parent for label in known if label is not None}
@@ -161,7 +161,7 @@ def look(data, index):
 
     import numpy as np
 
-    from datasets import image_io
+    from datasets.reading import image_io
 
     image, label = data.read(index)
     notices = image_io.NOTICES[:]

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from scene_roots import SEED
 
-from datasets import scene_folders
-from datasets.scenes import draw_scene
+from datasets.scenes import folders
+from datasets.scenes.dataset import draw_scene
 
 
 def mat_file(values, compressed):
@@ -44,7 +44,7 @@ def write_sbd(sbd, voc):
     masks = {}
     for index, name in enumerate(("2007_000000", "2007_000003", "2008_000100", "2008_000101")):
         image, label, _ = draw_scene(SEED, 20 + index, 47, 95)
-        scene_folders.write(voc / "JPEGImages" / f"{name}.jpg", Image.fromarray(image))
+        folders.write(voc / "JPEGImages" / f"{name}.jpg", Image.fromarray(image))
         masks[name] = np.where(label == 255, 0, label).astype(np.uint8)
         (sbd / "cls" / f"{name}.mat").write_bytes(mat_file(masks[name], compressed=index % 2))
     (sbd / "train.txt").write_text("2007_000000\n2008_000100\n")

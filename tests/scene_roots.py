@@ -5,6 +5,6 @@ SIZE, COUNT, SEED = (48, 96), 3, 4
 
 def write_all(folder):
     """-> {layout: its root}, the same scenes in the folders of every data set."""
-    from datasets import scene_folders
+    from datasets.scenes import folders
 
-    return {name: write(folder / name / "data", COUNT, SIZE, SEED) for name, write in scene_folders.LAYOUTS.items()}
+    return {name: write(folder / name / "data", COUNT, SIZE, SEED) for name, write in folders.LAYOUTS.items()}

@@ -205,7 +205,7 @@ def checkpoint_file(tmp_path_factory):
 def test_command_writes_the_figure_and_a_page_that_agrees_with_the_network(
     run_command, checkpoint_file, tmp_path, browser
 ):
-    from datasets.scenes import draw_scene
+    from datasets.scenes.dataset import draw_scene
 
     picture = tmp_path / "street.png"
     Image.fromarray(draw_scene(0, 5, 48, 64)[0][:, :, ::-1].copy()).save(picture)

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from scene_roots import SEED, SIZE
 
-from datasets import build_dataset, scene_folders, training_data
-from datasets.image_io import DataError
+from datasets import build_dataset, training_data
+from datasets.reading.image_io import DataError
+from datasets.scenes import folders
 
 
 def pack(script, root, out, *more):
@@ -16,7 +17,7 @@ def pack(script, root, out, *more):
 
 
 def test_a_packed_folder_is_the_data_set(script, tmp_path):
-    root, out = scene_folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
+    root, out = folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--dry-run")
     assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), done.said
     done = pack(script, root, out)
@@ -37,7 +38,7 @@ def test_a_packed_folder_is_the_data_set(script, tmp_path):
 
 
 def test_packing_goes_on_where_it_stopped(script, tmp_path):
-    root, out = scene_folders.write_folder(tmp_path / "set", 4, SIZE, SEED), tmp_path / "packed"
+    root, out = folders.write_folder(tmp_path / "set", 4, SIZE, SEED), tmp_path / "packed"
     image = sorted((root / "images/train").iterdir())[2]
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
@@ -53,7 +54,7 @@ def test_packing_goes_on_where_it_stopped(script, tmp_path):
 
 
 def test_packing_again_after_a_file_was_written_anew(script, tmp_path):
-    root, out = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
+    root, out = folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
     assert pack(script, root, out).returncode == 0
     label = sorted((root / "labels/train").iterdir())[1]
     Image.fromarray(np.full(SIZE, 3, np.uint8)).save(label)
@@ -80,7 +81,7 @@ def test_packing_keeps_what_grey_labels_mean(script, tmp_path):
 
 
 def test_an_image_that_is_turned_to_fit_its_label_is_packed_turned(script, tmp_path):
-    root, out = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
+    root, out = folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
     path = sorted((root / "images" / "train").iterdir())[0]
     upright, exif = Image.open(path).convert("RGB"), Image.Exif()
     exif[274] = 6
@@ -92,7 +93,7 @@ def test_an_image_that_is_turned_to_fit_its_label_is_packed_turned(script, tmp_p
 
 
 def test_packed_cityscapes_says_what_it_lacks(script, tmp_path):
-    root, out = scene_folders.write_cityscapes(tmp_path / "set", 1, SIZE, SEED), tmp_path / "packed"
+    root, out = folders.write_cityscapes(tmp_path / "set", 1, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--split", "val", "test")
     assert done.returncode == 0 and "for iIoU, evaluate from the original folder" in done.stdout, done.said
     data = {split: build_dataset(split=split, data_dir=out) for split in ("val", "test")}
@@ -109,7 +110,7 @@ def test_a_damaged_pack_json_is_named(script, tmp_path, content):
 def test_packing_is_refused_where_it_does_not_fit(monkeypatch, tmp_path):
     from scripts import pack_dataset
 
-    root = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
+    root = folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
     monkeypatch.setattr(sys, "argv", ["x", "--data-dir", str(root), "--out", str(tmp_path / "out"), "--workers", "0"])
     monkeypatch.setattr(pack_dataset.runtime, "start", lambda device: None)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 20000}))
@@ -119,7 +120,7 @@ def test_packing_is_refused_where_it_does_not_fit(monkeypatch, tmp_path):
 
 
 def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
-    root, out = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
+    root, out = folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
     assert pack(script, root, out).returncode == 0
     for options, words in (
         (dict(split="test"), "unknown split 'test' .* choose from train, val"),
@@ -139,7 +140,7 @@ def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
 
 
 def test_the_ram_cache_changes_nothing_and_decodes_once(tmp_path, capfd):
-    root = scene_folders.write_folder(tmp_path, 4, SIZE, SEED)
+    root = folders.write_folder(tmp_path, 4, SIZE, SEED)
     rules = dict(random_mirror=True, random_scale=True, batch_size=4, seed=3)
     plain = training_data("folder", "train", (40, 40), data_dir=root, **rules).forever()
     cached = training_data("folder", "train", (40, 40), data_dir=root, cache="ram", num_workers=2, **rules)
@@ -157,9 +158,9 @@ def test_the_ram_cache_changes_nothing_and_decodes_once(tmp_path, capfd):
 
 
 def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
-    from datasets import cache
+    from datasets.reading import cache
 
-    root = scene_folders.write_folder(tmp_path, 4, SIZE, SEED)
+    root = folders.write_folder(tmp_path, 4, SIZE, SEED)
     monkeypatch.setattr(cache, "free_memory", lambda: 70000)  # 4 x 48 x 96 x 4 = 73728
     with pytest.raises(DataError, match=r"--cache ram: 4 decoded samples need .*scripts/pack_dataset.py"):
         build_dataset("folder", "train", root, cache="ram")

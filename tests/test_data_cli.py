@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from datasets import scene_folders
+from datasets.scenes import folders
 from utils import checkpoint
 
 STEPS = "--device cpu --input-size 48,64 --batch-size 2 --num-steps 2 --random-scale --random-mirror".split()
@@ -15,7 +15,7 @@ STEPS = "--device cpu --input-size 48,64 --batch-size 2 --num-steps 2 --random-s
     [("segnet", ["--num-workers", "2"], 11), ("ade20k", ["--num-classes", "151", "--ignore-label", "0"], 151)],
 )
 def test_train_and_evaluate_by_the_folder_alone(run_command, tmp_path, layout, more, classes):
-    root, out = scene_folders.LAYOUTS[layout](tmp_path / "set", 3, (48, 96), 4), tmp_path / "out"
+    root, out = folders.LAYOUTS[layout](tmp_path / "set", 3, (48, 96), 4), tmp_path / "out"
     done = run_command("python", "train.py", "--data-dir", root, *STEPS, *more, "--snapshot-dir", out)
     assert done.returncode == 0, done.stderr[-2000:]
     _, meta = checkpoint.load(out / "CS_scenes_2.npz")
@@ -30,7 +30,7 @@ def test_train_and_evaluate_by_the_folder_alone(run_command, tmp_path, layout, m
 
 
 def test_mistakes_with_data_are_answered_in_one_line(run_command, tmp_path):
-    root = scene_folders.write_lip(tmp_path / "set", 1, (32, 32))
+    root = folders.write_lip(tmp_path / "set", 1, (32, 32))
     for arguments, code, words in (
         (["--data-dir", tmp_path / "gone"], 1, "gone is no folder"),
         (["--data-dir", root, "--split", "dev"], 1, "unknown split 'dev' of LIP; choose from train, val, test"),

@@ -5,9 +5,11 @@ import pytest
 from PIL import Image
 from scene_roots import COUNT, SEED, SIZE
 
-from datasets import build_dataset, image_io, scene_folders, training_data
-from datasets.image_io import DataError
-from datasets.scenes import draw_scene
+from datasets import build_dataset, training_data
+from datasets.reading import image_io
+from datasets.reading.image_io import DataError
+from datasets.scenes import folders
+from datasets.scenes.dataset import draw_scene
 
 
 def test_an_unknown_layout_is_described(tmp_path, monkeypatch):
@@ -32,7 +34,7 @@ def test_two_data_sets_in_one_folder_are_asked_about(roots, tmp_path):
 
 
 def test_an_empty_split_names_the_others(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 2, SIZE, SEED, splits=("train",))
+    root = folders.write_cityscapes(tmp_path, 2, SIZE, SEED, splits=("train",))
     with pytest.raises(DataError, match=r"split 'val' of Cityscapes in .* is empty: 0 images.*train \(2\)"):
         build_dataset("cityscapes", "val", root)
     with pytest.raises(ValueError, match="unknown split 'dev' of Cityscapes; choose from train, val"):
@@ -40,7 +42,7 @@ def test_an_empty_split_names_the_others(tmp_path):
 
 
 def test_pictures_without_labels_are_listed(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 4, SIZE, SEED, splits=("train",))
+    root = folders.write_cityscapes(tmp_path, 4, SIZE, SEED, splits=("train",))
     for path in sorted(root.glob("gtFine/train/*/*_labelIds.png"))[1:3]:
         path.unlink()
     with pytest.raises(DataError, match=r"2 of 4 images in .*leftImg8bit/train have no label.*_gtFine_labelIds.png"):
@@ -48,7 +50,7 @@ def test_pictures_without_labels_are_listed(tmp_path):
 
 
 def test_other_files_among_the_pictures_do_no_harm(tmp_path):
-    root = scene_folders.write_folder(tmp_path, 2, SIZE, SEED)
+    root = folders.write_folder(tmp_path, 2, SIZE, SEED)
     for name in ("._scene0.png", ".DS_Store", "Thumbs.db", "notes.txt"):
         for kind in ("images", "labels"):
             (root / kind / "train" / name).write_bytes(b"x")
@@ -57,7 +59,7 @@ def test_other_files_among_the_pictures_do_no_harm(tmp_path):
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path / "real", 2, SIZE, SEED, splits=("train",))
+    root = folders.write_cityscapes(tmp_path / "real", 2, SIZE, SEED, splits=("train",))
     (root / "leftImg8bit" / "train" / "circle").symlink_to(root / "leftImg8bit" / "train")
     (tmp_path / "other").mkdir()
     for kind in ("leftImg8bit", "gtFine"):
@@ -66,7 +68,7 @@ def test_links_to_folders_are_followed_once(tmp_path):
 
 
 def test_a_dangling_link_is_found_before_training(tmp_path):
-    root = scene_folders.write_folder(tmp_path, 2, SIZE, SEED)
+    root = folders.write_folder(tmp_path, 2, SIZE, SEED)
     (root / "images" / "train" / "scene9.png").symlink_to(tmp_path / "moved" / "scene9.png")
     with pytest.raises(DataError, match="scene9.png is a dangling link to .*moved/scene9.png"):
         build_dataset(data_dir=root)
@@ -81,7 +83,7 @@ def one_label(root, change):
 
 @pytest.fixture
 def own(tmp_path):
-    return scene_folders.write_folder(tmp_path, 2, SIZE, SEED)
+    return folders.write_folder(tmp_path, 2, SIZE, SEED)
 
 
 def test_label_values_outside_the_classes(own):
@@ -122,7 +124,7 @@ def test_the_probable_cause_of_a_bad_label(own, values, cause):
 
 
 def test_label_ids_where_train_ids_are_expected(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 1, SIZE, SEED, splits=("train",))
+    root = folders.write_cityscapes(tmp_path, 1, SIZE, SEED, splits=("train",))
     path = next(root.glob("gtFine/train/*/*_labelIds.png"))
     path.rename(str(path).replace("labelIds", "labelTrainIds"))
     with pytest.raises(DataError, match=r"labelTrainIds.png has label values .*these are Cityscapes labelIds"):
@@ -147,7 +149,7 @@ def test_a_16_bit_label_with_small_values_is_read(own):
 
 
 def test_a_label_painted_in_the_colours_of_classes_txt(own):
-    from datasets.scenes import PALETTE
+    from datasets.scenes.dataset import PALETTE
 
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(PALETTE)] = PALETTE

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import scene_folders, training_data
+from datasets import training_data
+from datasets.scenes import folders
 from utils import runtime
 
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
@@ -28,7 +29,7 @@ def mpi(run_command, *command, ranks=2):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return scene_folders.write_folder(tmp_path_factory.mktemp("set"), 7, (48, 96), 4)
+    return folders.write_folder(tmp_path_factory.mktemp("set"), 7, (48, 96), 4)
 
 
 BATCHES = """
@@ -69,7 +70,7 @@ def test_ranks_and_workers_see_the_same_global_batches(run_command, root, tmp_pa
 
 
 def test_a_bad_file_in_a_worker_ends_the_job_with_one_message(run_command, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 4, (48, 96), 4)
+    root = folders.write_folder(tmp_path / "set", 4, (48, 96), 4)
     for path in sorted((root / "labels" / "train").iterdir())[1:3]:
         path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     done, seconds = mpi(run_command, "train.py", "--data-dir", root, *TRAIN, "--snapshot-dir", tmp_path / "out")
@@ -80,7 +81,7 @@ def test_a_bad_file_in_a_worker_ends_the_job_with_one_message(run_command, tmp_p
 
 
 def test_skipped_samples_do_not_end_the_job(run_command, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 4, (48, 96), 4)
+    root = folders.write_folder(tmp_path / "set", 4, (48, 96), 4)
     sorted((root / "images" / "train").iterdir())[1].write_bytes(b"x" * 50)
     options = ["--on-bad-sample", "skip", "--snapshot-dir", tmp_path / "out"]
     done, _ = mpi(run_command, "train.py", "--data-dir", root, *TRAIN, *options)

@@ -10,7 +10,8 @@ from PIL import Image
 from sbd import write_sbd
 from scene_roots import SEED, SIZE
 
-from datasets import build_dataset, scene_folders
+from datasets import build_dataset
+from datasets.scenes import folders
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,7 +24,7 @@ def verify(script, root, out, *more):
 
 
 def test_verify_says_what_is_there(script, tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path / "set", 3, SIZE, SEED)
+    root = folders.write_cityscapes(tmp_path / "set", 3, SIZE, SEED)
     done = verify(script, root, tmp_path / "out")
     assert done.returncode == 0, done.said
     report = json.loads((tmp_path / "out/report.json").read_text())
@@ -50,7 +51,7 @@ def test_verify_says_what_is_there(script, tmp_path):
 
 
 def test_verify_names_each_fault_and_fails(script, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 4, SIZE, SEED)
+    root = folders.write_folder(tmp_path / "set", 4, SIZE, SEED)
     images, labels = sorted((root / "images/train").iterdir()), sorted((root / "labels/train").iterdir())
     images[0].write_bytes(images[0].read_bytes()[:500])
     label = np.asarray(Image.open(labels[1])).copy()
@@ -71,7 +72,7 @@ def test_verify_names_each_fault_and_fails(script, tmp_path):
 def test_verify_of_nothing(script, tmp_path):
     done = verify(script, tmp_path, tmp_path / "out")
     assert done.returncode == 1 and "layout of no known data set" in done.stderr and "Traceback" not in done.stderr
-    root = scene_folders.write_lip(tmp_path / "lip", 1, SIZE)
+    root = folders.write_lip(tmp_path / "lip", 1, SIZE)
     for path in (root / "train_segmentations").iterdir():
         path.unlink()
     done = verify(script, root, tmp_path / "out")
@@ -79,7 +80,7 @@ def test_verify_of_nothing(script, tmp_path):
 
 
 def test_verify_of_labels_in_colours_that_nobody_has_named(script, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
+    root = folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
     (root / "classes.txt").write_text("a\nb\n")
     for path in (root / "labels").glob("*/*.png"):
         Image.fromarray(np.uint8([(0, 0, 0), (200, 9, 0)])[np.asarray(Image.open(path)) % 2]).save(path)
@@ -96,14 +97,14 @@ def test_verify_of_labels_in_colours_that_nobody_has_named(script, tmp_path):
 
 
 def test_verify_says_once_what_concerns_all_splits(script, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 1, SIZE, SEED)
+    root = folders.write_folder(tmp_path / "set", 1, SIZE, SEED)
     (root / "classes.txt").write_text("")
     done = verify(script, root, tmp_path / "out")
     assert done.returncode == 1 and done.stdout.count("does not describe classes (no class in it)") == 1, done.said
 
 
 def test_verify_of_a_flat_folder_names_the_split_as_training_does(script, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED, splits=("train",))
+    root = folders.write_folder(tmp_path / "set", 2, SIZE, SEED, splits=("train",))
     for kind in ("images", "labels"):
         (root / kind / "train").rename(root / "flat")
         (root / kind).rmdir()
@@ -117,7 +118,7 @@ def test_verify_of_a_flat_folder_names_the_split_as_training_does(script, tmp_pa
 
 
 def test_verify_warns_of_classes_that_never_occur(script, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
+    root = folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
     with open(root / "classes.txt", "a") as file:
         file.write("unicorn 1 2 3\n")
     done = verify(script, root, tmp_path / "out")
@@ -135,7 +136,7 @@ def test_verify_warns_of_classes_that_never_occur(script, tmp_path):
 
 
 def test_verify_names_labels_without_image_and_images_of_one_name(script, tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
+    root = folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
     images = sorted((root / "images/train").iterdir())
     images[0].unlink()
     done = verify(script, root, tmp_path / "out")
@@ -169,7 +170,7 @@ def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
 
 
 def test_prepare_cityscapes(script, tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 2, SIZE, SEED)
+    root = folders.write_cityscapes(tmp_path, 2, SIZE, SEED)
     want = {split: build_dataset("cityscapes", split, root).read(1)[1] for split in ("train", "val")}
     command = ["python", "scripts/prepare_cityscapes.py", "--data-dir", root, "--workers", "2"]
     done = script(*command, "--dry-run")
@@ -183,7 +184,7 @@ def test_prepare_cityscapes(script, tmp_path):
 
 
 def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
-    root = scene_folders.write_coco_stuff(tmp_path, 3, SIZE, SEED)
+    root = folders.write_coco_stuff(tmp_path, 3, SIZE, SEED)
     want = build_dataset("coco_stuff", "train", root).read(0)[1]
     files = sorted((root / "annotations/train2017").glob("*.png"))
     whole = files[1].read_bytes()
@@ -202,7 +203,7 @@ def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
 
 @pytest.mark.parametrize("layout", ["camvid", "segnet"])
 def test_prepare_camvid(script, tmp_path, layout):
-    root, out = scene_folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
+    root, out = folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
     done = script("python", "scripts/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
     assert done.returncode == 0, done.said
     for split in ("train", "val", "test"):
@@ -217,7 +218,7 @@ def test_prepare_camvid(script, tmp_path, layout):
 @pytest.fixture
 def voc_and_sbd(tmp_path):
     """VOC with 3 + 3 pictures, and SBD with two of them and two more of VOC's pictures."""
-    root = scene_folders.write_voc(tmp_path / "voc", 3, SIZE, SEED)
+    root = folders.write_voc(tmp_path / "voc", 3, SIZE, SEED)
     sbd = tmp_path / "benchmark_RELEASE" / "dataset"
     return root, sbd, write_sbd(sbd, root)
 

@@ -8,9 +8,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from datasets import build_dataset, dataset_class, workers
-from datasets.image_io import DataError
-from datasets.scenes import Scenes
+from datasets import build_dataset, dataset_class
+from datasets.reading import workers
+from datasets.reading.image_io import DataError
+from datasets.scenes.dataset import Scenes
 from datasets.transforms import CITYSCAPES_SCALES, Scale, TrainTransform
 
 

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 from scene_roots import COUNT, SEED, SIZE
 
-from datasets import build_dataset, dataset_class, detect, scene_folders, training_data
-from datasets.image_io import DataError
-from datasets.scenes import IGNORE, NAMES, draw_scene
+from datasets import build_dataset, dataset_class, detect, training_data
+from datasets.reading.image_io import DataError
+from datasets.scenes import folders
+from datasets.scenes.dataset import IGNORE, NAMES, draw_scene
 from scripts import official_recipe
 
 # layout -> data set, splits with their first scene, scene class -> class of the data set (None: ignored)
@@ -110,7 +111,7 @@ def test_the_official_pipeline_from_files_to_the_network(tmp_path):
     pictures."""
     from datasets.normalise import normalise_batch
 
-    root, crop = scene_folders.write_cityscapes(tmp_path, 3, (256, 512), SEED, splits=("train",)), (193, 193)
+    root, crop = folders.write_cityscapes(tmp_path, 3, (256, 512), SEED, splits=("train",)), (193, 193)
     rules = dict(random_scale=True, random_mirror=True, data_dir=root, batch_size=4, seed=11)
     official = training_data("cityscapes", "train", crop, "official", num_workers=2, **rules)
     fast = training_data("cityscapes", "train", crop, **rules)
@@ -136,7 +137,7 @@ def test_cityscapes_unites_splits_and_knows_that_test_has_no_labels(roots, tmp_p
 
 
 def test_cityscapes_coarse_and_train_ids(tmp_path):
-    root = scene_folders.write_cityscapes(tmp_path, 2, SIZE, SEED, splits=("train",))
+    root = folders.write_cityscapes(tmp_path, 2, SIZE, SEED, splits=("train",))
     (root / "leftImg8bit" / "train_extra").mkdir()
     for path in sorted((root / "gtFine").glob("train/*/*_labelIds.png")):
         city = path.parent.name
@@ -212,8 +213,8 @@ def test_camvid_clips_stay_within_a_stretch_of_their_sequence(tmp_path):
     for number in (930, 960, 990, 1020, 3000, 3030):  # a gap
         stem = f"0006R0_f{number:05d}"
         value = np.full((4, 6), number % 7, np.uint8)
-        scene_folders.write(tmp_path / "train" / f"{stem}.png", Image.fromarray(np.repeat(value[:, :, None], 3, 2)))
-        scene_folders.write(tmp_path / "trainannot" / f"{stem}.png", Image.fromarray(value))
+        folders.write(tmp_path / "train" / f"{stem}.png", Image.fromarray(np.repeat(value[:, :, None], 3, 2)))
+        folders.write(tmp_path / "trainannot" / f"{stem}.png", Image.fromarray(value))
     data = build_dataset("camvid", "train", tmp_path, frames=3)
     assert [data.clip(k) for k in range(6)] == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3], [4, 4, 5], [4, 5, 5]]
     image, label = data.read(1)

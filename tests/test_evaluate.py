@@ -66,7 +66,7 @@ def test_tables_and_pictures_agree_with_each_other(evaluate, folder):
     assert sum(int(row["pixels"]) for row in rows) == counts.sum()
     predictions = sorted((out / "predictions").iterdir())
     assert [p.stem for p in predictions] == sorted(row["name"] for row in rows)
-    from datasets.scenes import Scenes
+    from datasets.scenes.dataset import Scenes
 
     first = Image.open(predictions[0])
     label = Scenes("val", 48, 96).read(0)[1]

@@ -8,7 +8,7 @@ from PIL import Image
 from test_data_mpi import mpi
 from test_instance_score import NAMES, run_official
 
-from datasets import scene_folders
+from datasets.scenes import folders
 from models import build_model
 from utils import checkpoint
 
@@ -24,7 +24,7 @@ def root(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("sets")
     for name, classes in SETS.items():
-        scene_folders.LAYOUTS[name](root / name, 3, (64, 96))
+        folders.LAYOUTS[name](root / name, 3, (64, 96))
         jt.set_global_seed(3)
         model = build_model("ccnet_r18", classes, 2)
         last = model.head.bottleneck[-1].bias

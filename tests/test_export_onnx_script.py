@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rule_weights
 
-from datasets import scenes
+from datasets.scenes import dataset
 from models import build_model
 from utils import weights
 
@@ -45,7 +45,7 @@ def test_the_metadata_say_what_goes_in_what_comes_out_and_where_it_is_from(scrip
     assert "image 1 x 3 x 33 x 41, float32, RGB, 0..255 -> logits" in done.stdout and "differ by" in done.stdout
     assert os.listdir(out.parent) == ["net.onnx"]
     network, facts = facts_of(out)
-    assert facts["names"] == list(scenes.NAMES) and facts["palette"] == [list(colour) for colour in scenes.PALETTE]
+    assert facts["names"] == list(dataset.NAMES) and facts["palette"] == [list(colour) for colour in dataset.PALETTE]
     assert facts["ignore_label"] == 255 and facts["output"] == "logits"
     given = facts["input"]
     assert (given["channels"], given["layout"], given["range"]) == ("rgb", "NCHW", [0, 255])

@@ -4,11 +4,12 @@ import os
 
 import pytest
 
-from datasets import build_dataset, scene_folders, scenes
+from datasets import build_dataset
 from datasets.find import locate, record, recorded_place
+from datasets.scenes import dataset, folders
 
 NOTHING = {"name": "scenes", "data_dir": None, "scene_size": None}
-SCENES = {"dataset": "scenes", "names": list(scenes.NAMES), "options": {"scene_size": [48, 96]}}
+SCENES = {"dataset": "scenes", "names": list(dataset.NAMES), "options": {"scene_size": [48, 96]}}
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def here(tmp_path, monkeypatch):
 
 
 def write(layout, root):
-    return scene_folders.LAYOUTS[layout](root, 1, (16, 16))
+    return folders.LAYOUTS[layout](root, 1, (16, 16))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import base, build_dataset, grey_labels
-from datasets.image_io import NOTICES, DataError
+from datasets import base, build_dataset
+from datasets.reading import grey_labels
+from datasets.reading.image_io import NOTICES, DataError
 
 MASK = np.zeros((12, 16), np.uint8)
 MASK[3:9, 4:10] = 1

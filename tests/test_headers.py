@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import headers
-from datasets.image_io import DataError, read_image
-from datasets.label_io import read_label
+from datasets.reading import headers
+from datasets.reading.image_io import DataError, read_image
+from datasets.reading.label_io import read_label
 
 
 def png(width, height, data=b"\0" * 64, spoilt=False):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import image_io
-from datasets.image_io import DataError, read_image, read_picture
-from datasets.label_io import ColourMap, read_label
-from datasets.scenes import draw_scene
+from datasets.reading import image_io
+from datasets.reading.image_io import DataError, read_image, read_picture
+from datasets.reading.label_io import ColourMap, read_label
+from datasets.scenes.dataset import draw_scene
 
 
 @pytest.fixture(autouse=True)

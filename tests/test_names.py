@@ -71,7 +71,7 @@ BREAKS = [
     ("models/layers/batch_norm.py", "def activate(", "def activated(", "no activate"),
     ("utils/jobs.py", "def attempt(", "def attempted(", "attempt is defined nowhere"),
     ("models/layers/batch_norm.py", "    def grad(", "    def gradient(", "has no grad"),
-    ("datasets/workers.py", "def close(self", "def stop(self", "has no close"),
+    ("datasets/reading/workers.py", "def close(self", "def stop(self", "has no close"),
     (
         "train.py",
         "build_network(args, info)\n    criterion",

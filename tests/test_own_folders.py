@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scene_roots import COUNT, SEED, SIZE
 
-from datasets import build_dataset, detect, scene_folders
-from datasets.image_io import DataError
-from datasets.scenes import NAMES, draw_scene
+from datasets import build_dataset, detect
+from datasets.reading.image_io import DataError
+from datasets.scenes import folders
+from datasets.scenes.dataset import NAMES, draw_scene
 
 
 def test_folder_takes_names_colours_and_void_from_classes_txt(roots, tmp_path):
@@ -76,7 +77,7 @@ def test_folder_in_other_arrangements(roots, tmp_path, images, labels):
 
 def test_names_of_samples_are_unique(tmp_path):
     for place in ("a", "b"):
-        root = scene_folders.write_folder(tmp_path / place, 2, SIZE, SEED)
+        root = folders.write_folder(tmp_path / place, 2, SIZE, SEED)
         for kind in ("images", "labels"):
             (tmp_path / "all" / kind / "train").mkdir(parents=True, exist_ok=True)
             (tmp_path / "all" / kind / "train" / place).symlink_to(root / kind / "train")

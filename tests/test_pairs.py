@@ -3,15 +3,17 @@
 import pytest
 from PIL import Image
 
-from datasets import build_dataset, pairs, scene_folders
-from datasets.image_io import DataError
+from datasets import build_dataset
+from datasets.reading import pairs
+from datasets.reading.image_io import DataError
+from datasets.scenes import folders
 
 SIZE = (16, 24)
 
 
 @pytest.fixture
 def city(tmp_path):
-    return scene_folders.write_cityscapes(tmp_path / "cs", 3, SIZE, splits=("train", "val"))
+    return folders.write_cityscapes(tmp_path / "cs", 3, SIZE, splits=("train", "val"))
 
 
 def relative(root, split, sep):
@@ -55,7 +57,7 @@ def test_one_column_is_pictures_found_by_name_or_without_label(city, tmp_path):
 
 
 def test_names_with_blanks(tmp_path):
-    root = scene_folders.write_folder(tmp_path / "own set", 2, SIZE)
+    root = folders.write_folder(tmp_path / "own set", 2, SIZE)
     for kind in ("images", "labels"):
         for path in sorted((root / kind / "train").iterdir()):
             path.rename(path.with_name(path.name.replace("scene", "my scene ")))
@@ -65,19 +67,19 @@ def test_names_with_blanks(tmp_path):
 
 
 def test_deeplab_lists_begin_with_a_slash(tmp_path):
-    root = scene_folders.write_voc(tmp_path, 2, SIZE)
+    root = folders.write_voc(tmp_path, 2, SIZE)
     text = "/JPEGImages/2007_000000.jpg /SegmentationClass/2007_000000.png\n"
     data = with_list(root, "train", tmp_path, text, "voc")
     assert data.pairs[0][1] == root / "SegmentationClass/2007_000000.png"
 
 
 def test_the_ids_of_the_voc_devkit(tmp_path):
-    root = scene_folders.write_voc(tmp_path, 2, SIZE)
+    root = folders.write_voc(tmp_path, 2, SIZE)
     assert with_list(root, "train", tmp_path, "2007_000002\n2007_000001\n", "voc").sample_name(0) == "2007_000002"
 
 
 def test_segnet_lists_have_the_paths_of_another_machine(tmp_path):
-    root = scene_folders.write_segnet(tmp_path / "x", 2, SIZE)
+    root = folders.write_segnet(tmp_path / "x", 2, SIZE)
     data = build_dataset("camvid", "train", root, data_list=root / "test.txt")
     assert data.pairs == build_dataset("camvid", "test", root).pairs
 
@@ -99,7 +101,7 @@ def test_what_a_list_cannot_be(city, tmp_path):
 
 
 def test_a_dangling_link_in_a_list_is_said(tmp_path):
-    root = scene_folders.write_folder(tmp_path / "set", 1, SIZE)
+    root = folders.write_folder(tmp_path / "set", 1, SIZE)
     (root / "images" / "train" / "a.png").symlink_to("/gone/a.png")
     with pytest.raises(DataError, match="a.png is a dangling link to /gone/a.png"):
         with_list(root, "train", tmp_path, "images/train/a.png labels/train/scene0.png\n", "folder")
@@ -124,7 +126,7 @@ def test_stems(name, want):
 
 def test_the_first_fitting_label_counts(tmp_path):
     for name in ("a.png", "a_labelTrainIds.png", "a_color.png"):
-        scene_folders.write(tmp_path / "labels" / name, Image.new("L", (2, 2)))
-    scene_folders.write(tmp_path / "images" / "a.jpg", Image.new("RGB", (2, 2)))
+        folders.write(tmp_path / "labels" / name, Image.new("L", (2, 2)))
+    folders.write(tmp_path / "images" / "a.jpg", Image.new("RGB", (2, 2)))
     for ends, want in ((("_labelTrainIds.png", ".png"), "a_labelTrainIds.png"), ((".png",), "a.png")):
         assert pairs.match(tmp_path / "images", tmp_path / "labels", "", ends)[0][1].name == want

@@ -130,7 +130,7 @@ def test_probabilities_of_named_classes(weights, folder, tmp_path):
         "--restore-from", weights, "--input", folder / "plain.png", "--save-dir", tmp_path, "--probability"
     )
     assert process.returncode == 0, process.stderr
-    from datasets.scenes import NAMES
+    from datasets.scenes.dataset import NAMES
 
     levels = np.stack([np.asarray(Image.open(tmp_path / f"plain_probability_{name}.png")) for name in NAMES])
     assert levels.shape == (9, 40, 56) and np.abs(levels.astype(int).sum(0) - 255).max() <= 5

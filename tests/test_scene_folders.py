@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import scene_folders
-from datasets.scene_drawing import CAR, PERSON
-from datasets.scenes import IGNORE, NAMES, draw_scene
+from datasets.scenes import folders
+from datasets.scenes.dataset import IGNORE, NAMES, draw_scene
+from datasets.scenes.drawing import CAR, PERSON
 
 
 def test_cityscapes(tmp_path):
-    scene_folders.write_cityscapes(tmp_path, count=2, size=(64, 128), seed=4)
+    folders.write_cityscapes(tmp_path, count=2, size=(64, 128), seed=4)
     images = sorted(tmp_path.glob("leftImg8bit/*/*/*_leftImg8bit.png"))
     assert len(images) == 6
     for image in images:
@@ -34,28 +34,28 @@ def test_cityscapes(tmp_path):
 
 
 def test_cityscapes_labels_are_those_of_the_scene(tmp_path):
-    scene_folders.write_cityscapes(tmp_path, count=1, size=(64, 128), seed=4, splits=("train",))
+    folders.write_cityscapes(tmp_path, count=1, size=(64, 128), seed=4, splits=("train",))
     label = draw_scene(4, 0, 64, 128)[1]
     ids = np.asarray(Image.open(next(tmp_path.glob("gtFine/train/*/*_labelIds.png"))))
     for number, name in enumerate(NAMES):
-        assert (ids[label == number] == scene_folders.CITYSCAPES_IDS[name]).all()
+        assert (ids[label == number] == folders.CITYSCAPES_IDS[name]).all()
     assert (ids[label == IGNORE] == 3).all()
 
 
 def test_ade20k(tmp_path):
-    root = scene_folders.write_ade20k(tmp_path, count=2, size=(48, 64))
+    root = folders.write_ade20k(tmp_path, count=2, size=(48, 64))
     assert root == tmp_path / "ADEChallengeData2016"
     for split, short in (("training", "train"), ("validation", "val")):
         for number in (1, 2):
             image = Image.open(root / "images" / split / f"ADE_{short}_{number:08d}.jpg")
             label = Image.open(root / "annotations" / split / f"ADE_{short}_{number:08d}.png")
             assert image.size == label.size == (64, 48) and label.mode == "L"
-            assert set(np.unique(np.asarray(label))) <= set(scene_folders.ADE20K_VALUES.values())
+            assert set(np.unique(np.asarray(label))) <= set(folders.ADE20K_VALUES.values())
     assert len((root / "sceneCategories.txt").read_text().split("\n")) == 5
 
 
 def test_voc(tmp_path):
-    root = scene_folders.write_voc(tmp_path, count=2, size=(96, 128), seed=1)
+    root = folders.write_voc(tmp_path, count=2, size=(96, 128), seed=1)
     lists = {
         name: (root / "ImageSets/Segmentation" / f"{name}.txt").read_text().split()
         for name in ("train", "val", "trainval")

@@ -3,9 +3,10 @@ import zlib
 import numpy as np
 import pytest
 
-from datasets import build_dataset, scenes
-from datasets.scene_drawing import CAR, PERSON
-from datasets.scenes import draw_scene
+from datasets import build_dataset
+from datasets.scenes import dataset
+from datasets.scenes.dataset import draw_scene
+from datasets.scenes.drawing import CAR, PERSON
 
 
 def test_same_arguments_give_the_same_bytes_on_every_machine():
@@ -33,7 +34,7 @@ def test_any_size(size):
     image, label, instance = draw_scene(5, 2, *size)
     assert image.shape == (*size, 3) and label.shape == instance.shape == size
     assert image.dtype == label.dtype == np.uint8 and instance.dtype == np.uint16
-    assert set(np.unique(label)) <= set(range(len(scenes.NAMES))) | {scenes.IGNORE}
+    assert set(np.unique(label)) <= set(range(len(dataset.NAMES))) | {dataset.IGNORE}
 
 
 def test_too_small_is_refused_with_the_size():
@@ -54,8 +55,8 @@ def test_every_class_appears_often_and_none_rules():
         counts += np.bincount(label.ravel(), minlength=256)
         pictures[np.unique(label)] += 1
     share = counts[:9] / counts.sum()
-    assert 0.01 < share.min() and share.max() < 0.35, dict(zip(scenes.NAMES, share.round(3)))
-    assert (pictures[:9] >= 40).all(), dict(zip(scenes.NAMES, pictures))
+    assert 0.01 < share.min() and share.max() < 0.35, dict(zip(dataset.NAMES, share.round(3)))
+    assert (pictures[:9] >= 40).all(), dict(zip(dataset.NAMES, pictures))
 
 
 def test_instances_are_cars_and_people():
@@ -78,8 +79,8 @@ def test_a_constant_answer_is_worth_little():
 
     data = build_dataset("scenes", "val", scene_size=(64, 128))
     labels = [data.read(index)[1] for index in range(30)]
-    for answer in range(len(scenes.NAMES)):
-        matrix = ConfusionMatrix(len(scenes.NAMES))
+    for answer in range(len(dataset.NAMES)):
+        matrix = ConfusionMatrix(len(dataset.NAMES))
         for label in labels:
             matrix.update(label, np.full_like(label, answer))
         assert matrix.miou < 0.15

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from datasets import scenes
 from datasets.normalise import CAFFE_BGR, IMAGENET_RGB, normalise, normalise_batch
+from datasets.scenes import dataset
 from datasets.transforms import (
     ADE20K_SIDES,
     CITYSCAPES_SCALES,
@@ -21,7 +21,7 @@ def pair(rng, height=20, width=30):
 
 @pytest.fixture(scope="module")
 def street():
-    return [scenes.draw_scene(2, index, *size)[:2] for index, size in enumerate([(256, 511), (301, 400), (90, 120)])]
+    return [dataset.draw_scene(2, index, *size)[:2] for index, size in enumerate([(256, 511), (301, 400), (90, 120)])]
 
 
 # --- normalising

@@ -71,9 +71,9 @@ class Workshop:
                 return
 
     def scenes(self, layout, size=SIZE):
-        from datasets import scene_folders
+        from datasets.scenes import folders
 
-        root = self.once(layout, lambda path: scene_folders.LAYOUTS[layout](path, COUNT, size, 4))
+        root = self.once(layout, lambda path: folders.LAYOUTS[layout](path, COUNT, size, 4))
         return next((p for p in (root / "ADEChallengeData2016", root / "VOCdevkit") if p.is_dir()), root)
 
     def cityscapes(self, target, _word):
@@ -122,7 +122,7 @@ class Workshop:
     def media(self, target, word):
         import cv2
 
-        from datasets.scenes import draw_scene
+        from datasets.scenes.dataset import draw_scene
 
         images = [draw_scene(0, number, *SIZE)[0] for number in range(3)]
         if word.endswith("holiday"):

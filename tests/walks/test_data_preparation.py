@@ -9,7 +9,8 @@ from PIL import Image
 from sbd import write_sbd
 from walks.places import ROOT
 
-from datasets import build_dataset, scene_folders
+from datasets import build_dataset
+from datasets.scenes import folders
 
 SIZE = (48, 96)
 
@@ -48,14 +49,14 @@ def test_make_scenes_then_prepare_cityscapes_verify_and_pack(walk, tmp_path):
 
 
 def test_prepare_camvid(walk, tmp_path):
-    scene_folders.LAYOUTS["camvid"](tmp_path / "CamVid", 1, (72, 96), 4)
+    folders.LAYOUTS["camvid"](tmp_path / "CamVid", 1, (72, 96), 4)
     walk("prepare_camvid")
     data = build_dataset(split="train", data_dir=tmp_path / "camvid11")
     assert data.kind == "camvid" and data.read(0)[1].shape == (360, 480)
 
 
 def test_prepare_coco_stuff(walk, tmp_path):
-    root = scene_folders.LAYOUTS["coco_stuff"](tmp_path / "coco", 2, SIZE, 4)
+    root = folders.LAYOUTS["coco_stuff"](tmp_path / "coco", 2, SIZE, 4)
     want = build_dataset("coco_stuff", "val", root).read(0)[1]
     walk("prepare_coco_stuff")
     data = build_dataset("coco_stuff", "val", root)
@@ -63,7 +64,7 @@ def test_prepare_coco_stuff(walk, tmp_path):
 
 
 def test_prepare_voc_aug(walk, tmp_path):
-    root = scene_folders.LAYOUTS["voc"](tmp_path, 3, SIZE, 4)
+    root = folders.LAYOUTS["voc"](tmp_path, 3, SIZE, 4)
     masks = write_sbd(tmp_path / "benchmark_RELEASE" / "dataset", root)
     walk("prepare_voc_aug", "--any-count")  # five images, not 10582
     data = build_dataset("voc", "trainaug", root)

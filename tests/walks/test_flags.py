@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets import scene_folders
+from datasets.scenes import folders
 from utils import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -79,7 +79,7 @@ def test_checkpoints_and_validations(tmp_path):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    return scene_folders.write_folder(tmp_path_factory.mktemp("own") / "set", 4, (40, 64), 6)
+    return folders.write_folder(tmp_path_factory.mktemp("own") / "set", 4, (40, 64), 6)
 
 
 CROPS = "--input-size 24,32 --random-mirror".split()
@@ -109,7 +109,7 @@ def test_augmentation_and_cache(tmp_path, own):
 
 def test_odd_labels(tmp_path, own):
     """A value that is no class and a label of half the size: refused in one line, accepted when asked to."""
-    root = scene_folders.write_folder(tmp_path / "set", 4, (40, 64), 6)
+    root = folders.write_folder(tmp_path / "set", 4, (40, 64), 6)
     one, two = sorted((root / "labels" / "train").iterdir())[:2]
     label = cv2.imread(str(one), cv2.IMREAD_UNCHANGED)
     label[:4] = 77
@@ -126,7 +126,7 @@ def test_odd_labels(tmp_path, own):
 
 def test_a_class_that_no_label_has_is_said_at_the_start(tmp_path, own):
     """--num-classes of a folder without classes.txt: the last ones occur nowhere."""
-    root = scene_folders.write_folder(tmp_path / "set", 2, (40, 64), 6)
+    root = folders.write_folder(tmp_path / "set", 2, (40, 64), 6)
     for name in ("classes.txt", "classes.json"):
         (root / name).unlink(missing_ok=True)
     output = train(tmp_path / "a", *CROPS, "--data-dir", root, "--num-classes", "11", "--num-steps", "1")

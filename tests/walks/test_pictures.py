@@ -60,7 +60,7 @@ def test_what_training_and_evaluation_draw(folder):
 
 
 def test_attention_figure_and_page_of_a_network_that_has_hardly_begun(folder, browser):
-    from datasets.scenes import draw_scene
+    from datasets.scenes.dataset import draw_scene
 
     Image.fromarray(draw_scene(0, 5, 96, 160)[0][:, :, ::-1].copy()).save(folder / "street.png")
     flags = ["--restore-from", "runs/a/CS_scenes_2.npz", "--input", "street.png", "--point", "20,30", "100,70"]

@@ -13,7 +13,7 @@ import pytest
 import rule_weights
 from PIL import Image
 
-from datasets import scene_folders, scenes
+from datasets.scenes import dataset, folders
 from utils import checkpoint, runtime, torch_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -81,7 +81,7 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
     result = json.loads((tmp_path / "snapshots" / "outputs" / "result.json").read_text())
     assert sum(result["pixels"].values()) < 2 * 40 * 56  # the size of the scenes is that of the training
 
-    Image.fromarray(scenes.draw_scene(1, 1, 40, 56)[0]).save(tmp_path / "photo.png")
+    Image.fromarray(dataset.draw_scene(1, 1, 40, 56)[0]).save(tmp_path / "photo.png")
     predict = "scripts/predict.py --input photo.png --save-dir out --device cpu"
     assert "1 of 1 files done" in walk(tmp_path, f"{predict} {seed}")
 
@@ -97,7 +97,7 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
 def test_a_checkpoint_knows_its_data_until_the_folder_is_moved(tmp_path):
     """Trained in one folder with a relative --data-dir, evaluated from another: never on drawn scenes."""
     (tmp_path / "elsewhere").mkdir()
-    scene_folders.write_cityscapes(tmp_path / "sets" / "city", 2, (48, 64))
+    folders.write_cityscapes(tmp_path / "sets" / "city", 2, (48, 64))
     walk(tmp_path, f"train.py {SMALL} --model ccnet_r18 --data-dir sets/city --snapshot-dir run")
     evaluate = "evaluate.py --restore-from ../run/CS_scenes_2.npz --device cpu"
     output = walk(tmp_path / "elsewhere", evaluate)
@@ -117,7 +117,7 @@ def test_a_checkpoint_knows_its_data_until_the_folder_is_moved(tmp_path):
 
 def test_bare_training_takes_the_dataset_that_is_unpacked_in_the_current_folder(tmp_path):
     """`python train.py` of the third document: ADE20K unpacked where one stands. Only the size is cut."""
-    scene_folders.write_ade20k(tmp_path, 2, (48, 64))
+    folders.write_ade20k(tmp_path, 2, (48, 64))
     output = walk(tmp_path, f"{TINY} {SMALL}")
     assert "data: ade20k in ADEChallengeData2016, found in the current folder" in output
     path = tmp_path / "snapshots" / "CS_scenes_2.npz"
@@ -128,7 +128,7 @@ def test_bare_training_takes_the_dataset_that_is_unpacked_in_the_current_folder(
     )
     assert f"data: ade20k in {tmp_path}/ADEChallengeData2016" in output  # gone on with from another folder
 
-    scene_folders.write_voc(tmp_path, 2, (48, 64))
+    folders.write_voc(tmp_path, 2, (48, 64))
     output = walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b", code=1)
     assert "holds ade20k (ADEChallengeData2016) and voc" in output.splitlines()[-1]
     assert "data: voc in " in walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b --dataset voc")
@@ -145,7 +145,7 @@ def test_drawn_scenes_are_said_and_flags_they_cannot_use_too(tmp_path):
 
 
 def test_a_packed_folder_refuses_the_cache_and_is_found_again(tmp_path):
-    scene_folders.write_folder(tmp_path / "mine", 2, (48, 64))
+    folders.write_folder(tmp_path / "mine", 2, (48, 64))
     walk(tmp_path, "scripts/pack_dataset.py --data-dir mine --out packed --workers 0")
     output = walk(tmp_path, f"{TINY} {SMALL} --data-dir packed --cache ram", code=1)
     assert "--cache ram has no use with a packed folder" in output.splitlines()[-1]

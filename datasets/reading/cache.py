@@ -7,8 +7,8 @@ import sys
 import numpy as np
 from PIL import Image
 
-from datasets.headers import free_memory
-from datasets.image_io import DataError
+from datasets.reading.headers import free_memory
+from datasets.reading.image_io import DataError
 
 
 class RamCache:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from datasets.image_io import DataError
+from datasets.reading.image_io import DataError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".ppm", ".pgm", ".gif")
 KNOWN_SUFFIXES = re.compile(

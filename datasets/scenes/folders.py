@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets import scenes
+from datasets.scenes import dataset
 from datasets.voc import devkit_palette
 
 # scene class -> value in the label file; the index 255 (void) is the last entry
@@ -46,15 +46,15 @@ def write_cityscapes(root, count=3, size=(128, 256), seed=0, splits=("train", "v
     """
     table, root = lookup(CITYSCAPES_IDS), Path(root)
     for split, index in numbered(splits, count):
-        image, label, instance = scenes.draw_scene(seed, index, *size)
+        image, label, instance = dataset.draw_scene(seed, index, *size)
         if split == "test":
-            label[:], instance[:] = scenes.IGNORE, 0
+            label[:], instance[:] = dataset.IGNORE, 0
         city = {"train": "alderburg", "val": "birkenau", "test": "cedarhagen"}[split]
         stem = f"{city}_{index % 10:06d}_{19 + index:06d}"
         ids = table[label]
         numbers = np.where(instance > 0, ids.astype(np.uint16) * 1000 + instance, ids).astype(np.uint16)
         colours = np.zeros((256, 3), np.uint8)
-        colours[: len(scenes.PALETTE)] = scenes.PALETTE
+        colours[: len(dataset.PALETTE)] = dataset.PALETTE
         labels = root / "gtFine" / split / city / stem
         write(root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", Image.fromarray(image[:, :, ::-1]))
         write(f"{labels}_gtFine_labelIds.png", Image.fromarray(ids))
@@ -68,7 +68,7 @@ def write_ade20k(root, count=3, size=(128, 256), seed=0, splits=("training", "va
     table, root = lookup(ADE20K_VALUES), Path(root) / "ADEChallengeData2016"
     categories = []
     for split, index in numbered(splits, count):
-        image, label, _ = scenes.draw_scene(seed, index, *size)
+        image, label, _ = dataset.draw_scene(seed, index, *size)
         stem = f"ADE_{'train' if split == 'training' else 'val'}_{index % count + 1:08d}"
         write(root / "images" / split / f"{stem}.jpg", Image.fromarray(image[:, :, ::-1]), quality=95)
         write(root / "annotations" / split / f"{stem}.png", Image.fromarray(table[label]))
@@ -82,9 +82,9 @@ def write_voc(root, count=3, size=(128, 256), seed=0, splits=("train", "val")):
     table, root = lookup(VOC_VALUES), Path(root) / "VOCdevkit" / "VOC2012"
     names = {split: [] for split in splits}
     for split, index in numbered(splits, count):
-        image, label, instance = scenes.draw_scene(seed, index, *size)
+        image, label, instance = dataset.draw_scene(seed, index, *size)
         things = table[label]
-        things[label == scenes.IGNORE] = 0
+        things[label == dataset.IGNORE] = 0
         objects = np.where(things > 0, instance, 0).astype(np.uint8)
         kernel = np.ones((3, 3), np.uint8)
         border = cv2.dilate(objects, kernel) != cv2.erode(objects, kernel)  # a void line around every object
@@ -115,10 +115,10 @@ def camvid_stem(split, number):
 def write_camvid(root, count=3, size=(128, 256), seed=0, splits=("train", "val", "test")):
     """701_StillsRaw_full/<frame>.png and LabeledApproved_full/<frame>_L.png, painted in the colours of 32 classes."""
     root, colours = Path(root), np.zeros((256, 3), np.uint8)
-    for number, name in enumerate(scenes.NAMES):
+    for number, name in enumerate(dataset.NAMES):
         colours[number] = CAMVID_COLOURS[name]
     for split, index in numbered(splits, count):
-        image, label, _ = scenes.draw_scene(seed, index, *size)
+        image, label, _ = dataset.draw_scene(seed, index, *size)
         stem = camvid_stem(split, index % count)
         write(root / "701_StillsRaw_full" / f"{stem}.png", Image.fromarray(image[:, :, ::-1]))
         write(root / "LabeledApproved_full" / f"{stem}_L.png", Image.fromarray(colours[label]))
@@ -131,7 +131,7 @@ def write_segnet(root, count=3, size=(128, 256), seed=0, splits=("train", "val",
     table, root = lookup(SEGNET_VALUES), Path(root)
     lines = {split: [] for split in splits}
     for split, index in numbered(splits, count):
-        image, label, _ = scenes.draw_scene(seed, index, *size)
+        image, label, _ = dataset.draw_scene(seed, index, *size)
         stem = camvid_stem(split, index % count)
         write(root / split / f"{stem}.png", Image.fromarray(image[:, :, ::-1]))
         write(root / f"{split}annot" / f"{stem}.png", Image.fromarray(table[label]))
@@ -145,7 +145,7 @@ def write_lip(root, count=3, size=(128, 256), seed=0, splits=("train", "val")):
     """<split>_images/<id>.jpg and <split>_segmentations/<id>.png; of each person one half is class 14, the other 15."""
     table, root = lookup(LIP_VALUES), Path(root)
     for split, index in numbered(splits, count):
-        image, label, instance = scenes.draw_scene(seed, index, *size)
+        image, label, instance = dataset.draw_scene(seed, index, *size)
         parts = table[label]
         for number in np.unique(instance[parts == 14]):
             here = np.where((instance == number) & (parts == 14))
@@ -159,7 +159,7 @@ def write_coco_stuff(root, count=3, size=(128, 256), seed=0, splits=("train2017"
     """images/<split>/<id>.jpg and annotations/<split>/<id>.png."""
     table, root = lookup(COCO_VALUES), Path(root)
     for split, index in numbered(splits, count):
-        image, label, _ = scenes.draw_scene(seed, index, *size)
+        image, label, _ = dataset.draw_scene(seed, index, *size)
         write(root / "images" / split / f"{index:012d}.jpg", Image.fromarray(image[:, :, ::-1]), quality=95)
         write(root / "annotations" / split / f"{index:012d}.png", Image.fromarray(table[label]))
     return root
@@ -169,10 +169,10 @@ def write_folder(root, count=3, size=(128, 256), seed=0, splits=("train", "val")
     """images/<split>, labels/<split> and classes.txt with names and colours."""
     root = Path(root)
     for split, index in numbered(splits, count):
-        image, label, _ = scenes.draw_scene(seed, index, *size)
+        image, label, _ = dataset.draw_scene(seed, index, *size)
         write(root / "images" / split / f"scene{index}.png", Image.fromarray(image[:, :, ::-1]))
         write(root / "labels" / split / f"scene{index}.png", Image.fromarray(label))
-    lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(scenes.NAMES, scenes.PALETTE)]
+    lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(dataset.NAMES, dataset.PALETTE)]
     (root / "classes.txt").write_text("\n".join(lines) + "\n")
     return root
 
@@ -197,9 +197,9 @@ def numbered(splits, count):
 def lookup(values):
     """Table of 256 entries from scene labels to file values; classes that are not named become 0."""
     table = np.zeros(256, np.uint8)
-    for number, name in enumerate(scenes.NAMES):
+    for number, name in enumerate(dataset.NAMES):
         table[number] = values.get(name, 0)
-    table[scenes.IGNORE] = values["void"]
+    table[dataset.IGNORE] = values["void"]
     return table
 
 

@@ -7,8 +7,8 @@ The classes are the everyday ones of Cityscapes, with its colours; the rim of ea
 
 import numpy as np
 
-from datasets import scene_drawing as drawing
 from datasets.base import SegmentationDataset
+from datasets.scenes import drawing
 
 NAMES = ("road", "pavement", "building", "sky", "tree", "car", "person", "sign", "pole")
 PALETTE = (  # RGB

@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from datasets import image_io, label_io
-from datasets.image_io import DataError
+from datasets.reading import image_io, label_io
+from datasets.reading.image_io import DataError
 
 MASK = frozenset((0, 255))
 MOST = 256  # label files that are looked at, evenly spread

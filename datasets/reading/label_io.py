@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from datasets.image_io import AS_STORED, NOTICES, PNG, DataError, broken, decode, patient, read_plausible
+from datasets.reading.image_io import AS_STORED, NOTICES, PNG, DataError, broken, decode, patient, read_plausible
 
 
 @patient

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from datasets.image_io import DataError
+from datasets.reading.image_io import DataError
 
 ALIGN = 64
 

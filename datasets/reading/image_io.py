@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from datasets.headers import PIXEL_LIMIT, PNG, png_size, refuse
+from datasets.reading.headers import PIXEL_LIMIT, PNG, png_size, refuse
 
 Image.MAX_IMAGE_PIXELS = PIXEL_LIMIT // 2  # Pillow refuses above twice this
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
