@@ -15,17 +15,19 @@ import os
 
 from datasets import CHOICES, build_dataset
 from models import MODELS, build_model
-from utils import eval_options, options, runtime
+from utils import runtime
+from utils.options import evaluate as eval_options
+from utils.options import shared
 
 
 def parse_args(argv=None):
-    parents = [options.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)]
+    parents = [shared.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)]
     parents.append(eval_options.inference_parser(sorted(MODELS)))
     about = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser("evaluate.py", parents=parents, description=about, conflict_handler="resolve")
     run = parser.add_argument_group("evaluation")
     run.add_argument("--split", default="val", help="default: %(default)s")
-    run.add_argument("--max-images", type=options.positive, metavar="N", help="evaluate only the first so many")
+    run.add_argument("--max-images", type=shared.positive, metavar="N", help="evaluate only the first so many")
     run.add_argument(
         "--boundary",
         nargs="?",
@@ -41,9 +43,9 @@ def parse_args(argv=None):
     out.add_argument("--save-dir", "--Output", metavar="DIR", help="default: <folder of the checkpoint>/outputs")
     out.add_argument("--export", choices=("cityscapes", "ade20k", "voc"), help="write files for that test server")
     out.add_argument("--save-predictions", action="store_true", help="a palette PNG per picture: classes and colours")
-    out.add_argument("--sheet-rows", type=options.positive, default=6, metavar="N", help="of sheet.png (default: 6)")
+    out.add_argument("--sheet-rows", type=shared.positive, default=6, metavar="N", help="of sheet.png (default: 6)")
     out.add_argument(
-        "--examples", type=options.whole, default=3, metavar="N", help="best and worst pictures kept (default: 3)"
+        "--examples", type=shared.whole, default=3, metavar="N", help="best and worst pictures kept (default: 3)"
     )
     return parser.parse_args(argv)
 
@@ -55,12 +57,12 @@ def open_data(args, meta):
     if args.cache != "off":
         raise ValueError("--cache has nothing to keep here, every picture is read once: leave it out")
     place, line = recorded_place(meta, meta["checkpoint"], args.dataset, args.data_dir, args.scene_size)
-    source = {**{name: vars(args)[name] for name in options.SOURCE}, **place}
+    source = {**{name: vars(args)[name] for name in shared.SOURCE}, **place}
     source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
     if args.ignore_label is None:
         source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))
     data = build_dataset(split=args.split, **source)
-    lines = [line] * bool(line) + options.unused_data_flags(args, place["name"])
+    lines = [line] * bool(line) + shared.unused_data_flags(args, place["name"])
     other = [(k, *pair) for k, pair in enumerate(zip(meta.get("names", ()), data.names)) if len(set(pair)) > 1]
     if other:
         lines.append("class {} is {!r} in the checkpoint and {!r} in this data set".format(*other[0]))
@@ -80,18 +82,20 @@ def main():
     from datasets.reading.image_io import DataError
     from models.cca.functional import resolve
     from models.layers.fold import fold
-    from utils import cityscapes, evaluation, exports, loading, visualize
-    from utils.boundary import BoundaryScore
     from utils.distributed import all_sum, is_main, shard, spread
-    from utils.gallery import Gallery, thumbnail
-    from utils.logger import write_json
-    from utils.report import write_report
-    from utils.scores import Scores
+    from utils.drawing import figures
+    from utils.evaluation import cityscapes, exports, stream
+    from utils.evaluation.boundary import BoundaryScore
+    from utils.evaluation.gallery import Gallery, thumbnail
+    from utils.evaluation.scores import Scores
+    from utils.pages.report import write_report
+    from utils.training.logger import write_json
+    from utils.weights import network
 
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     simplify = None if args.no_fold else fold
     chosen = {"source": args.source, "cca_backend": args.cca_backend}
-    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, **chosen)
+    model, meta = network.load_network(args.restore_from, build_model, asked, simplify, **chosen)
     data, lines = open_data(args, meta)
     kind = data.kind  # its name in DATASETS
     count = min(args.max_images or data.total_len, data.total_len)
@@ -155,7 +159,7 @@ def main():
     mine = shard(count)
     shown = spread(mine, args.sheet_rows) if is_main() else ()
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
-    for index, (image, label, objects), prediction in evaluation.predictions(
+    for index, (image, label, objects), prediction in stream.predictions(
         model, read, mine, normalise, args.num_workers, left_out, **how
     ):
         if export:
@@ -179,7 +183,7 @@ def main():
 
     titles = ("picture", "truth", "prediction")
     if rows:
-        visualize.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
+        figures.contact_sheet(rows, titles, data.names, data.palette).save(os.path.join(save_dir, "sheet.png"))
     if export:
         print(f"{count} files for the {args.export} server in {export.folder}")
     if not scores.matrix.counts.any():
@@ -196,7 +200,7 @@ def main():
     with open(os.path.join(save_dir, "result.txt"), "w") as file:
         json.dump(scores.official(), file)
     scores.write_tables(save_dir, samples)
-    visualize.confusion_picture(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
+    figures.confusion_picture(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
     print(f"{count - left} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
     print(f"report: {write_report(save_dir)}")
     if args.min_miou is not None and not scores.matrix.miou >= args.min_miou:

@@ -14,7 +14,9 @@ import time
 
 from datasets import CHOICES, build_dataset, training_data
 from models import MODELS, build_model
-from utils import options, runtime, train_options
+from utils import runtime
+from utils.options import shared
+from utils.options import train as train_options
 
 
 def parse_args(argv=None):
@@ -28,9 +30,10 @@ def main():
     import jittor as jt
 
     from models.cca.functional import resolve
-    from utils import amp, class_counts, distributed, earlier_run, interrupt, logger, optim, postmortem, resume
-    from utils.schedule import poly
-    from utils.snapshots import Snapshots
+    from utils import distributed
+    from utils.training import amp, class_counts, earlier_run, interrupt, logger, optim, postmortem, resume
+    from utils.training.schedule import poly
+    from utils.training.snapshots import Snapshots
 
     distributed.local_batch(args.batch_size, args.accumulate)  # does it divide?
     jt.set_global_seed(args.random_seed)
@@ -133,16 +136,17 @@ def build_data(args, begin):
     """-> training data, validation pictures, and what a checkpoint says about both."""
     from datasets.find import locate, record, recorded_place
     from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
-    from utils import distributed, limits
+    from utils import distributed
+    from utils.training import limits
 
     named = (args.dataset, args.data_dir, args.scene_size)
     place, line = recorded_place(begin["meta"], begin["source"], *named) if begin["resumed"] else locate(*named)
-    remarks = [line] * bool(line) + options.unused_data_flags(args, place["name"])
+    remarks = [line] * bool(line) + shared.unused_data_flags(args, place["name"])
     if distributed.is_main():
         say(remarks)
-    source = {name: vars(args)[name] for name in options.SOURCE} | place
+    source = {name: vars(args)[name] for name in shared.SOURCE} | place
     name = source.pop("name")
-    augmentation = {name: vars(args)[name] for name in options.AUGMENTATION}
+    augmentation = {name: vars(args)[name] for name in shared.AUGMENTATION}
     rules = {"seed": args.random_seed, "batch_size": args.batch_size // args.accumulate}
     data = training_data(name, args.split, args.input_size, **rules, **source, **augmentation)
     limits.check_crop(args.input_size, distributed.local_batch(rules["batch_size"]), len(data.names))
@@ -167,7 +171,8 @@ def build_data(args, begin):
 def look(args, data, model, device):
     """Lines before the first step about settings of no use and about memory. -> classes that no label of the training
     split has, if the split is small enough to be read here."""
-    from utils import class_counts, distributed, limits, memory
+    from utils import distributed
+    from utils.training import class_counts, limits, memory
 
     crops = args.batch_size // args.accumulate
     mine, size = distributed.local_batch(crops), args.input_size
@@ -198,7 +203,7 @@ def stream(data, how, start):
 
 def build_network(args, info):
     from models.layers.batch_norm import freeze
-    from utils import amp
+    from utils.training import amp
 
     model = build_model(
         args.model, info["num_classes"], args.recurrence, cca_backend=args.cca_backend, **info["model_options"]
@@ -218,7 +223,7 @@ def build_criterion(args, info, model):
 
 
 def build_optimizer(args, model, criterion):
-    from utils import optim
+    from utils.training import optim
 
     named = [*model.named_parameters(), *((f"criterion.{name}", p) for name, p in criterion.named_parameters())]
     rates = (args.learning_rate, args.momentum, args.weight_decay, args.head_lr_factor)
@@ -250,15 +255,13 @@ def gamma(model):
 def evaluate(args, model, pictures, info, log, step):
     """Mean IoU on the validation pictures; a line, a row and a sheet of predictions on the main rank."""
     from datasets import transforms
-    from utils import visualize
-    from utils.validation import validate
+    from utils.drawing import figures
+    from utils.training.validation import validate
 
     rules = (info["num_classes"], info["ignore_label"], args.eval_images)
     matrix, shown = validate(model, pictures, lambda x: transforms.normalise(x, info["normalisation"]), *rules, show=6)
     if log:
-        rows = [
-            [image[:, :, ::-1], *(visualize.colourise(x, pictures.palette) for x in maps)] for image, *maps in shown
-        ]
+        rows = [[image[:, :, ::-1], *(figures.colourise(x, pictures.palette) for x in maps)] for image, *maps in shown]
         log.validation(step, matrix.miou, matrix.pixel_accuracy)
         log.sheet(rows, ("picture", "truth", f"step {step}"), pictures.names, pictures.palette)
     return matrix.miou

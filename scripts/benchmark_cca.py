@@ -19,17 +19,18 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 SIZES = [(33, 33), (65, 65), (97, 97), (129, 129), (128, 256), (129, 257)]
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", nargs="+", type=options.size, default=SIZES, metavar="H,W")
-    parser.add_argument("--channels", type=options.positive, default=512, help="default: %(default)s")
-    parser.add_argument("--batch", type=options.positive, default=1, help="default: %(default)s")
-    parser.add_argument("--repeats", type=options.positive, default=7, help="rounds (default: %(default)s)")
+    parser.add_argument("--sizes", nargs="+", type=shared.size, default=SIZES, metavar="H,W")
+    parser.add_argument("--channels", type=shared.positive, default=512, help="default: %(default)s")
+    parser.add_argument("--batch", type=shared.positive, default=1, help="default: %(default)s")
+    parser.add_argument("--repeats", type=shared.positive, default=7, help="rounds (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of: reference fused non-local torch-cca torch-sdpa")
     parser.add_argument("--modules", action="store_true", help="whole modules with projections, R = 2, as in the paper")
     parser.add_argument("--device", choices=runtime.DEVICES, default="auto")
@@ -248,7 +249,7 @@ def print_ratios(results):
 
 def cost_plot(results, names, about):
     """Time and extra memory of forward and backward against the number of positions, as SVG."""
-    from utils.svg_chart import line_chart, standalone
+    from utils.drawing.svg_chart import line_chart, standalone
 
     charts = []
     speed, memory = "Forward and backward, ms", "Extra memory, MB (below 1 drawn as 1)"  # below 1 there is only noise

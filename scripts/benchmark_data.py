@@ -16,15 +16,16 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--size", type=options.size, default=(1024, 2048), metavar="H,W", help="default: 1024,2048")
-    parser.add_argument("--crop", type=options.size, default=(769, 769), metavar="H,W", help="default: 769,769")
-    parser.add_argument("--count", type=options.positive, default=8, help="scenes (default: %(default)s)")
-    parser.add_argument("--rounds", type=options.positive, default=7, help="default: %(default)s")
+    parser.add_argument("--size", type=shared.size, default=(1024, 2048), metavar="H,W", help="default: 1024,2048")
+    parser.add_argument("--crop", type=shared.size, default=(769, 769), metavar="H,W", help="default: 769,769")
+    parser.add_argument("--count", type=shared.positive, default=8, help="scenes (default: %(default)s)")
+    parser.add_argument("--rounds", type=shared.positive, default=7, help="default: %(default)s")
     parser.add_argument("--data-dir", help="a Cityscapes to read in place of drawn scenes (training split)")
     args = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -21,7 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models import MODELS, build_model  # noqa: E402
-from utils import eval_options, options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import evaluate as eval_options  # noqa: E402
+from utils.options import shared
 
 WAYS = {  # name -> arguments of inference.predict; {tile} is --tile
     "whole": {},
@@ -37,12 +39,12 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), help="untrained, without --restore-from (default: ccnet_r18)")
     add("--restore-from", metavar="FILE", help="a checkpoint in place of --model")
-    options.add_source(add)
-    add("--num-classes", type=options.positive, help="default: those of the checkpoint, else 19")
-    add("--size", type=options.size, default=(512, 1024), metavar="H,W", help="of the pictures (default: 512,1024)")
-    add("--tile", type=options.size, default=(385, 385), metavar="H,W", help="of sliding windows (default: 385,385)")
-    add("--images", type=options.positive, default=4, metavar="N", help="timed (default: %(default)s)")
-    add("--batch-size", type=options.positive, metavar="N", help="tiles in a network call (default: by size)")
+    shared.add_source(add)
+    add("--num-classes", type=shared.positive, help="default: those of the checkpoint, else 19")
+    add("--size", type=shared.size, default=(512, 1024), metavar="H,W", help="of the pictures (default: 512,1024)")
+    add("--tile", type=shared.size, default=(385, 385), metavar="H,W", help="of sliding windows (default: 385,385)")
+    add("--images", type=shared.positive, default=4, metavar="N", help="timed (default: %(default)s)")
+    add("--batch-size", type=shared.positive, metavar="N", help="tiles in a network call (default: by size)")
     add(
         "--ways",
         nargs="+",
@@ -102,12 +104,13 @@ def measure(args, folder, way, workers):
 
     from datasets import transforms
     from models.layers.fold import fold
-    from utils import evaluation, loading
-    from utils.metrics import ConfusionMatrix
+    from utils.evaluation import stream
+    from utils.evaluation.confusion import ConfusionMatrix
+    from utils.weights import network
 
     if args.restore_from:
         asked = {"model": args.model, "num_classes": args.num_classes}
-        model, meta = loading.load_network(args.restore_from, build_model, asked, fold, args.source)
+        model, meta = network.load_network(args.restore_from, build_model, asked, fold, args.source)
         for remark in meta["remarks"]:
             print(remark, file=sys.stderr)
     else:
@@ -132,7 +135,7 @@ def measure(args, folder, way, workers):
     matrix, peak_gpu, done = ConfusionMatrix(meta["num_classes"]), [0.0], threading.Event()
 
     def run(indices):
-        for _, (_, label), prediction in evaluation.predictions(model, read, indices, normalise, workers, **how):
+        for _, (_, label), prediction in stream.predictions(model, read, indices, normalise, workers, **how):
             matrix.update(label, prediction)
 
     run([0])

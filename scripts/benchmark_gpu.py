@@ -26,7 +26,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts.gpu_clock import Clock, busy_with, driver, free_memory  # noqa: E402
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 NAMES = {
     "jittor": ("fused", "reference"),
@@ -37,14 +38,14 @@ BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", nargs="+", type=options.size, default=[(97, 97), (128, 256)], metavar="H,W")
-    parser.add_argument("--batch", nargs="+", type=options.positive, default=[1, 8], help="default: 1 8")
+    parser.add_argument("--sizes", nargs="+", type=shared.size, default=[(97, 97), (128, 256)], metavar="H,W")
+    parser.add_argument("--batch", nargs="+", type=shared.positive, default=[1, 8], help="default: 1 8")
     parser.add_argument("--dtypes", nargs="+", choices=sorted(BYTES), default=["float32", "float16", "bfloat16"])
-    parser.add_argument("--channels", type=options.positive, default=512, help="default: %(default)s")
+    parser.add_argument("--channels", type=shared.positive, default=512, help="default: %(default)s")
     parser.add_argument("--modules", action="store_true", help="with projections and residual, R = 2 (non-local: once)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of: {' '.join(sum(NAMES.values(), ()))}")
-    parser.add_argument("--repeats", type=options.positive, default=20, help="runs in a measurement (default: 20)")
-    parser.add_argument("--rounds", type=options.positive, default=2, help="turns of each process (default: 2)")
+    parser.add_argument("--repeats", type=shared.positive, default=20, help="runs in a measurement (default: 20)")
+    parser.add_argument("--rounds", type=shared.positive, default=2, help="turns of each process (default: 2)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try the script out")
     parser.add_argument("--json", help="also write all figures to this file")
     parser.add_argument("--worker", choices=sorted(NAMES), help=argparse.SUPPRESS)
@@ -96,7 +97,7 @@ def jittor_worker(args):
         q, k, v, g = (jt.array(x).cast(dtype) for x in arrays(*case))
         block = RCCA(args.channels, 2, name) if args.modules else None
         if block and dtype != "float32":
-            from utils import amp
+            from utils.training import amp
 
             block = amp.mixed(block, dtype)
         jt.sync_all(True)

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 CASES = {"forward": ("ccnet", 1, (513, 513)), "train": ("ccnet_r50", 2, (257, 257))}
 MODELS = ("ccnet", "ccnet_r50", "ccnet_r18", "van_tiny", "van_small", "van_base", "van_large")
@@ -27,11 +28,9 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="default: both")
     parser.add_argument("--model", choices=MODELS, help="default: ccnet forward, ccnet_r50 in training")
-    parser.add_argument(
-        "--size", type=options.size, metavar="H,W", help="default: 513,513 forward, 257,257 in training"
-    )
-    parser.add_argument("--batch", type=options.positive, help="default: 1 forward, 2 in training")
-    parser.add_argument("--repeats", type=options.positive, default=7, help="rounds (default: %(default)s)")
+    parser.add_argument("--size", type=shared.size, metavar="H,W", help="default: 513,513 forward, 257,257 in training")
+    parser.add_argument("--batch", type=shared.positive, help="default: 1 forward, 2 in training")
+    parser.add_argument("--repeats", type=shared.positive, default=7, help="rounds (default: %(default)s)")
     parser.add_argument("--profile", action="store_true", help="print Jittor's operators, the slowest first")
     parser.add_argument("--device", choices=runtime.DEVICES, default="cpu", help="PyTorch runs on the CPU anyway")
     return parser.parse_args()

@@ -18,7 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models import MODELS, build_model  # noqa: E402
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 USUAL = {"channels": "rgb", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 
@@ -28,11 +29,11 @@ def parse_args():
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), help="with random weights (default: ccnet_r50)")
     add("--van-size", metavar="NAME", help="of --model van (default: van_base)")
-    add("--recurrence", type=options.whole, help="passes through the attention (default: as recorded, else 2)")
+    add("--recurrence", type=shared.whole, help="passes through the attention (default: as recorded, else 2)")
     add("--restore-from", metavar="FILE", help="a file of weights in place of random ones")
-    add("--size", type=options.size, default=(513, 513), metavar="H,W", help="default: 513,513")
-    add("--batch-size", type=options.positive, default=1, metavar="N", help="default: %(default)s")
-    add("--repeats", type=options.positive, default=5, metavar="N", help="rounds (default: %(default)s)")
+    add("--size", type=shared.size, default=(513, 513), metavar="H,W", help="default: 513,513")
+    add("--batch-size", type=shared.positive, default=1, metavar="N", help="default: %(default)s")
+    add("--repeats", type=shared.positive, default=5, metavar="N", help="rounds (default: %(default)s)")
     return parser.parse_args()
 
 
@@ -40,7 +41,7 @@ def network(args):
     """-> (a function that builds the network in evaluation, unfolded; normalisation; its name)."""
     import jittor as jt
 
-    from utils import loading
+    from utils.weights import network as loading
 
     asked = {"model": args.model, "num_classes": None, "recurrence": args.recurrence, "van_size": args.van_size}
     if args.restore_from:
@@ -77,7 +78,7 @@ def runs_of(build, how, size, batch, threads):
     from datasets import transforms
     from models.export import to_onnx
     from models.layers.fold import fold
-    from utils.inference import resize
+    from utils.evaluation.inference import resize
 
     plain = build()
     fold(plain, packing=False)

@@ -22,7 +22,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50, "ccnet_r18": 18}
@@ -31,11 +32,11 @@ DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50, "ccnet_r18": 18}
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default="ccnet", help="default: %(default)s, the official ResNet-101")
-    parser.add_argument("--batch", type=options.positive, default=8, help="default: %(default)s")
-    parser.add_argument("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="default: 769,769")
-    parser.add_argument("--num-classes", type=options.positive, default=19, help="default: %(default)s")
+    parser.add_argument("--batch", type=shared.positive, default=8, help="default: %(default)s")
+    parser.add_argument("--input-size", type=shared.size, default=(769, 769), metavar="H,W", help="default: 769,769")
+    parser.add_argument("--num-classes", type=shared.positive, default=19, help="default: %(default)s")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="default: all")
-    parser.add_argument("--steps", type=options.positive, default=15, help="timed ones (default: %(default)s)")
+    parser.add_argument("--steps", type=shared.positive, default=15, help="timed ones (default: %(default)s)")
     parser.add_argument("--warm", type=int, default=4, help="untimed ones before them (default: %(default)s)")
     parser.add_argument("--tf32", action="store_true", help="let float32 convolutions and products use TF32")
     parser.add_argument("--compile", action="store_true", help="torch.compile on PyTorch's side")
@@ -61,7 +62,7 @@ def jittor_step(args, precision):
 
     from models import build_model
     from models.losses import segmentation_loss
-    from utils import amp
+    from utils.training import amp
 
     jt.flags.use_tensorcore = int(
         args.tf32 and precision == "float32"

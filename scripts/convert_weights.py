@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from models import MODELS, build_model  # noqa: E402
-from utils import runtime, weights  # noqa: E402
-from utils.sources import SOURCES  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.weights import any_file  # noqa: E402
+from utils.weights.sources import SOURCES  # noqa: E402
 
 
 def parse_args():
@@ -48,10 +49,10 @@ def sha256(path):
 
 def main():
     args = parse_args()
-    to = args.to or weights.kind_of(args.dst)
+    to = args.to or any_file.kind_of(args.dst)
     runtime.start("cpu")
-    ours = weights.is_ours(args.src)
-    arrays, meta = weights.read(args.src, args.source)
+    ours = any_file.is_ours(args.src)
+    arrays, meta = any_file.read(args.src, args.source)
     notes = meta.get("provenance") or {}
     if args.model:
         if (args.model == "van") != (meta["model"] == "van"):
@@ -76,8 +77,8 @@ def main():
     network = build_model(meta["model"], classes, meta["recurrence"], **meta.get("model_options", {}))
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     if ours and meta["num_classes"] is None:  # a backbone, as was settled when it was made
-        shapes = {key: shape for key, shape in shapes.items() if not key.startswith(weights.HEADS)}
-    text, found = weights.report(arrays, {} if ours else notes, shapes)
+        shapes = {key: shape for key, shape in shapes.items() if not key.startswith(any_file.HEADS)}
+    text, found = any_file.report(arrays, {} if ours else notes, shapes)
     print(text)
     taken = {**meta, **meta.get("model_options", {})}
     remarks = [f"{name.replace('_', ' ')} is not in the file: {taken[name]} taken" for name in assumed]
@@ -91,7 +92,7 @@ def main():
     arrays = {key: array for key, array in arrays.items() if key in shapes}
     if not ours:
         notes["sha256"] = sha256(args.src)
-    weights.write(args.dst, arrays, meta, to, None if args.source == "auto" else args.source)
+    any_file.write(args.dst, arrays, meta, to, None if args.source == "auto" else args.source)
     print(f"{args.dst}: {to}, {len(arrays)} arrays, {os.path.getsize(args.dst):,} bytes")
 
 

@@ -66,8 +66,8 @@ def picture(x, y, uri):
 
 def architecture(photo, prediction):
     """Two rows: the network, and below it what happens inside one pass of the attention."""
-    from utils.page import data_uri
-    from utils.svg_chart import standalone
+    from utils.drawing.svg_chart import standalone
+    from utils.pages.build import data_uri
 
     network = [
         text(24, 32, "CCNet", "head"),
@@ -128,7 +128,7 @@ def criss_cross():
     import numpy as np
 
     from models.cca.maps import attention_map
-    from utils.svg_chart import standalone
+    from utils.drawing.svg_chart import standalone
 
     rows, columns, cell, (py, px), far = 9, 13, 24, (6, 4), (1, 10)
     equal = np.full((rows, columns, rows + columns), 1 / (rows + columns - 1))
@@ -199,9 +199,9 @@ def main():
     from datasets import transforms
     from datasets.scenes.dataset import PALETTE, draw_scene
     from models import build_model
-    from utils.inference import predict
-    from utils.loading import load_network
-    from utils.visualize import colourise
+    from utils.drawing.figures import colourise
+    from utils.evaluation.inference import predict
+    from utils.weights.network import load_network
 
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)

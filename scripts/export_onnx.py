@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets import DATASETS  # noqa: E402
 from models import MODELS, build_model  # noqa: E402
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 TOLERANCE = {False: 1e-4, True: 2e-2}  # of --check, a share of the range of the logits; True: float16
 
@@ -30,9 +31,9 @@ def parse_args(argv=None):
     add("--restore-from", required=True, metavar="FILE", help="any file of weights that evaluate.py reads")
     add("--out", required=True, metavar="FILE.onnx")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--size", type=options.size, metavar="H,W", help="images of this size only; OpenCV needs it")
+    size.add_argument("--size", type=shared.size, metavar="H,W", help="images of this size only; OpenCV needs it")
     size.add_argument("--dynamic", action="store_true", help="any number of images of any size (the default)")
-    add("--batch-size", type=options.positive, metavar="N", help="with --size: images in one call (default: 1)")
+    add("--batch-size", type=shared.positive, metavar="N", help="with --size: images in one call (default: 1)")
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--softmax", action="store_true", help="the output is probabilities, not logits")
     output.add_argument("--labels", action="store_true", help="the output is the class of each pixel")
@@ -40,8 +41,8 @@ def parse_args(argv=None):
     add("--check", action="store_true", help="compare with onnxruntime first; too large a difference ends the export")
     add("--model", choices=sorted(MODELS), help="default: what the checkpoint says")
     add("--van-size", metavar="NAME", help="default: what the checkpoint says")
-    add("--num-classes", type=options.positive, help="default: what the checkpoint says")
-    add("--recurrence", type=options.whole, help="passes through the attention (default: as recorded, else 2)")
+    add("--num-classes", type=shared.positive, help="default: what the checkpoint says")
+    add("--recurrence", type=shared.whole, help="passes through the attention (default: as recorded, else 2)")
     add("--dataset", choices=sorted(DATASETS), help="whose class names and colours (default: what the checkpoint says)")
     return parser.parse_args(argv)
 
@@ -98,7 +99,7 @@ def difference(model, data, normalisation, output, size, batch):
     import onnxruntime
 
     from datasets import transforms
-    from utils.inference import resize
+    from utils.evaluation.inference import resize
 
     size = size or (65, 97)
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3)).astype(np.uint8)  # BGR
@@ -123,8 +124,8 @@ def main():
     from datasets.classes import classes_of
     from models.export import to_onnx
     from models.layers.fold import fold
-    from utils import loading
-    from utils.whole_file import whole_file
+    from utils.files import whole_file
+    from utils.weights import network as loading
 
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     model, meta = loading.load_network(args.restore_from, build_model, asked, lambda net: fold(net, packing=False))

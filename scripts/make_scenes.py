@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 LAYOUTS = ("cityscapes", "ade20k", "voc", "camvid", "segnet", "lip", "coco_stuff", "folder")
 
@@ -18,8 +19,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layout", required=True, choices=LAYOUTS)
     parser.add_argument("--out", required=True, help="folder to write into")
-    parser.add_argument("--count", type=options.positive, default=3, help="scenes in each split (default: %(default)s)")
-    parser.add_argument("--size", type=options.size, default=(128, 256), metavar="H,W", help="default: 128,256")
+    parser.add_argument("--count", type=shared.positive, default=3, help="scenes in each split (default: %(default)s)")
+    parser.add_argument("--size", type=shared.size, default=(128, 256), metavar="H,W", help="default: 128,256")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     args = parser.parse_args()
     runtime.start("cpu")

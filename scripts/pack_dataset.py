@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets import CHOICES  # noqa: E402
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 
 def parse_args():
@@ -28,11 +29,11 @@ def parse_args():
     )
     parser.add_argument("--split", nargs="+", help="default: train and val, as far as they exist")
     parser.add_argument("--data-list", help="pack the pairs of this list, under the name of the one --split")
-    parser.add_argument("--num-classes", type=options.positive)
+    parser.add_argument("--num-classes", type=shared.positive)
     parser.add_argument("--ignore-label", type=int)
     parser.add_argument("--on-bad-label", choices=("error", "ignore"), default="error")
     parser.add_argument("--resize-labels", action="store_true")
-    parser.add_argument("--workers", type=options.whole, help="processes (default: the cores)")
+    parser.add_argument("--workers", type=shared.whole, help="processes (default: the cores)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and stop")
     return parser.parse_args()
 

@@ -39,7 +39,7 @@ def curve(path, column):
     """-> steps, values; without the steps that have none."""
     import numpy as np
 
-    from utils.logger import read_log
+    from utils.training.logger import read_log
 
     path = Path(path)
     rows = read_log(path / "log.csv" if path.is_dir() else path)
@@ -71,9 +71,9 @@ def difference(reference, other):
 
 def draw(path, curves, title, smooth):
     """{name: (steps, values)} -> the file `path`, written atomically."""
-    from utils.svg_chart import line_chart, standalone
-    from utils.visualize import plot_curves
-    from utils.whole_file import whole_file
+    from utils.drawing.figures import plot_curves
+    from utils.drawing.svg_chart import line_chart, standalone
+    from utils.files import whole_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".svg":

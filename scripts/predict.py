@@ -17,7 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets import DATASETS  # noqa: E402
 from models import MODELS, build_model  # noqa: E402
-from utils import eval_options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import evaluate as eval_options  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -69,30 +70,33 @@ def main():
     from datasets.classes import classes_of
     from models.cca.functional import resolve
     from models.layers.fold import fold
-    from utils import evaluation, exports, inference, loading, pictures, visualize
-    from utils.prefetch import prefetch
+    from utils import media
+    from utils.drawing import figures
+    from utils.evaluation import exports, inference, stream
+    from utils.evaluation.prefetch import prefetch
+    from utils.weights import network
 
     if jittor.in_mpi:
         raise ValueError("predict.py is one process: start it without mpirun (evaluate.py shares pictures over ranks)")
-    if any(pictures.same(given, args.save_dir) for given in args.input):
+    if any(media.same(given, args.save_dir) for given in args.input):
         raise ValueError(
             f"--save-dir {args.save_dir} is an input folder, too: what is written would be read; take another"
         )
-    found, others = pictures.find(args.input, without=args.save_dir)
+    found, others = media.find(args.input, without=args.save_dir)
     if not found:
-        endings = " ".join((*pictures.PICTURES, *pictures.VIDEOS))
+        endings = " ".join((*media.PICTURES, *media.VIDEOS))
         raise ValueError(f"--input {' '.join(args.input)} holds no picture or video ({endings})")
     asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     simplify = None if args.no_fold else fold
     chosen = {"source": args.source, "cca_backend": args.cca_backend}
-    model, meta = loading.load_network(args.restore_from, build_model, asked, simplify, **chosen)
+    model, meta = network.load_network(args.restore_from, build_model, asked, simplify, **chosen)
     names, palette, how["flip_pairs"] = classes_of(meta, args.dataset)
     wanted = chosen_classes(args.probability, names)
     print(runtime.describe(machine, resolve(args.cca_backend)))
     print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes, {eval_options.describe(how)}")
     for remark in (*meta["remarks"], *eval_options.remarks(args, machine["device"], parallel=False)):
         print(remark)
-    if wanted and any(pictures.is_video(path) for path, _ in found):
+    if wanted and any(media.is_video(path) for path, _ in found):
         print("--probability has no effect on videos")
     if others:
         print(f"{len(others)} other files in the folders are left alone, such as {others[0]}")
@@ -103,24 +107,24 @@ def main():
     def write(image, label, name):
         base = os.path.join(args.save_dir, name)
         os.makedirs(os.path.dirname(base) or ".", exist_ok=True)
-        colours = visualize.colourise(label, palette)
-        overlay = visualize.overlay(image[:, :, ::-1], label, palette, args.opacity)
+        colours = figures.colourise(label, palette)
+        overlay = figures.overlay(image[:, :, ::-1], label, palette, args.opacity)
         grey = label if label.dtype == np.uint8 else label.astype(np.uint16)
         exports.save_png(Image.fromarray(grey), f"{base}_label.png")
         exports.save_png(Image.fromarray(colours), f"{base}_color.png")
-        exports.save_png(visualize.with_legend(overlay, label, names, palette), f"{base}_overlay.png")
+        exports.save_png(figures.with_legend(overlay, label, names, palette), f"{base}_overlay.png")
 
     def segment_video(path, name):
-        rate, count = pictures.video_facts(path)
+        rate, count = media.video_facts(path)
         out, part = (os.path.join(args.save_dir, f"{name}_overlay{end}") for end in (".mp4", ".part.mp4"))
         os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
-        frames = prefetch(pictures.FrameReader(path), itertools.count(), min(args.num_workers, 1), ahead=4)
+        frames = prefetch(media.FrameReader(path), itertools.count(), min(args.num_workers, 1), ahead=4)
         frames = ((k, (frame, None)) for k, frame in itertools.takewhile(lambda item: item[1] is not None, frames))
         bar, writer = tqdm(total=count or None, desc=name, unit="frame", dynamic_ncols=True), None
         try:
-            for _, (image, _), label in evaluation.stream(model, frames, normalise, **how):
-                overlay = visualize.overlay(image[:, :, ::-1], label, palette, args.opacity)
-                writer = writer or pictures.video_writer(part, overlay.shape[:2], rate)
+            for _, (image, _), label in stream.stream(model, frames, normalise, **how):
+                overlay = figures.overlay(image[:, :, ::-1], label, palette, args.opacity)
+                writer = writer or media.video_writer(part, overlay.shape[:2], rate)
                 writer.write(np.ascontiguousarray(overlay[:, :, ::-1]))
                 bar.update(1)
         finally:
@@ -132,11 +136,11 @@ def main():
         os.replace(part, out)  # what an interrupted run leaves is called .part.mp4
 
     failed = []
-    files = [(path, name) for path, name in found if not pictures.is_video(path)]
+    files = [(path, name) for path, name in found if not media.is_video(path)]
     bar = tqdm(total=len(files), desc="predict", unit="image", dynamic_ncols=True, disable=not files)
 
     def read(task):
-        return pictures.read_upright(task[0]), None
+        return media.read_upright(task[0]), None
 
     def skip(_, error):
         failed.append(str(error))
@@ -155,16 +159,16 @@ def main():
                 level = Image.fromarray((255 * probability[k]).round().astype(np.uint8))
                 safe = names[k].replace(" ", "_").replace("/", "_")
                 exports.save_png(level, os.path.join(args.save_dir, f"{name}_probability_{safe}.png"))
-            evaluation.release_memory()
+            stream.release_memory()
             bar.update(1)
     else:
-        done = evaluation.predictions(model, read, files, normalise, args.num_workers, on_error=skip, **how)
+        done = stream.predictions(model, read, files, normalise, args.num_workers, on_error=skip, **how)
         for (_, name), (image, _), label in done:
             write(image, label, name)
             bar.update(1)
     bar.close()
     for path, name in found:
-        if pictures.is_video(path):
+        if media.is_video(path):
             try:
                 segment_video(path, name)
             except ValueError as error:

@@ -11,15 +11,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", required=True, help="CamVid in any of its layouts")
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--size", type=options.size, metavar="H,W", help="resize, such as 360,480 (default: as it is)")
-    options.add_conversion(parser)
+    parser.add_argument("--size", type=shared.size, metavar="H,W", help="resize, such as 360,480 (default: as it is)")
+    shared.add_conversion(parser)
     args = parser.parse_args()
     runtime.start("cpu")
 

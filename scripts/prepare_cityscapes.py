@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", required=True, help="the folder that holds gtFine/ and leftImg8bit/")
-    options.add_conversion(parser)
+    shared.add_conversion(parser)
     args = parser.parse_args()
     runtime.start("cpu")
 

@@ -5,7 +5,7 @@ import sysconfig
 from pathlib import Path
 
 from scripts.repair_jittor import belongs_to_this_environment
-from utils.whole_file import whole_file
+from utils.files import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = {

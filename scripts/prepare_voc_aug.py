@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 USUAL = {"all": 10582, "added": 9118}
 STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -27,7 +28,7 @@ def main():
     parser.add_argument("--voc", required=True, help="VOC2012, or the folder that holds it")
     parser.add_argument("--sbd", required=True, help="the folder with cls/, train.txt and val.txt of SBD")
     parser.add_argument("--any-count", action="store_true", help="accept a list that is not of 10582 pictures")
-    options.add_conversion(parser)
+    shared.add_conversion(parser)
     args = parser.parse_args()
     runtime.start("cpu")
 

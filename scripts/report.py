@@ -21,7 +21,7 @@ def main():
     parser.add_argument("--output", metavar="HTML", help="default: RUN_DIR/report.html")
     args = parser.parse_args()
 
-    from utils.report import write_report
+    from utils.pages.report import write_report
 
     print(f"report: {write_report(args.run_dir, args.output)}")
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets import CHOICES  # noqa: E402
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 USUAL = ("train", "val", "test")
 
@@ -27,11 +28,11 @@ def parse_args():
     parser.add_argument("--dataset", choices=CHOICES, default="auto", metavar="NAME", help="default: from --data-dir")
     parser.add_argument("--split", nargs="+", help="default: train, val and test, as far as they exist")
     parser.add_argument("--data-list", help="verify the pairs of this list")
-    parser.add_argument("--num-classes", type=options.positive)
+    parser.add_argument("--num-classes", type=shared.positive)
     parser.add_argument("--ignore-label", type=int)
     parser.add_argument("--out", default="runs/verify", help="folder for report and sheet (default: %(default)s)")
-    parser.add_argument("--rows", type=options.positive, default=8, help="of the contact sheet (default: %(default)s)")
-    parser.add_argument("--workers", type=options.whole, help="processes (default: the cores)")
+    parser.add_argument("--rows", type=shared.positive, default=8, help="of the contact sheet (default: %(default)s)")
+    parser.add_argument("--workers", type=shared.whole, help="processes (default: the cores)")
     return parser.parse_args()
 
 
@@ -101,7 +102,7 @@ def check(data, split, workers, report, seen):
 
 def finish(report, sheet, out):
     """Write report and sheet, print warnings and errors; exit code 1 if there are errors."""
-    from utils.logger import write_json
+    from utils.training.logger import write_json
 
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
@@ -226,7 +227,7 @@ def draw(rows, data):
     import cv2
     import numpy as np
 
-    from utils.visualize import colourise, contact_sheet
+    from utils.drawing.figures import colourise, contact_sheet
 
     height, shapes = 240, [label.shape[1] / label.shape[0] for _, label in rows]
     width = int(height * min(max(sorted(shapes)[len(shapes) // 2], 0.5), 2.0))

@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import options, runtime  # noqa: E402
+from utils import runtime  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 
 def point(text):
@@ -29,16 +30,16 @@ def point(text):
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--restore-from", required=True, metavar="FILE", help="of train.py, or a released file")
-    options.add_source(parser.add_argument)
+    shared.add_source(parser.add_argument)
     parser.add_argument("--input", required=True, metavar="IMAGE", help="a picture of any size")
     parser.add_argument(
         "--point", nargs="+", action="extend", type=point, metavar="X,Y", help="pixels to ask (default: the middle)"
     )
     parser.add_argument("--output", metavar="PNG", help="default: runs/attention/<name of the picture>.png")
     parser.add_argument("--html", metavar="OUT.html", help="also write a page that answers for every pixel")
-    parser.add_argument("--recurrence", type=options.positive, metavar="R", help="passes (default: the checkpoint's)")
+    parser.add_argument("--recurrence", type=shared.positive, metavar="R", help="passes (default: the checkpoint's)")
     parser.add_argument(
-        "--max-side", type=options.positive, default=2048, help="scale larger pictures down (default: %(default)s)"
+        "--max-side", type=shared.positive, default=2048, help="scale larger pictures down (default: %(default)s)"
     )
     parser.add_argument("--device", choices=runtime.DEVICES, default="auto", help="default: %(default)s")
     return parser.parse_args(argv)
@@ -48,7 +49,7 @@ def read_picture(path, max_side):
     """-> (H, W, 3) BGR uint8, turned as its EXIF says."""
     import cv2
 
-    from utils.pictures import read_upright
+    from utils.media import read_upright
 
     image = read_upright(path)
     height, width = image.shape[:2]
@@ -69,11 +70,13 @@ def main():
     from models import build_model
     from models.cca.functional import resolve
     from models.cca.maps import attention_map
-    from utils import attention_effect, attention_page, loading, page
-    from utils.attention_figure import attention_figure
+    from utils.drawing import attention_effect
+    from utils.drawing.attention_figure import attention_figure
+    from utils.pages import attention, build
+    from utils.weights import network
 
     asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
-    model, meta = loading.load_network(args.restore_from, build_model, asked, source=args.source)
+    model, meta = network.load_network(args.restore_from, build_model, asked, source=args.source)
     for remark in meta["remarks"]:
         print(remark)
     recurrence = args.recurrence or meta["recurrence"]
@@ -110,10 +113,10 @@ def main():
             "γ (gamma)": f"{effect['gamma']:.4g}",
             "checkpoint": meta["checkpoint"],
         }
-        error = attention_page.quantisation_error(passes, attention_map)
-        text = attention_page.attention_page(picture, label, passes, names, palette, points[0], facts, error, **remark)
+        error = attention.quantisation_error(passes, attention_map)
+        text = attention.attention_page(picture, label, passes, names, palette, points[0], facts, error, **remark)
         os.makedirs(Path(args.html).resolve().parent, exist_ok=True)
-        size = page.write(args.html, text)
+        size = build.write(args.html, text)
         print(
             f"page: {args.html}, {size / 1e6:.1f} MB, weights kept with 8 bits: at most {100 * error['bound']:.2f} % "
             f"of a map's attention elsewhere, positions within {100 * error['measured']:.2f} % of its largest value"
@@ -123,7 +126,7 @@ def main():
 def at_point(passes, label, names, point):
     """What the figure shows of one point (x, y): its class, its map and its line for each number of passes."""
     from models.cca.maps import attention_map, strongest_path
-    from utils.attention_figure import to_cell
+    from utils.drawing.attention_figure import to_cell
 
     (x, y), (height, width) = point, label.shape
     cell = (to_cell(y, height, passes[0].shape[0]), to_cell(x, width, passes[0].shape[1]))
@@ -150,8 +153,8 @@ def watch(model, image, size):
     import jittor as jt
 
     from models.cca.maps import attention_passes
-    from utils import attention_effect
-    from utils.inference import predict
+    from utils.drawing import attention_effect
+    from utils.evaluation.inference import predict
 
     layer, seen = attention_layer(model), []
     layer.register_pre_forward_hook(lambda module, inputs: seen.append(inputs[0]))

@@ -1,7 +1,7 @@
 """Delete each function and method of the project in turn, in memory, and see whether the nets of test_names.py notice.
 
     python tests/deletions.py                      # all of them: the number caught, and a list of the others
-    python tests/deletions.py utils/weights.py     # those of one file or folder
+    python tests/deletions.py utils/weights/any_file.py     # those of one file or folder
 
 A deletion that nothing uses is not caught, and need not be; the list says for each what kind of use there is.
 """

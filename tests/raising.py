@@ -2,7 +2,7 @@
 
     python tests/raising.py --count 20 --seed 1                 # all tests, those that mention the function first
     python tests/raising.py --count 3 --tests tests/test_weights.py tests/test_convert.py
-    python tests/raising.py --function utils/weights.py:start_from
+    python tests/raising.py --function utils/weights/any_file.py:start_from
 
 Each function is followed by the first test that failed, and by whether the planted error was in its output. A function
 that fails no test is either without use or without a test. test_style.py is left out: it would see the change itself.

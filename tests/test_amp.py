@@ -10,7 +10,7 @@ from jittor import nn
 from models import build_model
 from models.cca import RCCA
 from models.layers.batch_norm import BatchNorm
-from utils import amp
+from utils.training import amp
 
 
 class BatchNormAct(BatchNorm):  # on the CPU, Jittor cannot compare 16-bit numbers with 0: no relu of its own

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from models.cca.maps import attention_map
-from utils import attention_effect, attention_page, page
-from utils.attention_figure import HEAD, WARNING, attention_figure, to_cell
-from utils.heat import heat, heat_table
+from utils.drawing import attention_effect
+from utils.drawing.attention_figure import HEAD, WARNING, attention_figure, to_cell
+from utils.drawing.heat import heat, heat_table
+from utils.pages import attention, build
 
 NAMES, PALETTE = ("road", "sky & <sea>", "car"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
 SIDE, CELLS = 769, 97  # the paper's size
@@ -38,10 +39,10 @@ def made(tmp_path_factory):
     rng = np.random.default_rng(3)
     passes, label = random_passes(CELLS, CELLS, 2, rng), stripes(SIDE, SIDE)
     picture = np.full((SIDE, SIDE, 3), 90, np.uint8)
-    error = attention_page.quantisation_error(passes, attention_map, points=20)
+    error = attention.quantisation_error(passes, attention_map, points=20)
     path = tmp_path_factory.mktemp("page") / "attention.html"
     facts = {"picture": "grey.png, 769 × 769", "γ": "0.5"}
-    page.write(path, attention_page.attention_page(picture, label, passes, NAMES, PALETTE, (100, 200), facts, error))
+    build.write(path, attention.attention_page(picture, label, passes, NAMES, PALETTE, (100, 200), facts, error))
     return path, passes, error
 
 
@@ -79,7 +80,7 @@ def test_click_gives_the_maps_that_python_computes(opened, made, point):
         exact = attention_map(passes[:r], *cell)
         assert abs(got - exact).sum() / 2 <= error["bound"] + 1e-6  # the bound that the page states
         assert abs(got - exact).max() / exact.max() < 0.01
-        stored = [attention_page.restore(attention_page.quantise(weights)) for weights in passes[:r]]
+        stored = [attention.restore(attention.quantise(weights)) for weights in passes[:r]]
         np.testing.assert_allclose(got, attention_map(stored, *cell), atol=1e-12)
     assert f"{100 * error['bound']:.2f}" in opened.value("document.querySelector('footer').textContent")
 
@@ -184,7 +185,7 @@ def checkpoint_file(tmp_path_factory):
 
     from datasets.transforms import CAFFE_BGR
     from models import build_model
-    from utils import checkpoint
+    from utils.weights import checkpoint
 
     model = build_model("ccnet_r18", 9, 2)
     model.head.cca.gamma.assign(jt.array([0.5]))
@@ -232,13 +233,13 @@ def test_command_writes_the_figure_and_a_page_that_agrees_with_the_network(
 def watched(checkpoint_file, picture):
     from datasets import transforms
     from models import build_model
-    from utils import loading
+    from utils.weights import network
 
     spec = importlib.util.spec_from_file_location("visualize_attention", "scripts/visualize_attention.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))
-    model, _ = loading.load_network(checkpoint_file, build_model, asked)
+    model, _ = network.load_network(checkpoint_file, build_model, asked)
     image = transforms.normalise(script.read_picture(picture, 2048))
     return script.watch(model, image, (48, 64))
 
@@ -301,11 +302,11 @@ def test_figure_has_room_for_the_remark_and_marks_a_warning():
 
 def test_page_says_at_its_head_that_attention_does_almost_nothing(browser, tmp_path, rng):
     passes, label = random_passes(3, 4, 2, rng), stripes(9, 12)
-    error = attention_page.quantisation_error(passes, attention_map)
+    error = attention.quantisation_error(passes, attention_map)
     remark = attention_effect.sentence({"gamma": 0.0, "features": 0.0, "pixels": 0.0})
     picture = np.full((9, 12, 3), 90, np.uint8)
     rest = (picture, label, passes, NAMES, PALETTE, (1, 2), {"picture": "grey"}, error)
-    page.write(tmp_path / "page.html", attention_page.attention_page(*rest, remark=remark, warning=True))
+    build.write(tmp_path / "page.html", attention.attention_page(*rest, remark=remark, warning=True))
     browser.open(tmp_path / "page.html", ready="document.documentElement.dataset.ready === 'true'")
     assert browser.value("$('remark').textContent") == remark
     top, bottom = browser.value("(b => [b.top, b.bottom])($('remark').getBoundingClientRect())")
@@ -330,17 +331,17 @@ def test_figure_shows_cross_cells_and_line_where_they_are():
 
 def test_weights_survive_eight_bits_within_the_stated_error(rng):
     passes = random_passes(7, 11, 2, rng)
-    error = attention_page.quantisation_error(passes, attention_map)
+    error = attention.quantisation_error(passes, attention_map)
     assert error["points"] == 77 and 0 < error["measured"] < 0.02 and 0 < error["bound"] < 0.02
-    restored = [attention_page.restore(attention_page.quantise(weights)) for weights in passes]
+    restored = [attention.restore(attention.quantise(weights)) for weights in passes]
     worst = max(
         abs(attention_map(passes, y, x) - attention_map(restored, y, x)).sum() / 2 for y, x in np.ndindex(7, 11)
     )
     assert 0 < worst <= error["bound"]
     flat = np.full((1, 1, 2), (0.0, 1.0), np.float32)  # one pixel: it meets itself
-    assert attention_page.restore(attention_page.quantise(flat)).tolist() == [[[0.0, 1.0]]]
+    assert attention.restore(attention.quantise(flat)).tolist() == [[[0.0, 1.0]]]
 
 
 def test_text_cannot_break_out_of_the_page():
-    assert "</script" not in page.as_json({"names": ["</script><script>alert(1)"]})
-    assert page.escape("<b>") == "&lt;b&gt;"
+    assert "</script" not in build.as_json({"names": ["</script><script>alert(1)"]})
+    assert build.escape("<b>") == "&lt;b&gt;"

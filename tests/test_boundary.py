@@ -1,9 +1,9 @@
-"""utils/boundary.py: outlines on hand-made squares, and against one pixel at a time."""
+"""utils/evaluation/boundary.py: outlines on hand-made squares, and against one pixel at a time."""
 
 import numpy as np
 import pytest
 
-from utils.boundary import BoundaryScore
+from utils.evaluation.boundary import BoundaryScore
 
 
 def square(top, left, side, size=(40, 60)):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from models.cca import CrissCrossAttention
-from utils import checkpoint
+from utils.weights import checkpoint
 
 
 def small(width=16):

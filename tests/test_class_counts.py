@@ -1,6 +1,6 @@
 import numpy as np
 
-from utils import class_counts
+from utils.training import class_counts
 
 NAMES = ("road", "tree", "car")
 

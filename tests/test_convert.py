@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from models import build_model
-from utils import convert
-from utils.describe import describe
+from utils.weights import names
+from utils.weights.identify import describe
 
 FAMILIES = {  # keys, digest of the published list; what they are
     "official": (lists.official(), "6fddd4f886d95d76", ("ccnet", {}, 19)),
@@ -49,7 +49,7 @@ def shapes(arrays):
 
 
 def ours(arrays, source=None):
-    return convert.to_ours(arrays, source or convert.layout(arrays))
+    return names.to_ours(arrays, source or names.layout(arrays))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -98,7 +98,7 @@ def test_there_and_back_is_bit_equal(family):
     before = filled(FAMILIES[family][0])
     arrays, notes = ours(before)
     notes = json.loads(json.dumps(notes))  # as a checkpoint keeps them
-    after = convert.to_theirs(arrays, notes)
+    after = names.to_theirs(arrays, notes)
     lost = {"fc.weight", "fc.bias"} if not family.startswith("van") else {"head.weight", "head.bias"}
     assert list(after) == [key for key in before if key not in lost]
     for key, array in after.items():
@@ -114,7 +114,7 @@ def test_the_network_that_is_described_has_these_keys_and_shapes(family):
     arrays, notes = ours(filled(FAMILIES[family][0]))
     meta = describe(arrays, notes)
     network = build_model(meta["model"], meta["num_classes"] or 19, meta["recurrence"], **meta["model_options"])
-    found = convert.compare(arrays, {key: tuple(value.shape) for key, value in network.state_dict().items()})
+    found = names.compare(arrays, {key: tuple(value.shape) for key, value in network.state_dict().items()})
     assert not found["unexpected"] and not found["wrong shape"]
     heads = {key.split(".")[0] for key in found["missing"]}
     assert heads == (
@@ -166,37 +166,37 @@ def test_scales_come_back_to_the_bit_wherever_rounding_hides_them():
     edges[1::3], edges[2::3] = np.nextafter(edges[1::3], np.float32(-9)), np.nextafter(edges[2::3], np.float32(9))
     near = np.nextafter(np.float32(1), np.float32(0), dtype=np.float32) - np.arange(200, dtype=np.float32) * 6e-8
     weight = np.concatenate([bits[np.isfinite(bits)], edges, near, -near])
-    scale, lost = convert.from_abn(weight)
-    assert convert.to_abn(scale, json.loads(json.dumps(lost))).tobytes() == weight.tobytes()
+    scale, lost = names.from_abn(weight)
+    assert names.to_abn(scale, json.loads(json.dumps(lost))).tobytes() == weight.tobytes()
     common = np.random.default_rng(1).uniform(0.1, 1.5, 50_000).astype(np.float32)
-    assert len(convert.from_abn(common)[1]) < 20  # what has to be noted is little
+    assert len(names.from_abn(common)[1]) < 20  # what has to be noted is little
 
 
 def test_a_changed_scale_is_not_replaced_by_the_old_one():
-    scale, lost = convert.from_abn(np.float32([-0.3, 0.7]))
+    scale, lost = names.from_abn(np.float32([-0.3, 0.7]))
     assert list(lost) == [0]
-    back = convert.to_abn(np.float32([0.5, scale[1]]), lost)
+    back = names.to_abn(np.float32([0.5, scale[1]]), lost)
     np.testing.assert_allclose(back, [0.49999, 0.7], rtol=1e-6)
 
 
 def test_scales_that_the_official_code_cannot_hold_are_named():
     arrays = filled(lists.official())
-    notes = convert.notes_for("ccnet")
+    notes = names.notes_for("ccnet")
     with pytest.raises(ValueError, match="110 BatchNorm layers have scales below 1e-5 .*--source plain"):
-        convert.to_theirs(arrays, notes)
-    assert convert.to_theirs(arrays, convert.notes_for("ccnet", "plain"))["bn1.weight"] is arrays["bn1.weight"]
+        names.to_theirs(arrays, notes)
+    assert names.to_theirs(arrays, names.notes_for("ccnet", "plain"))["bn1.weight"] is arrays["bn1.weight"]
 
 
 def test_networks_trained_here_take_the_names_of_their_kind():
     van = filled(expected("van_tiny"))
-    assert list(convert.to_theirs(van, convert.notes_for("van"))) == list(van)
+    assert list(names.to_theirs(van, names.notes_for("van"))) == list(van)
     mmseg = filled(expected("mmseg_r50"))
-    keys = set(convert.to_theirs(mmseg, convert.notes_for("ccnet_mmseg_r50")))
+    keys = set(names.to_theirs(mmseg, names.notes_for("ccnet_mmseg_r50")))
     assert keys == {key for key in lists.mmseg(lists.R50) if not key.endswith("num_batches_tracked")}
-    serge = convert.to_theirs(filled(lists.official()), convert.notes_for("ccnet", "serge"))
+    serge = names.to_theirs(filled(lists.official()), names.notes_for("ccnet", "serge"))
     assert {"head.bottleneck.4.bias", "dsn.4.weight"} < set(serge) and "dsn.3.bias" not in serge
     with pytest.raises(ValueError, match="mmseg has no network like ccnet; choose official, serge, plain"):
-        convert.notes_for("ccnet", "mmseg")
+        names.notes_for("ccnet", "mmseg")
 
 
 @pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
@@ -204,7 +204,7 @@ def test_networks_trained_here_take_the_names_of_their_kind():
 def test_wrappers_and_prefixes_come_off(wrapper, prefix):
     state = {f"{prefix}{key}": value for key, value in filled(lists.mit()).items()}
     tree = {"epoch": 3, wrapper: state} if wrapper else {**state, "epoch": 3}
-    arrays, found, stripped, others = convert.unwrap(tree)
+    arrays, found, stripped, others = names.unwrap(tree)
     assert (found, stripped, others) == (wrapper, prefix, [] if wrapper else ["epoch"])
     assert list(arrays) == list(lists.mit())
 
@@ -216,7 +216,7 @@ def test_a_van_as_a_backbone_loses_its_other_head():
     assert shapes(arrays) == expected("van_small")
     assert notes["dropped"]["decode_head.conv_seg.weight"] == "another head"
     assert notes["dropped"]["backbone.head.weight"] == "the ImageNet classifier"
-    assert set(convert.to_theirs(arrays, notes)) == set(state) - {
+    assert set(names.to_theirs(arrays, notes)) == set(state) - {
         "decode_head.conv_seg.weight",
         "backbone.head.weight",
         "backbone.head.bias",
@@ -237,7 +237,7 @@ def test_jittor_ports_keep_their_scales_and_are_told_what_differs():
     assert arrays["bn1.weight"] is seed["bn1.weight"]
     meta = describe(arrays, notes)
     assert "12 blocks in layer3" in meta["remarks"][0] and any("no activation" in text for text in meta["remarks"])
-    missing = convert.compare(arrays, lists.official())["missing"]
+    missing = names.compare(arrays, lists.official())["missing"]
     assert len(missing) == 11 * 15 and all(key.startswith("layer3.") for key in missing)
 
 
@@ -258,9 +258,9 @@ def test_what_cannot_be_converted_is_said():
         ({"a" * 300: one}, "names of parameters"),
     ):
         with pytest.raises(ValueError, match=words):
-            convert.unwrap(tree)
+            names.unwrap(tree)
     with pytest.raises(ValueError, match=r"its keys, a .., are of no known source \(official, serge"):
-        convert.layout({"a": one})
+        names.layout({"a": one})
     with pytest.raises(ValueError, match="keys are those of serge .*, not of mmseg"):
         ours(filled(lists.serge()), "mmseg")
     with pytest.raises(ValueError, match="two of its keys become dsn.3.weight"):
@@ -271,7 +271,7 @@ def test_what_cannot_be_converted_is_said():
 
 def test_the_comparison_names_each_kind_of_misfit():
     arrays = {"a": np.zeros(2), "b": np.zeros((2, 1)), "x": np.zeros(1)}
-    assert convert.compare(arrays, {"a": (2,), "b": (2,), "c": (1,)}) == {
+    assert names.compare(arrays, {"a": (2,), "b": (2,), "c": (1,)}) == {
         "matched": ["a"],
         "missing": ["c"],
         "unexpected": ["x"],
@@ -284,7 +284,7 @@ def test_odd_shapes_and_types_end_in_an_error_or_in_the_comparison():
     for odd in (np.ones(()), np.ones((1, 2, 3)), np.full((), np.inf), np.ones(2, bool)):
         assert shapes(ours({key: np.asarray(odd, "f4") for key in filled(lists.official())})[0])
         arrays, _ = ours({**good, "bn1.weight": odd, "bn1.num_batches_tracked": odd})
-        assert convert.compare(arrays, lists.official())["wrong shape"] == ["bn1.weight"]
+        assert names.compare(arrays, lists.official())["wrong shape"] == ["bn1.weight"]
     with pytest.raises(ValueError, match="bn1.weight has complex numbers"):
         ours({**good, "bn1.weight": np.ones(64, "c8")})
     with pytest.raises(ValueError, match="is one number"):

@@ -15,7 +15,8 @@ from jittor import nn
 from models import MODELS, build_model
 from models.layers import dropout
 from models.losses import segmentation_loss
-from utils import amp, runtime
+from utils import runtime
+from utils.training import amp
 
 pytestmark = pytest.mark.cuda
 HALVES = ("float16", "bfloat16")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from datasets.scenes import folders
-from utils import checkpoint
+from utils.weights import checkpoint
 
 STEPS = "--device cpu --input-size 48,64 --batch-size 2 --num-steps 2 --random-scale --random-mirror".split()
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from models import build_model
-from utils import checkpoint, loading, runtime
-from utils.metrics import iou
+from utils import runtime
+from utils.evaluation.confusion import iou
+from utils.weights import checkpoint, network
 
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -152,7 +153,7 @@ def test_released_files_take_what_they_do_not_record_from_the_flags(monkeypatch,
     model = build_model("ccnet_r18", 9, 2)
     arrays = {key: value.numpy() for key, value in model.state_dict().items()}
     meta = {**META, "provenance": {"source": "official"}, "model_options": {}, "remarks": ["said"]}
-    monkeypatch.setattr(loading, "weights", types.SimpleNamespace(take=lambda path, source: (path, arrays, meta)))
+    monkeypatch.setattr(network, "weights", types.SimpleNamespace(take=lambda path, source: (path, arrays, meta)))
     asked = dict(model=None, num_classes=None, recurrence=1, van_size=None)
     built = {}
 
@@ -160,16 +161,16 @@ def test_released_files_take_what_they_do_not_record_from_the_flags(monkeypatch,
         built.update(name=name, recurrence=recurrence)
         return build_model(name, num_classes, recurrence, **options)
 
-    loaded, told = loading.load_network(str(tmp_path / "CS_scenes.pth"), build, asked)
+    loaded, told = network.load_network(str(tmp_path / "CS_scenes.pth"), build, asked)
     assert built == {"name": "ccnet_r18", "recurrence": 1} and told["recurrence"] == 1
     assert not loaded.is_training()
     np.testing.assert_array_equal(loaded.conv1.weight.numpy(), arrays["conv1.weight"])
     folded = []
-    loading.load_network(str(tmp_path / "CS_scenes.pth"), build, asked, fold=folded.append)
+    network.load_network(str(tmp_path / "CS_scenes.pth"), build, asked, fold=folded.append)
     assert len(folded) == 1
     meta["num_classes"] = None
     with pytest.raises(ValueError, match="is a backbone without a classifier"):
-        loading.load_network("resnet101-imagenet.pth", build, asked)
+        network.load_network("resnet101-imagenet.pth", build, asked)
 
 
 def test_the_official_commands_parse():

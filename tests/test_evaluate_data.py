@@ -10,7 +10,7 @@ from test_instance_score import NAMES, run_official
 
 from datasets.scenes import folders
 from models import build_model
-from utils import checkpoint
+from utils.weights import checkpoint
 
 pytest.importorskip("datasets.cityscapes", reason="the data sets are not there yet")
 META = {"model": "ccnet_r18", "recurrence": 2, "ignore_label": 255, "step": 1}

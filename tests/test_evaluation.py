@@ -1,4 +1,4 @@
-"""utils/evaluation.py: a data set goes through whole, once, in order, and leaves nothing behind in memory."""
+"""utils/evaluation/stream.py: a data set goes through whole, once, in order, and leaves nothing behind in memory."""
 
 import json
 import types
@@ -7,10 +7,10 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from utils import evaluation, inference
 from utils.distributed import spread
-from utils.metrics import ConfusionMatrix
-from utils.validation import validate
+from utils.evaluation import inference, stream
+from utils.evaluation.confusion import ConfusionMatrix
+from utils.training.validation import validate
 
 
 class Brightness(jt.nn.Module):
@@ -54,7 +54,7 @@ def test_samples_to_look_at_are_spread():
 
 def test_pictures_come_in_order_with_what_was_read():
     seen = []
-    for index, (image, label), prediction in evaluation.predictions(Brightness(), pair, [4, 2, 7], normalise, batch=2):
+    for index, (image, label), prediction in stream.predictions(Brightness(), pair, [4, 2, 7], normalise, batch=2):
         np.testing.assert_array_equal(image, pair(index)[0])
         assert prediction.shape == label.shape
         seen.append(index)
@@ -65,10 +65,10 @@ def test_logits_are_brought_to_the_size_of_the_label():
     def read(index):
         return pair(index)[0], np.zeros((20, 31), np.uint8)
 
-    (*_, prediction), *_ = evaluation.predictions(Brightness(), read, [0], normalise, 0)
+    (*_, prediction), *_ = stream.predictions(Brightness(), read, [0], normalise, 0)
     assert prediction.shape == (20, 31)
 
-    (*_, prediction), *_ = evaluation.predictions(Brightness(), lambda k: (pair(k)[0], None), [0], normalise, 0)
+    (*_, prediction), *_ = stream.predictions(Brightness(), lambda k: (pair(k)[0], None), [0], normalise, 0)
     assert prediction.shape == pair(0)[0].shape[:2]
 
 
@@ -80,9 +80,9 @@ def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(workers):
         return pair(index)
 
     with pytest.raises(ValueError, match="leaf_2.png is truncated"):
-        list(evaluation.predictions(Brightness(), read, range(4), normalise, workers))
+        list(stream.predictions(Brightness(), read, range(4), normalise, workers))
     left_out = []
-    kept = evaluation.predictions(
+    kept = stream.predictions(
         Brightness(),
         read,
         range(4),
@@ -96,11 +96,11 @@ def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(workers):
 def test_small_pictures_share_a_network_call_and_large_ones_do_not(monkeypatch):
     monkeypatch.setattr(inference, "CALL_TILES", 4)
     samples = [(k, (np.zeros((40, 40, 3), np.uint8), None)) for k in range(10)]
-    assert [len(group) for group in evaluation.groups(samples, {})] == [4, 4, 2]
-    assert [len(group) for group in evaluation.groups(samples, {"batch": 3})] == [3, 3, 3, 1]
-    assert [len(group) for group in evaluation.groups(samples, {"tile": (20, 20)})] == [1] * 10
+    assert [len(group) for group in stream.groups(samples, {})] == [4, 4, 2]
+    assert [len(group) for group in stream.groups(samples, {"batch": 3})] == [3, 3, 3, 1]
+    assert [len(group) for group in stream.groups(samples, {"tile": (20, 20)})] == [1] * 10
     monkeypatch.setattr(inference, "CALL_PIXELS", 3000)
-    assert [len(group) for group in evaluation.groups(samples, {})] == [2] * 5
+    assert [len(group) for group in stream.groups(samples, {})] == [2] * 5
 
 
 MEMORY = """

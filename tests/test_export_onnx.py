@@ -10,8 +10,8 @@ from jittor import nn
 from datasets.normalise import CAFFE_BGR, IMAGENET_RGB
 from models import MMSEG, build_model
 from models.layers.fold import fold
-from utils import checkpoint
-from utils.inference import resize
+from utils.evaluation.inference import resize
+from utils.weights import checkpoint
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

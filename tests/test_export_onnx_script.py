@@ -10,7 +10,7 @@ import rule_weights
 
 from datasets.scenes import dataset
 from models import build_model
-from utils import weights
+from utils.weights import any_file
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -29,7 +29,7 @@ def arrays():
 @pytest.fixture(scope="module")
 def saved(arrays, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "net.npz"
-    weights.write(path, arrays, META)
+    any_file.write(path, arrays, META)
     return path
 
 
@@ -83,7 +83,7 @@ def test_a_pytorch_file_needs_no_conversion_first(script, arrays, tmp_path):
     for key in ("head.bottleneck.3", "dsn.3"):
         for part in ("weight", "bias"):
             arrays[f"{key}.{part}"] = np.resize(arrays[f"{key}.{part}"], (19, *arrays[f"{key}.{part}"].shape[1:]))
-    weights.write(tmp_path / "net.pth", arrays, {**META, "num_classes": 19}, source="official")
+    any_file.write(tmp_path / "net.pth", arrays, {**META, "num_classes": 19}, source="official")
     done = script(
         "python", SCRIPT, "--restore-from", tmp_path / "net.pth", "--out", tmp_path / "net.onnx", "--recurrence", 1,
         "--check",
@@ -140,7 +140,7 @@ def test_a_difference_is_found_and_nothing_is_written(script, saved, tmp_path, m
 def test_values_beyond_float16_are_found(script, arrays, tmp_path):
     """Pixels that are not divided by their deviation make the values of these weights 60 times larger."""
     meta = {**META, "normalisation": {**META["normalisation"], "std": [1.0, 1.0, 1.0]}}
-    weights.write(tmp_path / "net.npz", arrays, meta)
+    any_file.write(tmp_path / "net.npz", arrays, meta)
     command = ("python", SCRIPT, "--restore-from", tmp_path / "net.npz", "--out", tmp_path / "net.onnx", "--check")
     done = script(*command, "--float16")
     assert done.returncode == 1 and "beyond float16 (65504): leave --float16 out" in done.stderr

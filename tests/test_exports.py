@@ -1,11 +1,11 @@
-"""utils/exports.py: what the servers take. The Cityscapes tool itself reads ours in test_evaluate_cityscapes.py."""
+"""utils/evaluation/exports.py: what the servers take. The Cityscapes tool itself reads ours in test_evaluate_cityscapes.py."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from utils import exports
-from utils.exports import Export
+from utils.evaluation import exports
+from utils.evaluation.exports import Export
 
 
 def test_cityscapes_files_hold_label_ids_under_the_right_names(tmp_path, rng):

@@ -7,7 +7,7 @@ from models import build_model
 from models.layers import conv, packed
 from models.layers.batch_norm import BatchNorm
 from models.layers.fold import fold
-from utils import checkpoint
+from utils.weights import checkpoint
 
 # Options, and how many norms stay: those in front of a VAN's attention and MLP, which more than a convolution reads.
 NETWORKS = {

@@ -11,7 +11,7 @@ from datasets import dataset_class, transforms
 from models import build_model
 from models.losses import segmentation_loss
 from models.van import SIZES
-from utils import checkpoint
+from utils.weights import checkpoint
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
 NETWORKS = {"ccnet_r18": ("ccnet_r18", {}), "van_tiny": ("van", {"van_size": "van_tiny", "drop_path": 0.0})}

@@ -15,7 +15,7 @@ import handmade as hand
 import numpy as np
 import pytest
 
-from utils import safetensors_file
+from utils.weights.formats import safetensors
 
 READER = """
 import json, os, resource, sys, time
@@ -62,7 +62,7 @@ def good_files(folder):
     unsigned = hand.mapping({key: hand.array(value) for key, value in values.items()})
     hand.jittor_file(folder / "good_unsigned.pkl", unsigned, signed=False)
     hand.jittor_file(folder / "good_signed.pkl", unsigned)
-    safetensors_file.save(folder / "good.safetensors", values, {"format": "np"})
+    safetensors.save(folder / "good.safetensors", values, {"format": "np"})
     meta = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 2, "ignore_label": 255, "normalisation": {}}
     np.savez(folder / "good.npz", **values, __meta__=np.array(json.dumps(meta)))
     return sorted(folder.glob("good*"))

@@ -1,4 +1,4 @@
-"""utils/inference.py against full-size arithmetic in numpy: what the bands and tiles must add up to."""
+"""utils/evaluation/inference.py against full-size arithmetic in numpy: what the bands and tiles must add up to."""
 
 import math
 
@@ -6,8 +6,8 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from utils import inference
-from utils.inference import cut, predict, predict_probabilities
+from utils.evaluation import inference
+from utils.evaluation.inference import cut, predict, predict_probabilities
 
 
 class Pointwise(jt.nn.Module):

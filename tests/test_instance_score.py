@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.instance_score import InstanceScore
-from utils.metrics import ConfusionMatrix
+from utils.evaluation.confusion import ConfusionMatrix
+from utils.evaluation.instances import InstanceScore
 
 IDS = np.array([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33])
 TRAIN = np.full(256, 255, np.uint8)

@@ -3,7 +3,7 @@
 import pytest
 
 from datasets.transforms import CITYSCAPES_SCALES, Scale
-from utils import limits
+from utils.training import limits
 
 
 def test_impossible_crops_are_refused_and_published_ones_are_not():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import logger
+from utils.training import logger
 
 
 def rows(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import memory
+from utils.training import memory
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = """

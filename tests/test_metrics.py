@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.metrics import ConfusionMatrix
+from utils.evaluation.confusion import ConfusionMatrix
 
 
 def worked_example():

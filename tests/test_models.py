@@ -14,7 +14,7 @@ from models import MODELS, build_model
 from models.cca import CrissCrossAttention
 from models.layers.dropout import DropPath
 from models.van import SIZES, VAN
-from utils import checkpoint
+from utils.weights import checkpoint
 
 TESTS = Path(__file__).resolve().parent
 GOLDEN = np.load(TESTS / "golden" / "networks.npz")

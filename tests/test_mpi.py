@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils import checkpoint, runtime
+from utils import runtime
+from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -11,7 +11,7 @@ from support.project import read_sources
 from support.together import findings, new_findings
 
 import datasets
-from utils import options
+from utils.options import shared
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,18 +50,18 @@ def test_each_exception_is_still_one(whole):
 
 # Breaks that were made, or could be: (file, what stands there, what a merge leaves of it, what is found)
 BREAKS = [
-    ("utils/weights.py", "def start_from(", "def start_fro(", "module utils.weights has no start_from"),
-    ("utils/whole_file.py", "def whole_file(", "def whole(", "utils.whole_file has no whole_file"),
+    ("utils/weights/any_file.py", "def start_from(", "def start_fro(", "module utils.weights has no start_from"),
+    ("utils/files.py", "def whole_file(", "def whole(", "utils.whole_file has no whole_file"),
     (
-        "utils/amp.py",
+        "utils/training/amp.py",
         "def run(x, *others, **options):",
         "def run(x):",
         "stands in for models.layers.batch_norm.BatchNorm.execute",
     ),
     ("models/layers/fold.py", "def fold(", "def fold_all(", "fold"),
-    ("utils/checkpoint.py", "def prune(", "def prune_old(", "module utils.checkpoint has no prune"),
+    ("utils/weights/checkpoint.py", "def prune(", "def prune_old(", "module utils.checkpoint has no prune"),
     ("models/losses.py", "def total_weight(self", "def total_weights(self", "has no total_weight"),
-    ("utils/logger.py", "    def close(self", "    def finish(self", "has no close"),
+    ("utils/training/logger.py", "    def close(self", "    def finish(self", "has no close"),
     (
         "models/layers/batch_norm.py",
         'def execute(self, x, residual=None, activation="none")',
@@ -122,4 +122,4 @@ def test_every_dataset_takes_every_option_that_names_data(name):
         takes |= set(parameters)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             break
-    assert set(options.SOURCE) <= takes | used, set(options.SOURCE) - takes - used
+    assert set(shared.SOURCE) <= takes | used, set(shared.SOURCE) - takes - used

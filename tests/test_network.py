@@ -4,8 +4,9 @@ import key_lists as lists
 import numpy as np
 import pytest
 
-from utils import convert, network, train_options
-from utils.describe import describe, seen
+from utils.options import train as train_options
+from utils.weights import names, settle
+from utils.weights.identify import describe, seen
 
 OURS = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 1, "model_options": {}, "normalisation": {}}
 
@@ -13,7 +14,7 @@ OURS = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 1, "model_options"
 def read(keys):
     """As utils.weights reads a file with these keys: -> (arrays, meta). The numbers do not matter."""
     tree = {key: np.broadcast_to(np.float32(1), shape) for key, shape in keys.items() if "tracked" not in key}
-    arrays, notes = convert.to_ours(tree, convert.layout(tree))
+    arrays, notes = names.to_ours(tree, names.layout(tree))
     return arrays, {**describe(arrays, notes), "provenance": notes}
 
 
@@ -22,8 +23,8 @@ def train(line, keys=None, meta=None):
 
     asked = train_options.network_options(vars(entry.parse_args(line.split())))
     arrays, found = read(keys) if keys else ((), meta)
-    built, lines = network.settle(asked, "f.pth" if found else "", arrays, found, training=True)
-    return built, lines, network.taken(built, asked, found or {})
+    built, lines = settle.settle(asked, "f.pth" if found else "", arrays, found, training=True)
+    return built, lines, settle.taken(built, asked, found or {})
 
 
 def ours(keys):
@@ -101,7 +102,7 @@ def test_another_recurrence_is_a_choice_in_training_and_an_error_in_evaluation()
     assert built["recurrence"] == 2 and lines == ["--recurrence 2: f.pth was trained with 1"]
     assert train("", meta=OURS)[0]["recurrence"] == 1
     with pytest.raises(ValueError, match="--recurrence 2 contradicts f.npz, which has recurrence 1; leave"):
-        network.settle({"recurrence": 2}, "f.npz", (), OURS)
+        settle.settle({"recurrence": 2}, "f.npz", (), OURS)
 
 
 def van_of_ours(**options):
@@ -111,41 +112,41 @@ def van_of_ours(**options):
 
 def test_our_own_files_keep_stride_and_dilation():
     arrays, meta = van_of_ours(van_size="van_tiny", output_stride=16, dilate=False)
-    built, _ = network.settle({}, "f.npz", arrays, meta, training=True)
+    built, _ = settle.settle({}, "f.npz", arrays, meta, training=True)
     assert built["options"] == {"van_size": "van_tiny", "output_stride": 16, "dilate": False}
     for asked in ({"output_stride": 8}, {"output_stride": "multi"}):
         with pytest.raises(ValueError, match="contradicts f.npz, which has output stride 16; leave --out"):
-            network.settle(asked, "f.npz", arrays, meta, training=True)
+            settle.settle(asked, "f.npz", arrays, meta, training=True)
     arrays, meta = van_of_ours(output_stride=16)
     with pytest.raises(ValueError, match="--plain-stride contradicts"):
-        network.settle({"dilate": False}, "f.npz", arrays, meta, training=True)
+        settle.settle({"dilate": False}, "f.npz", arrays, meta, training=True)
     arrays["squeeze.0.weight"] = np.zeros(1)
     with pytest.raises(ValueError, match="which has output stride multi"):
-        network.settle({"output_stride": 8}, "f.npz", arrays, {**meta, "model_options": {}}, training=True)
+        settle.settle({"output_stride": 8}, "f.npz", arrays, {**meta, "model_options": {}}, training=True)
 
 
 def test_other_code_does_not_record_the_output_stride():
     arrays, meta = van_of_ours(output_stride=8, van_size="van_tiny")
     meta.update(provenance={}, assumed=["output_stride", "recurrence"])
-    assert network.settle({}, "f", arrays, meta)[1] == [
+    assert settle.settle({}, "f", arrays, meta)[1] == [
         "output stride is not in the file: 8 taken",
         "recurrence is not in the file: 2 taken",
     ]
-    assert network.settle({"output_stride": 32}, "f", arrays, meta, training=True)[0]["options"]["output_stride"] == 32
+    assert settle.settle({"output_stride": 32}, "f", arrays, meta, training=True)[0]["options"]["output_stride"] == 32
     with pytest.raises(ValueError, match="--output-stride multi contradicts f, which has output stride 8, 16 or 32"):
-        network.settle({"output_stride": "multi"}, "f", arrays, meta, training=True)
+        settle.settle({"output_stride": "multi"}, "f", arrays, meta, training=True)
 
 
 def test_evaluation_takes_from_the_file_what_the_flags_leave_out():
     meta = {**OURS, "recurrence": 2}
     for asked in ({}, {"model": None}, {"recurrence": 2, "num_classes": 9, "model": "ccnet_r18"}):
-        built, lines = network.settle(asked, "f.npz", (), meta)
+        built, lines = settle.settle(asked, "f.npz", (), meta)
         assert built == {"model": "ccnet_r18", "num_classes": 9, "recurrence": 2, "options": {}} and not lines
     for name, value in dict(model="ccnet", num_classes=19, recurrence=1).items():
         with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} {value} contradicts f.npz, .* leave"):
-            network.settle({name: value}, "f.npz", (), meta)
+            settle.settle({name: value}, "f.npz", (), meta)
     arrays, van = van_of_ours(van_size="van_tiny")
-    assert network.settle({"van_size": "b0"}, "f", arrays, van)[0]["options"]["van_size"] == "van_tiny"
+    assert settle.settle({"van_size": "b0"}, "f", arrays, van)[0]["options"]["van_size"] == "van_tiny"
 
 
 def test_shapes_alone_tell_nothing_of_other_networks():

@@ -8,9 +8,9 @@ from test_losses import ohem_by_numpy
 
 import train
 from models.losses import Criterion
-from utils import optim
-from utils.amp import LossScaler
-from utils.schedule import poly
+from utils.training import optim
+from utils.training.amp import LossScaler
+from utils.training.schedule import poly
 
 STEPS = 20
 

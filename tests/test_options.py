@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import train
-from utils import eval_options, options, train_options
+from utils.options import evaluate as eval_options
+from utils.options import shared
+from utils.options import train as train_options
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFICIAL = (
@@ -216,12 +218,12 @@ def test_evaluation_answers_several_gpus_and_a_video_program_says_that_it_uses_o
 @pytest.mark.parametrize("text", ["1", "true", "True", "yes", "Ture"])
 def test_words_for_yes(text):
     """`--whole Ture` is in a published command, where any word counted as true, False as well."""
-    assert options.boolean(text) is True
+    assert shared.boolean(text) is True
 
 
 @pytest.mark.parametrize("text", ["0", "false", "False", "no", "None"])
 def test_words_for_no(text):
-    assert options.boolean(text) is False
+    assert shared.boolean(text) is False
 
 
 def test_help_is_there_at_once_and_hides_what_has_no_effect():

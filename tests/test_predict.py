@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from models import build_model
-from utils import checkpoint, pictures
-from utils.visualize import confusion_picture, overlay, with_legend
+from utils import media
+from utils.drawing.figures import confusion_picture, overlay, with_legend
+from utils.weights import checkpoint
 
 META = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 2, "ignore_label": 255, "step": 1, "dataset": "scenes"}
 META["normalisation"] = {"channels": "bgr", "mean": [104.0, 117.0, 123.0], "std": [1.0, 1.0, 1.0]}
@@ -103,11 +104,11 @@ def test_the_same_pixels_give_the_same_labels_whatever_the_mode(done, folder):
 
 def test_modes_become_eight_bit_bgr(folder):
     rgb = scene()
-    np.testing.assert_array_equal(pictures.read_upright(folder / "plain.png"), rgb[:, :, ::-1])
-    np.testing.assert_array_equal(pictures.read_upright(folder / "alpha.png"), rgb[:, :, ::-1])
-    deep = pictures.read_upright(folder / "deep.png")
+    np.testing.assert_array_equal(media.read_upright(folder / "plain.png"), rgb[:, :, ::-1])
+    np.testing.assert_array_equal(media.read_upright(folder / "alpha.png"), rgb[:, :, ::-1])
+    deep = media.read_upright(folder / "deep.png")
     np.testing.assert_array_equal(deep, np.repeat(rgb[:, :, 1:2], 3, axis=2))
-    upright = pictures.read_upright(folder / "phone.jpg")
+    upright = media.read_upright(folder / "phone.jpg")
     assert np.abs(upright.astype(int) - np.rot90(rgb, -1)[:, :, ::-1]).mean() < 12  # JPEG
 
 
@@ -172,7 +173,7 @@ def test_names_that_would_collide_keep_their_ending(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "c").mkdir()
     shutil.copy(tmp_path / "a.png", tmp_path / "c" / "a.png")
-    found, others = pictures.find([str(tmp_path), str(tmp_path / "a.png")])
+    found, others = media.find([str(tmp_path), str(tmp_path / "a.png")])
     names = [name for _, name in found]
     assert len(set(names)) == len(names) == 5 and {"b", "c/a", "a_jpg", "a_png"} < set(names) and not others
 
@@ -181,7 +182,7 @@ def test_what_is_written_is_not_read_again(tmp_path):
     (tmp_path / "out").mkdir()
     for name in ("a.png", "out/a_label.png"):
         (tmp_path / name).touch()
-    found, _ = pictures.find([str(tmp_path)], without=str(tmp_path / "out"))
+    found, _ = media.find([str(tmp_path)], without=str(tmp_path / "out"))
     assert [name for _, name in found] == ["a"]
 
 

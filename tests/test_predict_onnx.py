@@ -16,7 +16,10 @@ import rule_weights
 from datasets import normalise
 from models import build_model
 from models.layers.fold import fold
-from utils import checkpoint, inference, pictures, visualize
+from utils import media
+from utils.drawing import figures
+from utils.evaluation import inference
+from utils.weights import checkpoint
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -144,11 +147,11 @@ def test_the_overlay_is_ours_with_a_legend_beside_it(predict_onnx, files):
     image, label = scene(61, 80), (np.arange(61 * 80).reshape(61, 80) // 977).astype(np.uint8)
     panel = predict_onnx.overlay(image, label, facts)
     palette = [tuple(colour) for colour in PALETTE]
-    ours = visualize.overlay(image[:, :, ::-1], label, palette)
+    ours = figures.overlay(image[:, :, ::-1], label, palette)
     np.testing.assert_array_equal(panel[:61, :80, ::-1], ours)
     for row, k in enumerate([0, 1, 2, 3, 4]):  # the largest class first
         assert tuple(panel[15 + 22 * row, 98, ::-1]) == palette[k]
-    assert panel.shape[0] == visualize.with_legend(ours, label, NAMES, palette).size[1]
+    assert panel.shape[0] == figures.with_legend(ours, label, NAMES, palette).size[1]
 
 
 def test_names_are_those_of_predict(predict_onnx, tmp_path):
@@ -157,7 +160,7 @@ def test_names_are_those_of_predict(predict_onnx, tmp_path):
         (tmp_path / "in" / name).touch()
     out = tmp_path / "in" / "out"
     for inputs in ([tmp_path / "in"], [tmp_path / "in" / "b.PNG", tmp_path / "in" / "below"]):
-        ours, _ = pictures.find(list(map(str, inputs)), without=str(out))
+        ours, _ = media.find(list(map(str, inputs)), without=str(out))
         found = predict_onnx.find(inputs, out)
         assert sorted((str(path), name) for path, name in found) == sorted(ours)
 

@@ -1,4 +1,4 @@
-"""utils/prefetch.py: order, errors, death, and that reading really goes on meanwhile."""
+"""utils/evaluation/prefetch.py: order, errors, death, and that reading really goes on meanwhile."""
 
 import os
 import time
@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from utils.prefetch import prefetch
+from utils.evaluation.prefetch import prefetch
 
 
 def square(number):

@@ -219,7 +219,7 @@ def translated(line):
     ],
 )
 def test_published_weights_that_are_missing_are_named_with_their_source(name, tmp_path, monkeypatch):
-    from utils import published
+    from utils.weights import published
 
     known = published.source(name)
     assert (known is None) == (name in ("van_b0.pth", "CS_scenes_60000.pth"))
@@ -235,7 +235,7 @@ def test_published_weights_that_are_missing_are_named_with_their_source(name, tm
 
 
 def test_the_names_of_van_files_lead_to_one_published_file():
-    from utils import published
+    from utils.weights import published
 
     names = ("van_large.pth", "van_large_839.pth.tar", "van_large.pth.tar")
     assert len({published.source(name) for name in names}) == 1

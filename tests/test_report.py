@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.report import write_report
-from utils.run_files import read_run
-from utils.svg_chart import line_chart, log_ticks, short, thin
-from utils.visualize import running_mean
+from utils.drawing.figures import running_mean
+from utils.drawing.svg_chart import line_chart, log_ticks, short, thin
+from utils.pages.report import write_report
+from utils.pages.run_folder import read_run
 
 NAMES, PALETTE = ("road", "sky", "a <b> & c"), ((128, 64, 128), (70, 130, 180), (0, 0, 142))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils import checkpoint
+from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = "tests/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --batch-size 4"

@@ -75,7 +75,7 @@ def test_train_and_val_never_share_a_scene():
 
 def test_a_constant_answer_is_worth_little():
     """What the demo's 0.70 is to be compared with: the best of all constant answers stays below 0.15."""
-    from utils.metrics import ConfusionMatrix
+    from utils.evaluation.confusion import ConfusionMatrix
 
     data = build_dataset("scenes", "val", scene_size=(64, 128))
     labels = [data.read(index)[1] for index in range(30)]

@@ -1,4 +1,4 @@
-"""utils/scores.py and utils/gallery.py: what an evaluation counts and keeps, and the files it leaves."""
+"""utils/evaluation/scores.py and utils/evaluation/gallery.py: what an evaluation counts and keeps, and the files it leaves."""
 
 import csv
 import json
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import cityscapes
-from utils.boundary import BoundaryScore
-from utils.gallery import Gallery
-from utils.scores import Scores
+from utils.evaluation import cityscapes
+from utils.evaluation.boundary import BoundaryScore
+from utils.evaluation.gallery import Gallery
+from utils.evaluation.scores import Scores
 
 NAMES = [f"class {k}" for k in range(19)]
 

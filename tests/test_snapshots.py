@@ -1,8 +1,8 @@
 """Which checkpoints stay, by files alone."""
 
 from models.cca import CrissCrossAttention
-from utils import checkpoint
-from utils.snapshots import Snapshots
+from utils.training.snapshots import Snapshots
+from utils.weights import checkpoint
 
 FRESH = {"step": 0, "source": None, "resumed": False, "meta": {}}
 

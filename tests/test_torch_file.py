@@ -11,7 +11,7 @@ import handmade as hand
 import numpy as np
 import pytest
 
-from utils import torch_file
+from utils.weights.formats import pytorch
 
 NUMBERS = np.arange(24, dtype="<f4")
 
@@ -29,7 +29,7 @@ def write(request, tmp_path):
 
 
 def test_a_tensor_comes_with_its_shape_type_and_numbers(write):
-    got = torch_file.load(write({"w": {"key": "0", "shape": (2, 3, 4)}}, {"0": NUMBERS}))
+    got = pytorch.load(write({"w": {"key": "0", "shape": (2, 3, 4)}}, {"0": NUMBERS}))
     assert list(got) == ["w"] and got["w"].dtype == np.float32
     np.testing.assert_array_equal(got["w"], NUMBERS.reshape(2, 3, 4))
 
@@ -42,7 +42,7 @@ def test_views_share_a_storage_and_keep_offset_and_strides(write):
         "none": {"key": "0", "shape": (0, 3), "count": 24},
         "spread": {"key": "0", "shape": (5, 2), "strides": (0, 1), "count": 24},
     }
-    got = torch_file.load(write(items, {"0": NUMBERS}))
+    got = pytorch.load(write(items, {"0": NUMBERS}))
     np.testing.assert_array_equal(got["turned"], NUMBERS.reshape(6, 4).T)
     np.testing.assert_array_equal(got["part"], [[5, 7, 9], [13, 15, 17]])
     assert got["scalar"].shape == () and got["scalar"] == 7 and got["none"].shape == (0, 3)
@@ -63,7 +63,7 @@ def test_every_type_of_element(write):
         "ComplexDoubleStorage": "<c16",
     }
     values = {kind: (np.arange(6) - 1).astype(dtype) for kind, dtype in kinds.items()}
-    got = torch_file.load(write({kind: {"key": kind, "shape": (2, 3), "kind": kind} for kind in kinds}, values))
+    got = pytorch.load(write({kind: {"key": kind, "shape": (2, 3), "kind": kind} for kind in kinds}, values))
     for kind, value in values.items():
         assert got[kind].dtype == value.dtype
         np.testing.assert_array_equal(got[kind], value.reshape(2, 3))
@@ -71,7 +71,7 @@ def test_every_type_of_element(write):
 
 def test_bfloat16_comes_as_float32(write):
     half = np.array([0x3F80, 0xC000, 0x4049, 0x7F80], "<u2")  # 1, -2, 3.140625, infinity
-    got = torch_file.load(write({"w": {"key": "0", "shape": (4,), "kind": "BFloat16Storage"}}, {"0": half}))["w"]
+    got = pytorch.load(write({"w": {"key": "0", "shape": (4,), "kind": "BFloat16Storage"}}, {"0": half}))["w"]
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, [1, -2, 3.140625, np.inf])
 
@@ -79,7 +79,7 @@ def test_bfloat16_comes_as_float32(write):
 def test_arrays_are_views_of_the_mapped_file(tmp_path):
     """300 MB in 300 tensors: reading takes a tenth of that in memory of the process's own."""
     one = np.zeros(250_000, np.float32)
-    torch_file.save(tmp_path / "big.pth", {f"w{n}": one for n in range(300)})
+    pytorch.save(tmp_path / "big.pth", {f"w{n}": one for n in range(300)})
     code = (
         "import sys, re; from utils import torch_file\n"
         "own = lambda: int(re.search(r'RssAnon:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
@@ -91,7 +91,7 @@ def test_arrays_are_views_of_the_mapped_file(tmp_path):
 
 
 def test_arrays_cannot_write_to_the_file(write):
-    got = torch_file.load(write({"w": {"key": "0", "shape": (24,)}}, {"0": NUMBERS}))["w"]
+    got = pytorch.load(write({"w": {"key": "0", "shape": (24,)}}, {"0": NUMBERS}))["w"]
     with pytest.raises(ValueError, match="read-only"):
         got[0] = 1
 
@@ -111,7 +111,7 @@ def test_plain_values_and_containers(tmp_path):
             "python2": b"U\x02ok",
         }
     )
-    assert torch_file.load(hand.zip_file(tmp_path / "a.pth", body, {})) == {
+    assert pytorch.load(hand.zip_file(tmp_path / "a.pth", body, {})) == {
         "state_dict": {},
         "args": {"lr": 0.5},
         "list": [-5, True, None, "ä"],
@@ -128,7 +128,7 @@ def test_plain_values_and_containers(tmp_path):
 def test_jittor_pickles(tmp_path, signed):
     var = hand.refer("jittor", "jittor_core.Var") + hand.several(hand.array(NUMBERS.reshape(4, 6))) + b"R"
     body = hand.mapping({"var": var, "array": hand.array(np.arange(3)), "none": hand.array(np.zeros((0, 2)))})
-    got = torch_file.load(hand.jittor_file(tmp_path / "a.pkl", body, signed))
+    got = pytorch.load(hand.jittor_file(tmp_path / "a.pkl", body, signed))
     np.testing.assert_array_equal(got["var"], NUMBERS.reshape(4, 6))
     assert got["array"].tolist() == [0, 1, 2] and got["none"].shape == (0, 2)
 
@@ -138,7 +138,7 @@ def test_what_jittor_saves(tmp_path):
 
     tree = {"w": jt.array(NUMBERS.reshape(4, 6)), "step": 3, "rate": [0.5, None], "n": np.arange(4.0)}
     jt.save(tree, str(tmp_path / "a.pkl"))
-    got = torch_file.load(tmp_path / "a.pkl")
+    got = pytorch.load(tmp_path / "a.pkl")
     np.testing.assert_array_equal(got["w"], NUMBERS.reshape(4, 6))
     assert got["step"] == 3 and got["rate"] == [0.5, None] and got["n"].tolist() == [0, 1, 2, 3]
 
@@ -147,8 +147,8 @@ def test_what_is_written_is_read_back_to_the_bit(tmp_path, rng):
     tree = {"w": rng.standard_normal((3, 5)).astype("f4").T, "half": np.float16([1.5, 65504]), "scalar": np.array(3)}
     tree.update(flags=np.array([True, False]), none=np.zeros((0, 3), "f8"), meta={"x": [1, 2.5, None, True, "é", (1,)]})
     tree["big"] = -(10**12)
-    torch_file.save(tmp_path / "a.pth", tree)
-    got = torch_file.load(tmp_path / "a.pth")
+    pytorch.save(tmp_path / "a.pth", tree)
+    got = pytorch.load(tmp_path / "a.pth")
     assert list(got) == list(tree) and got["meta"] == tree["meta"] and got["big"] == tree["big"]
     for key in ("w", "half", "scalar", "flags", "none"):
         assert got[key].dtype == tree[key].dtype and got[key].shape == tree[key].shape
@@ -160,11 +160,11 @@ def test_what_is_written_is_read_back_to_the_bit(tmp_path, rng):
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path):
-    torch_file.save(tmp_path / "a.pth", {"w": NUMBERS})
+    pytorch.save(tmp_path / "a.pth", {"w": NUMBERS})
     for wrong in (object(), np.array(["text"])):
         with pytest.raises(ValueError):
-            torch_file.save(tmp_path / "a.pth", {"w": wrong})
-    assert torch_file.load(tmp_path / "a.pth")["w"].size == 24 and len(list(tmp_path.iterdir())) == 1
+            pytorch.save(tmp_path / "a.pth", {"w": wrong})
+    assert pytorch.load(tmp_path / "a.pth")["w"].size == 24 and len(list(tmp_path.iterdir())) == 1
 
 
 def test_foreign_files_are_told_apart(tmp_path):
@@ -176,11 +176,11 @@ def test_foreign_files_are_told_apart(tmp_path):
     ):
         (tmp_path / "a.pth").write_bytes(content)
         with pytest.raises(ValueError, match=words):
-            torch_file.load(tmp_path / "a.pth")
+            pytorch.load(tmp_path / "a.pth")
     with pytest.raises(FileNotFoundError, match="no checkpoint .*gone.pth"):
-        torch_file.load(tmp_path / "gone.pth")
+        pytorch.load(tmp_path / "gone.pth")
     with pytest.raises(ValueError, match="a folder"):
-        torch_file.load(tmp_path)
+        pytorch.load(tmp_path)
 
 
 # PyTorch as the judge
@@ -223,7 +223,7 @@ def test_what_pytorch_saves(tmp_path, new, protocol):
     tree = {**tensors, **plain, "layer": layer.state_dict(), "optimizer": optimizer.state_dict()}
     path = tmp_path / "a.pth"
     torch.save(tree, path, _use_new_zipfile_serialization=new, pickle_protocol=protocol)
-    got = torch_file.load(path)
+    got = pytorch.load(path)
     for name, tensor in tensors.items():
         alike(got[name], tensor)
     for name, tensor in layer.state_dict().items():
@@ -238,7 +238,7 @@ def test_unsigned_integers_of_pytorch(tmp_path):
     torch = pytest.importorskip("torch")
     tensors = {name: torch.arange(5).to(getattr(torch, name)) for name in ("uint16", "uint32", "uint64")}
     torch.save(tensors, tmp_path / "a.pth")
-    got = torch_file.load(tmp_path / "a.pth")
+    got = pytorch.load(tmp_path / "a.pth")
     for name in tensors:
         assert got[name].dtype == name and got[name].tolist() == [0, 1, 2, 3, 4]
 
@@ -251,7 +251,7 @@ def test_pytorch_to_here_to_pytorch_is_bit_equal(tmp_path, new):
     before = OrderedDict((key, value * 1.7 if value.ndim else value) for key, value in layers.state_dict().items())
     before["turned"] = torch.randn(5, 4).t()
     torch.save(before, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
-    torch_file.save(tmp_path / "b.pth", torch_file.load(tmp_path / "a.pth"))
+    pytorch.save(tmp_path / "b.pth", pytorch.load(tmp_path / "a.pth"))
     for mapped in (False, True):
         after = torch.load(tmp_path / "b.pth", weights_only=True, mmap=mapped)
         assert list(after) == list(before)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import checkpoint
+from utils.weights import checkpoint
 
 TRAIN = "python train.py --model ccnet_r18 --device cpu --scene-size 48,96 --input-size 48,64".split()
 TRAIN += "--batch-size 2 --num-steps 3".split()

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from scripts.verify_dataset import draw
-from utils.logger import RunLog, read_log
-from utils.visualize import (
+from utils.drawing.figures import (
     INK,
     LINES,
     PAPER,
@@ -19,6 +18,7 @@ from utils.visualize import (
     plot_curves,
     with_legend,
 )
+from utils.training.logger import RunLog, read_log
 
 PALETTE = ((1, 2, 3), (40, 50, 60))
 

@@ -61,7 +61,7 @@ train.MODELS["tiny"] = tiny
 def odd_saves():
     """SLOW_SAVES=seconds: a save pauses with half of its file written, time to be killed in. DISK=bytes: files cannot
     grow beyond that from the first save on, as on a disk that is full."""
-    from utils import checkpoint
+    from utils.weights import checkpoint
 
     pause, room, write = float(os.environ.get("SLOW_SAVES", "0")), int(os.environ.get("DISK", "0")), checkpoint.write
 

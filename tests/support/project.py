@@ -1,7 +1,7 @@
 """The Python files of this project as syntax trees: modules, scopes, classes, and what each name is bound to.
 
-    project = Project(read_sources(ROOT))          # {"utils/weights.py": text, ..}
-    project.modules["utils.weights"].scope.names   # {"start_from": [Binding, ..], ..}
+    project = Project(read_sources(ROOT))          # {"utils/weights/any_file.py": text, ..}
+    project.modules["utils.weights.any_file"].scope.names   # {"start_from": [Binding, ..], ..}
 
 Nothing is imported or run. A changed source is given instead of the one on disk, as deletions.py does.
 """

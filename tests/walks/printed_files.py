@@ -217,7 +217,7 @@ def write_weights(path, name):
     import numpy as np
     import rule_weights
 
-    from utils import torch_write
+    from utils.weights.formats import pytorch_write
 
     def filled(shapes, rule=rule_weights.ccnet):
         counters = {key for key in shapes if key.endswith("num_batches_tracked")}
@@ -236,7 +236,7 @@ def write_weights(path, name):
         content = filled(key_lists.official())
     else:
         raise ValueError(f"no layout of weights is known under the name {name}")
-    torch_write.save(str(path), content)
+    pytorch_write.save(str(path), content)
 
 
 def python(*words):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datasets.scenes import folders
-from utils import checkpoint
+from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = "tests/tiny.py --device cpu --model tiny --batch-size 4 --num-steps 3 --save-pred-every 1".split()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.logger import read_log
-from utils.visualize import INK, LINES, PAPER, font
+from utils.drawing.figures import INK, LINES, PAPER, font
+from utils.training.logger import read_log
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FINISHED = "document.documentElement.dataset.ready === 'true'"

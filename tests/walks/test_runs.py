@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from utils import checkpoint, logger, runtime
+from utils import runtime
+from utils.training import logger
+from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from utils import checkpoint, earlier_run, logger
+from utils.training import earlier_run, logger
+from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = "tests/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --batch-size 4".split()

@@ -14,7 +14,9 @@ import rule_weights
 from PIL import Image
 
 from datasets.scenes import dataset, folders
-from utils import checkpoint, runtime, torch_file
+from utils import runtime
+from utils.weights import checkpoint
+from utils.weights.formats import pytorch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
@@ -53,7 +55,7 @@ def save(path, keys):
     """A PyTorch file with these keys, its numbers made by rule."""
     counters = [key for key in keys if key.endswith("num_batches_tracked")]
     arrays = rule_weights.ccnet({key: shape for key, shape in keys.items() if key not in counters})
-    torch_file.save(path, {**arrays, **{key: np.array(7, np.int64) for key in counters}})
+    pytorch.save(path, {**arrays, **{key: np.array(7, np.int64) for key in counters}})
     return arrays
 
 

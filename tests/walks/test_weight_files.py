@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from walks.places import CUT, SCENES, check_run, evaluate, predict, python, walk
 
-from utils import convert, torch_file
-from utils import weights as any_weights
+from utils.weights import any_file as any_weights
+from utils.weights import names
+from utils.weights.formats import pytorch
 
 SMALL = [*CUT, "--input-size", "33", "--data-dir", SCENES["camvid"], "--snapshot-dir", "run"]
 DROPPED = (
@@ -40,7 +41,7 @@ def test_training_starts_from_a_backbone(place, weights, name):
     check_run(place / "run", 2)
 
 
-# torchvision's files without --stem v1: utils/weights.py or train.py must recognise the 7x7 stem
+# torchvision's files without --stem v1: utils/weights/any_file.py or train.py must recognise the 7x7 stem
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, model, count", [("resnet50-0676ba61.pth", "ccnet_r50", 265), ("resnet18.pkl", "ccnet_r18", 100)]
@@ -105,7 +106,7 @@ def test_a_file_is_converted_there_and_back(place, weights, name):
 
 
 def arrays_of(path):
-    return convert.unwrap(torch_file.load(str(path)))[0]
+    return names.unwrap(pytorch.load(str(path)))[0]
 
 
 @pytest.mark.parametrize(

@@ -64,10 +64,10 @@ def write_jittor(path, tree):
 
 def write_ours(path, arrays, source="plain"):
     """`arrays` under our names, as scripts/convert_weights.py writes them: .npz or .safetensors."""
-    from utils import convert, describe, weights
+    from utils.weights import any_file, identify, names
 
-    arrays, notes = convert.to_ours(arrays, source)
-    weights.write(path, arrays, {**describe.describe(arrays, notes), "provenance": {**notes, "wrapper": ""}})
+    arrays, notes = names.to_ours(arrays, source)
+    any_file.write(path, arrays, {**identify.describe(arrays, notes), "provenance": {**notes, "wrapper": ""}})
     return path
 
 

@@ -1,6 +1,6 @@
 "use strict";
 // The map of the pixel under the cross, computed here from the stored weights of each pass. See models/cca/maps.py for
-// the same in Python, and utils/attention_page.py for how the weights are stored.
+// the same in Python, and utils/pages/attention.py for how the weights are stored.
 
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);

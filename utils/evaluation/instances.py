@@ -1,0 +1,67 @@
+"""Instance-level IoU of the Cityscapes benchmark (iIoU, "nIoU" in its tool): small objects weigh as much as large ones.
+
+Each pixel of an instance counts (average size of its class) / (size of this instance), found or missed; false positives
+count plainly, because a wrong pixel belongs to no instance. Groups of objects (values up to 1000) are left out.
+"""
+
+import numpy as np
+
+from utils.evaluation.confusion import ratio
+
+
+class InstanceScore:
+    """`sizes`: {class number: average instance size in pixels}; `class_of`: table from value // 1000 of the instance
+    files to a class number; `groups`: {name: class numbers}, the categories that consist of such classes."""
+
+    def __init__(self, sizes, class_of, groups):
+        self.sizes, self.class_of, self.groups = sizes, np.asarray(class_of), groups
+        self.hit, self.missed = (np.zeros(max(sizes) + 1 + len(groups)) for _ in range(2))  # groups come last
+
+    def update(self, prediction, instances):
+        """prediction (H, W) classes, instances (H, W) as stored: 1000 * label id + number."""
+        instances = instances.reshape(-1).astype(np.int64)
+        counts = np.bincount(instances)  # by value; few of them occur
+        values = np.flatnonzero(counts)
+        objects = values[values > 1000]
+        kinds = self.class_of[np.minimum(objects // 1000, len(self.class_of) - 1)].astype(np.int64)
+        wanted = np.full(len(counts), -1, np.int64)  # what the pixels of each instance should be predicted as
+        wanted[objects] = kinds
+        right = np.bincount(instances, prediction.reshape(-1) == wanted[instances])
+        for value, kind in zip(objects, kinds):
+            if kind in self.sizes:
+                self.add(kind, kind, right[value], counts[value])
+        for position, group in enumerate(self.groups.values()):
+            inside = np.bincount(instances, np.isin(prediction, group).reshape(-1))
+            for value, kind in zip(objects, kinds):
+                if kind in group:
+                    self.add(len(self.hit) - len(self.groups) + position, kind, inside[value], counts[value])
+
+    def add(self, entry, kind, found, size):
+        weight = self.sizes[kind] / float(size)
+        self.hit[entry] += found * weight
+        self.missed[entry] += (size - found) * weight
+
+    def reduce(self, all_sum):
+        self.hit, self.missed = all_sum(self.hit), all_sum(self.missed)
+        return self
+
+    def classes(self, counts):
+        """counts: the pixel confusion matrix. -> iIoU per class, NaN where a class has no instances."""
+        scores = np.full(len(counts), np.nan)
+        for kind in self.sizes:
+            false = counts[:, kind].sum() - counts[kind, kind]
+            scores[kind] = self.score(kind, false)
+        return scores
+
+    def categories(self, counts):
+        """-> {name: iIoU} of the groups."""
+        result = {}
+        for position, (name, members) in enumerate(self.groups.items()):
+            others = np.setdiff1d(np.arange(len(counts)), members)
+            false = counts[np.ix_(others, list(members))].sum()
+            result[name] = self.score(len(self.hit) - len(self.groups) + position, false)
+        return result
+
+    def score(self, entry, false):
+        hit = self.hit[entry : entry + 1]
+        return float(ratio(hit, hit + self.missed[entry : entry + 1] + false)[0])

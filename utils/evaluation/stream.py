@@ -1,0 +1,70 @@
+"""A network over a whole data set: pictures are read ahead, computed, and handed over one by one; none is kept."""
+
+import ctypes
+
+import jittor as jt
+
+from utils.evaluation import inference
+from utils.evaluation.prefetch import prefetch
+
+
+def predictions(model, read, tasks, normalise, workers=1, on_error=None, **how):
+    """`stream` over what `read` gives for each task, read ahead. An error in reading is raised here, or goes to
+    `on_error(task, error)`, and the task is left out."""
+
+    def samples():
+        for task, sample in prefetch(read, tasks, workers):
+            if not isinstance(sample, Exception):
+                yield task, sample
+            elif on_error:
+                on_error(task, sample)
+            else:
+                raise sample
+
+    return stream(model, samples(), normalise, **how)
+
+
+def stream(model, samples, normalise, **how):
+    """(task, sample) .. -> (task, sample, prediction (H, W)) .., in order. A sample begins with picture and label;
+    where that is None, the prediction has the size of the picture.
+
+    On a GPU the network of the next pictures is started before these are handed over to be scored.
+    """
+    started = []  # pictures whose results are still on the device
+    for group in groups(samples, how):
+        images = [normalise(sample[0]) for _, sample in group]
+        sizes = [(sample[0] if sample[1] is None else sample[1]).shape[:2] for _, sample in group]
+        launched = inference.launch(model, images, sizes, **how)
+        del images
+        release_memory()
+        yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
+        started = [(task, sample, bands) for (task, sample), bands in zip(group, launched)]
+        del launched
+    yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
+
+
+def groups(samples, how):
+    """As many pictures together as fill one network call."""
+    options = {key: how[key] for key in ("tile", "scales") if key in how}
+    group, tiles, pixels = [], 0, 0
+    for task, sample in samples:
+        group.append((task, sample))
+        size = sample[0].shape[:2]
+        tiles += inference.tile_count(size, **options)
+        pixels += size[0] * size[1]
+        if tiles >= (how.get("batch") or inference.CALL_TILES) or pixels >= inference.CALL_PIXELS:
+            yield group
+            group, tiles, pixels = [], 0, 0
+    if group:
+        yield group
+
+
+def release_memory():
+    """Give back what Jittor and malloc hold for sizes that may not come again; 3 ms. A GPU keeps its pool."""
+    if jt.flags.use_cuda:
+        return
+    jt.gc()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        pass
