@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All in one: train on Cityscapes (scripts/train_cityscapes.sh), then evaluate the last checkpoint of that run.
+# All in one: train on Cityscapes (scripts/recipes/train_cityscapes.sh), then evaluate the last checkpoint of that run.
 #   ./run_local.sh CITYSCAPES [more flags of train.py]
 # Results go beside the checkpoint: into ./snapshots/cityscapes of the current folder, or into --snapshot-dir.
 set -euo pipefail
@@ -8,12 +8,12 @@ if [ $# -lt 1 ] || [ "${1#-}" != "$1" ]; then
   exit 2
 fi
 here="$(dirname "$(readlink -f "$0")")"
-. "$here/scripts/ranks.sh"
+. "$here/scripts/recipes/ranks.sh"
 path=$1
 shift
-case " $* " in *" --help "* | *" -h "*) exec "$here/scripts/train_cityscapes.sh" --help ;; esac
+case " $* " in *" --help "* | *" -h "*) exec "$here/scripts/recipes/train_cityscapes.sh" --help ;; esac
 flags=(--data-dir "$path" --num-steps 60000 --snapshot-dir ./snapshots/cityscapes "$@")
-"$here/scripts/train_cityscapes.sh" "${flags[@]}"
+"$here/scripts/recipes/train_cityscapes.sh" "${flags[@]}"
 # train.py itself says where flags, abbreviated or repeated, lead
 read_flags='import sys; sys.path.insert(0, sys.argv.pop(1)); import train; args = train.parse_args()
 print(f"{args.snapshot_dir}\n{args.last_step}\n{args.device}")'

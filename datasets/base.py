@@ -205,7 +205,7 @@ class SegmentationDataset(Dataset):
         if count > allowed:
             raise DataError(
                 f"{count} of {self.total_len} samples cannot be read, and --on-bad-sample skip leaves out {allowed} "
-                f"(one, or 1 in 100 of more than 100): {text}; run scripts/verify_dataset.py on the data"
+                f"(one, or 1 in 100 of more than 100): {text}; run scripts/data/verify.py on the data"
             )
 
 

@@ -1,4 +1,4 @@
-"""A packed folder: decoded pictures and class maps in one file a split, read by mapping it; scripts/pack_dataset.py
+"""A packed folder: decoded pictures and class maps in one file a split, read by mapping it; scripts/data/pack.py
 writes it. A crop then costs only the pages it touches, and all processes and ranks of a machine share one copy.
 
 pack.json names the splits: {"file", "samples": [[name, height, width, offset], ...]}; at an offset stand height x width
@@ -35,7 +35,7 @@ class Packed(SegmentationDataset):
         start = Path(data_dir).expanduser()
         self.root = next((folder for folder in nearby(start) if self.is_root(folder)), None) if start.is_dir() else None
         if self.root is None:
-            raise DataError(f"--data-dir {data_dir} has no pack.json; scripts/pack_dataset.py makes a packed folder")
+            raise DataError(f"--data-dir {data_dir} has no pack.json; scripts/data/pack.py makes a packed folder")
         record = read_record(self.root / "pack.json")
         for key in (*CARRIED, *OPTIONAL):
             if key in record:
@@ -46,7 +46,7 @@ class Packed(SegmentationDataset):
             if asked:
                 raise ValueError(
                     f"{flag} comes too late for {self.root}: its labels were settled when it was packed; leave it out, "
-                    "or give it to scripts/pack_dataset.py"
+                    "or give it to scripts/data/pack.py"
                 )
         for flag, asked, packed in (
             ("--num-classes", num_classes, len(self.names)),
@@ -83,7 +83,7 @@ class Packed(SegmentationDataset):
 
 
 def read_record(path):
-    """pack.json; an error where it is not what scripts/pack_dataset.py writes."""
+    """pack.json; an error where it is not what scripts/data/pack.py writes."""
     try:
         record = json.loads(path.read_text())
         missing = [key for key in (*CARRIED, "splits") if key not in record]

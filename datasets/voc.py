@@ -1,7 +1,7 @@
 """PASCAL VOC 2012, and `trainaug`: 10582 pictures with the masks of Hariharan et al. (SBD) added.
 
 JPEGImages/<id>.jpg, SegmentationClass/<id>.png (palette pictures: the index is the class, 255 the border) and
-ImageSets/Segmentation/<split>.txt. `trainaug` reads SegmentationClassAug/<id>.png, which scripts/prepare_voc_aug.py
+ImageSets/Segmentation/<split>.txt. `trainaug` reads SegmentationClassAug/<id>.png, which scripts/data/prepare_voc_aug.py
 makes.
 """
 
@@ -50,7 +50,7 @@ class VOC(FileDataset):
         if not path.is_file():
             return []
         if self.split == "trainaug" and not (self.root / "SegmentationClassAug").is_dir():
-            raise DataError(f"{self.root} has no SegmentationClassAug; make it with scripts/prepare_voc_aug.py")
+            raise DataError(f"{self.root} has no SegmentationClassAug; make it with scripts/data/prepare_voc_aug.py")
         names = [
             stem(line.split()[0].rsplit("/", 1)[-1])
             for line in path.read_text("utf-8-sig").splitlines()

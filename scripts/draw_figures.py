@@ -4,7 +4,7 @@
     scripts/demo.sh && python scripts/draw_figures.py --run runs/demo
 
 Writes into images/: architecture.svg, criss_cross.svg, attention.png (by scripts/visualize_attention.py) and demo.png
-(the contact sheet of the run). images/cca_cost.svg is the plot of scripts/benchmark_cca.py.
+(the contact sheet of the run). images/cca_cost.svg is the plot of scripts/benchmark/cca.py.
 """
 
 import argparse
@@ -169,12 +169,12 @@ def criss_cross():
 
 def paper_costs(channels=512, side=97):
     """Counted by the benchmark, with projections, at the paper's size."""
-    from scripts import benchmark_cca
+    from scripts.benchmark import cca
 
     size = (1, channels, side, side)
 
     def gflop(name, passes):
-        return passes * (benchmark_cca.operations(name, *size) + benchmark_cca.projections(*size)) / 1e9
+        return passes * (cca.operations(name, *size) + cca.projections(*size)) / 1e9
 
     at = f"at {side}×{side}, {channels} channels"
     return (

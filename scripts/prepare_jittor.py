@@ -22,7 +22,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from scripts import compile_jittor, prepare_checks, prepare_cuda, prepare_import, prepare_onednn, repair_jittor  # noqa: E402
+from scripts.machine import bare_import, checks, first_import, onednn  # noqa: E402
+from scripts.machine import cuda as prepare_cuda
+from scripts.machine import repair as repair_jittor
 from utils import runtime  # noqa: E402  (all of it needs the standard library only)
 
 
@@ -30,7 +32,7 @@ def prepare_cuda_side(args, device, reason):
     """-> (device, why, what the record says about CUDA, lines to report)."""
     nvcc = runtime.find_nvcc()
     if nvcc is None:
-        prepare_checks.fail("there is no nvcc to compile for CUDA", "install the CUDA toolkit, or set nvcc_path")
+        checks.fail("there is no nvcc to compile for CUDA", "install the CUDA toolkit, or set nvcc_path")
     try:
         cuda = prepare_cuda.prepare(nvcc)
         found = {name: tuple(cuda[name]) for name in ("cuda", "cudnn")}
@@ -69,8 +71,8 @@ def undo():
     folder = repair_jittor.jittor_folder()
     names = repair_jittor.undo(folder)
     print(f"taken back in {folder}: {', '.join(names)}" if names else f"{folder} is as published: nothing to take back")
-    for name in prepare_import.remove():
-        print(f"removed {prepare_import.site_folder() / name}")
+    for name in bare_import.remove():
+        print(f"removed {bare_import.site_folder() / name}")
     record = runtime.read_record()
     if names or "cuda" in record:
         kept = {name: value for name, value in record.items() if name not in ("cuda", "parallel_compiler")}
@@ -100,22 +102,22 @@ def main():
         print(f"  {name:11} {value}", flush=True)
 
     print("Preparing Jittor 1.3.11")
-    report("python", prepare_checks.check_python())
-    report("compiler", prepare_checks.check_compiler())
-    report("headers", prepare_checks.check_headers())
-    report("opencv", prepare_checks.check_opencv())
+    report("python", checks.check_python())
+    report("compiler", checks.check_compiler())
+    report("headers", checks.check_headers())
+    report("opencv", checks.check_opencv())
     home = runtime.jittor_home()
     stand_in = home == Path(sys.prefix) / "jittor_home"
     report("cache", f"{home}/.cache/jittor" + (" (the home folder cannot be written)" if stand_in else ""))
     if not runtime.is_writable(home):
-        prepare_checks.fail(f"neither the home folder nor {home} can be written", "set HOME to a folder of yours")
+        checks.fail(f"neither the home folder nor {home} can be written", "set HOME to a folder of yours")
     home.mkdir(parents=True, exist_ok=True)
     without_onednn = None
     try:
-        report("oneDNN", prepare_onednn.lay_out(home))
+        report("oneDNN", onednn.lay_out(home))
     except runtime.MachineError as error:  # a GPU does without
         without_onednn = error
-    mpicc, mpi_line = prepare_checks.find_mpi()
+    mpicc, mpi_line = checks.find_mpi()
     report("MPI", mpi_line)
     parallel, line = repair_compiler(args.yes)
     report("repair", line)
@@ -134,15 +136,15 @@ def main():
         if device == "cpu":
             raise without_onednn
         record["onednn"] = False
-        mend = f"{sys.executable} -m pip install {prepare_onednn.ONEDNN_WHEELS}"
+        mend = f"{sys.executable} -m pip install {onednn.ONEDNN_WHEELS}"
         report("oneDNN", f"none: convolutions on the CPU will be slow ({mend})")
     report("device", f"{device} ({reason})")
     write_record(record)
-    report("import", prepare_import.install(yes=args.yes))
+    report("import", bare_import.install(yes=args.yes))
     if not args.no_compile:
         print("  compiling Jittor: two to five minutes the first time, then kept", flush=True)
         env = dict(os.environ, **runtime.environment(device))
-        report("jittor", compile_jittor.until_it_works(env, Path(sys.prefix) / "prepare_jittor.log"))
+        report("jittor", first_import.until_it_works(env, Path(sys.prefix) / "prepare_jittor.log"))
     print("ready")
 
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts import benchmark_gpu
+from scripts.benchmark import cca_gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_floor_counts_operations_and_bytes():
     """97x97, 512 channels: 2.1 GFLOP forward, and each of q, k, v and out moved once."""
-    operations, moved = benchmark_gpu.work("forward", 1, 512, 97, 97, 4)
+    operations, moved = cca_gpu.work("forward", 1, 512, 97, 97, 4)
     assert operations == 2 * 9409 * 194 * (64 + 512) and moved == 9409 * (4 * (64 + 64 + 512 + 512) + 4)
-    both, more = benchmark_gpu.work("both", 1, 512, 97, 97, 4)
+    both, more = cca_gpu.work("both", 1, 512, 97, 97, 4)
     assert both - operations == 2 * 9409 * 194 * (3 * 64 + 2 * 512)
     assert more - moved == 9409 * (4 * (4 * 64 + 4 * 512) + 8)  # q k v g in, three gradients, and out again
 
@@ -25,7 +25,7 @@ def test_attention_against_pytorch(run_command, tmp_path):
     pytest.importorskip("torch")
     options = "--device cpu --sizes 5,7 --batch 1 2 --channels 16 --dtypes float32 --rounds 2 --repeats 1 --json"
     options = [*options.split(), tmp_path / "all.json", "--only", "fused", "reference", "torch-eager", "torch-sdpa"]
-    done = run_command("python", "scripts/benchmark_gpu.py", *options)
+    done = run_command("python", "scripts/benchmark/cca_gpu.py", *options)
     assert done.returncode == 0, done.stderr
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith("| float32")]
     assert len(rows) == 4 * 2 * 2 and all(float(row[5]) > 0 for row in rows)
@@ -36,7 +36,7 @@ def test_attention_against_pytorch(run_command, tmp_path):
 def test_a_step_of_training(run_command):
     pytest.importorskip("torch")
     options = "--device cpu --model ccnet_r18 --batch 2 --input-size 33 --steps 2 --warm 1 --precision float32"
-    done = run_command("python", "scripts/benchmark_step.py", *options.split())
+    done = run_command("python", "scripts/benchmark/step_gpu.py", *options.split())
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| float32 | ")]
     assert len(rows) == 2 and "float32: ours is " in done.stdout
@@ -66,14 +66,18 @@ def test_every_part_of_the_gpu_script_starts(tmp_path):
         (programs / name).chmod(0o755)
     env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "OUT": str(tmp_path / "out"), "CAMVID": "camvid"}
     parts = "prepare tests curves sanitizer attention compiled modules step train".split()
-    done = subprocess.run(["bash", ROOT / "scripts/test_gpu.sh", *parts], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", ROOT / "scripts/benchmark/test_gpu.sh", *parts], env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("exit code 0") == done.stdout.count("exit code") == 14
     for line in (
         "python -m pytest -q tests/test_cca_cuda.py -m cuda device=cuda",
-        "python scripts/benchmark_step.py device=",
+        "python scripts/benchmark/step_gpu.py device=",
         "compute-sanitizer --tool racecheck",
     ):
         assert line in done.stdout, done.stdout
-    done = subprocess.run(["bash", ROOT / "scripts/test_gpu.sh", "cinema"], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", ROOT / "scripts/benchmark/test_gpu.sh", "cinema"], env=env, capture_output=True, text=True
+    )
     assert done.returncode == 64 and "unknown part cinema" in done.stderr

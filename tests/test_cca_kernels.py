@@ -232,6 +232,6 @@ def test_a_fallback_is_said_once_and_a_wish_that_cannot_be_met_is_an_error(monke
 
 
 def test_the_check_script(run_command):
-    done = run_command("python", "scripts/check_cca.py", "--device", "cpu")
+    done = run_command("python", "scripts/benchmark/check_cca.py", "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("exact") > 40 and "WRONG" not in done.stdout

@@ -13,7 +13,7 @@ from datasets.scenes import folders
 
 
 def pack(script, root, out, *more):
-    return script("python", "scripts/pack_dataset.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
+    return script("python", "scripts/data/pack.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
 
 
 def test_a_packed_folder_is_the_data_set(script, tmp_path):
@@ -108,7 +108,7 @@ def test_a_damaged_pack_json_is_named(script, tmp_path, content):
 
 
 def test_packing_is_refused_where_it_does_not_fit(monkeypatch, tmp_path):
-    from scripts import pack_dataset
+    from scripts.data import pack as pack_dataset
 
     root = folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
     monkeypatch.setattr(sys, "argv", ["x", "--data-dir", str(root), "--out", str(tmp_path / "out"), "--workers", "0"])
@@ -162,7 +162,7 @@ def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
 
     root = folders.write_folder(tmp_path, 4, SIZE, SEED)
     monkeypatch.setattr(cache, "free_memory", lambda: 70000)  # 4 x 48 x 96 x 4 = 73728
-    with pytest.raises(DataError, match=r"--cache ram: 4 decoded samples need .*scripts/pack_dataset.py"):
+    with pytest.raises(DataError, match=r"--cache ram: 4 decoded samples need .*scripts/data/pack.py"):
         build_dataset("folder", "train", root, cache="ram")
     monkeypatch.setattr(cache, "free_memory", lambda: 100000)
     build_dataset("folder", "train", root, cache="ram")
@@ -172,7 +172,7 @@ def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
 
 
 def test_the_benchmark_prints_its_table(run_command):
-    command = ["python", "scripts/benchmark_data.py", "--size", "64,128", "--crop", "49,49", "--count", "2"]
+    command = ["python", "scripts/benchmark/data.py", "--size", "64,128", "--crop", "49,49", "--count", "2"]
     done = run_command(*command, "--rounds", "1")  # a process of its own: it pins itself to one core
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]

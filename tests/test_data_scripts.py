@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def verify(script, root, out, *more):
-    return script("python", "scripts/verify_dataset.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
+    return script("python", "scripts/data/verify.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
 
 
 def test_verify_says_what_is_there(script, tmp_path):
@@ -148,7 +148,7 @@ def test_verify_names_labels_without_image_and_images_of_one_name(script, tmp_pa
 
 
 def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
-    from scripts.verify_dataset import draw
+    from scripts.data.verify import draw
 
     class Data:
         names, palette, ignore_label = ("a", "b"), ((0, 0, 0), (250, 0, 0)), 255
@@ -172,7 +172,7 @@ def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
 def test_prepare_cityscapes(script, tmp_path):
     root = folders.write_cityscapes(tmp_path, 2, SIZE, SEED)
     want = {split: build_dataset("cityscapes", split, root).read(1)[1] for split in ("train", "val")}
-    command = ["python", "scripts/prepare_cityscapes.py", "--data-dir", root, "--workers", "2"]
+    command = ["python", "scripts/data/prepare_cityscapes.py", "--data-dir", root, "--workers", "2"]
     done = script(*command, "--dry-run")
     assert done.returncode == 0 and not list(root.glob("gtFine/*/*/*TrainIds*")) and "6 to write" in done.stdout
     done = script(*command)
@@ -189,7 +189,7 @@ def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
     files = sorted((root / "annotations/train2017").glob("*.png"))
     whole = files[1].read_bytes()
     files[1].write_bytes(whole[:100])
-    command = ["python", "scripts/prepare_coco_stuff.py", "--data-dir", root, "--workers", "1"]
+    command = ["python", "scripts/data/prepare_coco_stuff.py", "--data-dir", root, "--workers", "1"]
     done = script(*command)
     assert done.returncode == 1 and files[1].name in done.stderr and "1 of 6 files failed" in done.stderr
     assert len(list(root.glob("annotations/*/*_labelTrainIds.png"))) == 5 and not list(root.glob("**/*.part"))
@@ -204,13 +204,13 @@ def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
 @pytest.mark.parametrize("layout", ["camvid", "segnet"])
 def test_prepare_camvid(script, tmp_path, layout):
     root, out = folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
-    done = script("python", "scripts/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
+    done = script("python", "scripts/data/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
     assert done.returncode == 0, done.said
     for split in ("train", "val", "test"):
         a, b = build_dataset("camvid", split, root), build_dataset(split=split, data_dir=out)
         assert type(a) is type(b) and a.total_len == b.total_len == 2
         assert all((x == y).all() for k in range(2) for x, y in zip(a.read(k), b.read(k)))
-    command = ["python", "scripts/prepare_camvid.py", "--data-dir", root, "--out", tmp_path / "small"]
+    command = ["python", "scripts/data/prepare_camvid.py", "--data-dir", root, "--out", tmp_path / "small"]
     done = script(*command, "--size", "24,48", "--workers", "1")
     assert done.returncode == 0 and build_dataset(data_dir=tmp_path / "small").read(0)[1].shape == (24, 48)
 
@@ -225,7 +225,16 @@ def voc_and_sbd(tmp_path):
 
 def test_prepare_voc_aug(script, voc_and_sbd):
     root, sbd, masks = voc_and_sbd
-    command = ["python", "scripts/prepare_voc_aug.py", "--voc", root.parent, "--sbd", sbd.parents[1], "--workers", "1"]
+    command = [
+        "python",
+        "scripts/data/prepare_voc_aug.py",
+        "--voc",
+        root.parent,
+        "--sbd",
+        sbd.parents[1],
+        "--workers",
+        "1",
+    ]
     done = script(*command)
     assert done.returncode == 1 and "would have 5 pictures, 2 of them added, not 10582 and 9118" in done.stderr
     assert not (root / "SegmentationClassAug").exists()
@@ -254,7 +263,17 @@ def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
     path = sbd / "cls" / "2008_000101.mat"
     for content in (path.read_bytes()[:150], b"MATLAB 7.3 " + b"\0" * 300, b"\0" * 128, b""):
         path.write_bytes(content)
-        command = ["python", "scripts/prepare_voc_aug.py", "--voc", root, "--sbd", sbd, "--any-count", "--workers", "0"]
+        command = [
+            "python",
+            "scripts/data/prepare_voc_aug.py",
+            "--voc",
+            root,
+            "--sbd",
+            sbd,
+            "--any-count",
+            "--workers",
+            "0",
+        ]
         done = script(*command)
         assert done.returncode == 1 and "2008_000101.mat is not a mask of SBD" in done.stderr, done.said
         assert "Traceback" not in done.stderr
@@ -262,7 +281,7 @@ def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
 
 def test_mat_files_as_scipy_writes_them(tmp_path):
     scipy_io = pytest.importorskip("scipy.io")
-    from scripts.prepare_voc_aug import read_gtcls
+    from scripts.data.prepare_voc_aug import read_gtcls
 
     values = np.arange(35, dtype=np.uint8).reshape(5, 7) % 21
     for compressed in (False, True):

@@ -9,7 +9,7 @@ from datasets import build_dataset, dataset_class, detect, training_data
 from datasets.reading.image_io import DataError
 from datasets.scenes import folders
 from datasets.scenes.dataset import IGNORE, NAMES, draw_scene
-from scripts import official_recipe
+from scripts.benchmark import official_recipe
 
 # layout -> data set, splits with their first scene, scene class -> class of the data set (None: ignored)
 BACKGROUND = dict.fromkeys(NAMES, 0)
@@ -191,7 +191,7 @@ def test_voc_reads_palette_labels_and_their_border(roots):
 
 def test_voc_trainaug_needs_its_folder_and_says_how_to_make_it(roots):
     (roots["voc"] / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000000\n2007_000001\n")
-    with pytest.raises(DataError, match="no SegmentationClassAug; make it with scripts/prepare_voc_aug.py"):
+    with pytest.raises(DataError, match="no SegmentationClassAug; make it with scripts/data/prepare_voc_aug.py"):
         build_dataset("voc", "trainaug", roots["voc"])
     assert build_dataset("voc", "train", roots["voc"]).total_len == COUNT
 

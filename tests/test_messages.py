@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN, EVALUATE, PREDICT = "train.py", "evaluate.py", "scripts/predict.py"
-SEES, FIGURE = "scripts/visualize_attention.py", "scripts/benchmark_eval.py"
-CONVERT, DATA = "scripts/convert_weights.py", ("scripts/verify_dataset.py", "scripts/pack_dataset.py")
+SEES, FIGURE = "scripts/visualize_attention.py", "scripts/benchmark/evaluation.py"
+CONVERT, DATA = "scripts/convert_weights.py", ("scripts/data/verify.py", "scripts/data/pack.py")
 PRINTED_BY = {  # module of utils -> the programs that print its messages
     "amp.py": (TRAIN,),
     "checkpoint.py": (TRAIN,),
@@ -20,7 +20,12 @@ PRINTED_BY = {  # module of utils -> the programs that print its messages
     "distributed.py": (TRAIN,),
     "eval_options.py": (EVALUATE,),
     "exports.py": (EVALUATE,),
-    "jobs.py": (*DATA, "scripts/prepare_camvid.py", "scripts/prepare_voc_aug.py", "scripts/prepare_cityscapes.py"),
+    "jobs.py": (
+        *DATA,
+        "scripts/data/prepare_camvid.py",
+        "scripts/data/prepare_voc_aug.py",
+        "scripts/data/prepare_cityscapes.py",
+    ),
     "loading.py": (EVALUATE, PREDICT, SEES, FIGURE),
     "metrics.py": (TRAIN, EVALUATE),
     "network.py": (TRAIN,),

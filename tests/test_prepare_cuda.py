@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import prepare_cuda, prepare_jittor
+from scripts import prepare_jittor
+from scripts.machine import cuda as prepare_cuda
 from utils import runtime
 
 ROOT = Path(__file__).resolve().parent.parent

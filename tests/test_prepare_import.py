@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scripts import prepare_import
+from scripts.machine import bare_import
 from utils import runtime
 
 JITTOR = "import json, os; print(json.dumps(dict(os.environ)))\n"  # all that the stand-in does when it is imported
@@ -19,7 +19,7 @@ def site(tmp_path):
     (folder / "jittor").mkdir(parents=True)
     (folder / "jittor" / "__init__.py").write_text("import jittor_utils\n")
     (folder / "jittor_utils.py").write_text(JITTOR)
-    assert str(folder / "ccnet_jittor.pth") in prepare_import.install(folder, yes=True)
+    assert str(folder / "ccnet_jittor.pth") in bare_import.install(folder, yes=True)
     return folder
 
 
@@ -81,21 +81,21 @@ def test_installed_twice_changes_nothing_and_removed_leaves_nothing(site):
 
     before = contents()
     assert sorted(before) == ["ccnet_before_jittor.py", "ccnet_jittor.pth", "ccnet_runtime.py"]
-    prepare_import.install(site, yes=True)
+    bare_import.install(site, yes=True)
     assert contents() == before
     (site / "ccnet_runtime.py").write_text("an older one")
-    prepare_import.install(site, yes=True)
+    bare_import.install(site, yes=True)
     assert contents()["ccnet_runtime.py"][0] == before["ccnet_runtime.py"][0]
     start(site, "import jittor")  # may leave compiled files
-    assert sorted(prepare_import.remove(site)) == sorted(before) and prepare_import.remove(site) == []
+    assert sorted(bare_import.remove(site)) == sorted(before) and bare_import.remove(site) == []
     assert not list(site.rglob("ccnet*"))
     assert "cache_name" not in json.loads(start(site, "import jittor"))
 
 
 def test_an_environment_that_is_not_ours_is_left_alone(tmp_path):
-    assert "not in an environment of this project" in prepare_import.install(tmp_path)
+    assert "not in an environment of this project" in bare_import.install(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_site_folder_is_where_this_python_looks():
-    assert str(prepare_import.site_folder()) in sys.path
+    assert str(bare_import.site_folder()) in sys.path

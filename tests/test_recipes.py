@@ -88,21 +88,21 @@ def test_every_recipe_is_tested():
 
 def test_one_gpu_or_none_needs_no_mpirun_and_machines_come_from_a_file(call, tmp_path):
     for gpus in ("0", "1", ""):  # "": counted, by an nvidia-smi that finds no driver
-        (line,) = call("scripts/train_camvid.sh", GPUS=gpus)
+        (line,) = call("scripts/recipes/train_camvid.sh", GPUS=gpus)
         assert line.startswith(TRAIN)
     program(tmp_path / "bin/nvidia-smi", "echo GPU 0\necho GPU 1")
-    (line,) = call("scripts/train_camvid.sh", GPUS="")
+    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="")
     assert line.startswith(f"mpirun -np 2 -x PATH {TRAIN}")
     (tmp_path / "machines").touch()
-    (line,) = call("scripts/train_camvid.sh", GPUS="8", HOSTFILE="machines")  # beside the user
+    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="8", HOSTFILE="machines")  # beside the user
     assert line.startswith(f"mpirun -np 8 --hostfile machines -x PATH {TRAIN}")
-    (line,) = call("scripts/train_camvid.sh", GPUS="1", HOSTFILE="machines", MPIRUN="mpirun --oversubscribe")
+    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="1", HOSTFILE="machines", MPIRUN="mpirun --oversubscribe")
     assert line.startswith(f"mpirun --oversubscribe -np 1 --hostfile machines -x PATH {TRAIN}")
 
 
 def test_what_cannot_start_is_refused_with_the_fix(call, tmp_path):
     def refused(**env):
-        said = call("scripts/train_camvid.sh", code=1, **env)
+        said = call("scripts/recipes/train_camvid.sh", code=1, **env)
         assert said.startswith("train_camvid.sh: ")
         return said
 
@@ -120,7 +120,7 @@ def test_what_cannot_start_is_refused_with_the_fix(call, tmp_path):
 
 
 def call_with(env, folder):
-    command = [ROOT / "scripts/train_camvid.sh"]
+    command = [ROOT / "scripts/recipes/train_camvid.sh"]
     env = {**os.environ, "VENV": str(folder / "none"), **env}
     return subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder).stderr
 
@@ -128,13 +128,13 @@ def call_with(env, folder):
 @pytest.mark.skipif(os.getuid() != 0, reason="mpirun refuses root alone")
 def test_root_is_told_what_to_set_before_mpirun_refuses(call):
     for env in ({"OMPI_ALLOW_RUN_AS_ROOT": ""}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": ""}):
-        said = call("scripts/train_camvid.sh", code=1, **env)
+        said = call("scripts/recipes/train_camvid.sh", code=1, **env)
         assert "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in said
-        assert call("scripts/train_camvid.sh", **env, MPIRUN="mpirun --allow-run-as-root")
+        assert call("scripts/recipes/train_camvid.sh", **env, MPIRUN="mpirun --allow-run-as-root")
 
 
 def test_a_link_to_a_recipe_is_that_recipe(call, tmp_path):
-    for name in ("scripts/train_voc.sh", "run_local.sh"):
+    for name in ("scripts/recipes/train_voc.sh", "run_local.sh"):
         (tmp_path / "link").symlink_to(ROOT / name)
         assert call(tmp_path / "link", "D")[0].startswith(f"mpirun -np 4 -x PATH {TRAIN}")
         (tmp_path / "link").unlink()
@@ -166,7 +166,7 @@ def test_folders_may_have_spaces_in_their_names(call, tmp_path):
     clone = tmp_path / "my clone"
     shutil.copytree(ROOT / "scripts", clone / "scripts", ignore=shutil.ignore_patterns("*.py"))
     for gpus, before in (("1", ""), ("2", "mpirun -np 2 -x PATH ")):
-        (line,) = call(clone / "scripts/train_camvid.sh", "--data-dir", "my data", GPUS=gpus)
+        (line,) = call(clone / "scripts/recipes/train_camvid.sh", "--data-dir", "my data", GPUS=gpus)
         assert line.startswith(f"{before}python {clone}/train.py ") and line.endswith("--data-dir my data")
 
 

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from scripts import prepare_import, prepare_jittor, repair_jittor, repairs
+from scripts import prepare_jittor
+from scripts.machine import bare_import, repairs
+from scripts.machine import repair as repair_jittor
 from utils import runtime
 
 CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
@@ -137,12 +139,12 @@ def test_undo_says_what_it_takes_back_and_forgets_the_record(jittor, monkeypatch
     runtime.RECORD.write_text('{"mpicc": "/usr/bin/mpicc", "parallel_compiler": true, "cuda": {"nvcc": "/nvcc"}}')
     repair_jittor.apply(jittor, yes=True)
     assert runtime.environment("cpu")["use_parallel_op_compiler"] != "0"
-    prepare_import.site_folder().mkdir(parents=True)
-    assert tmp_path in prepare_import.site_folder().parents and "alone takes" in prepare_import.install()
+    bare_import.site_folder().mkdir(parents=True)
+    assert tmp_path in bare_import.site_folder().parents and "alone takes" in bare_import.install()
     prepare_jittor.undo()
     said = capsys.readouterr().out
     assert said.startswith(f"taken back in {jittor}: parallel-compiler\n")
-    assert said.count(f"removed {prepare_import.site_folder()}/ccnet_") == 3 and not list(tmp_path.rglob("ccnet_*"))
+    assert said.count(f"removed {bare_import.site_folder()}/ccnet_") == 3 and not list(tmp_path.rglob("ccnet_*"))
     assert runtime.read_record() == {"mpicc": "/usr/bin/mpicc"} and not (tmp_path / "cuda").exists()
     assert runtime.environment("cpu")["use_parallel_op_compiler"] == "0"
     prepare_jittor.undo()

@@ -6,7 +6,7 @@ import pytest
 from utils import runtime
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "scripts/make_scenes.py"])
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "scripts/data/make_scenes.py"])
 def test_help_imports_nothing_heavy(run_command, script):
     """Jittor takes a second to import, and minutes the first time: --help must not wait for it."""
     done = run_command("python", "-X", "importtime", script, "--help")

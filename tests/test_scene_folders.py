@@ -79,7 +79,7 @@ def test_voc(tmp_path):
 
 def test_command_line(run_command, tmp_path):
     done = run_command(
-        "python", "scripts/make_scenes.py", "--layout", "voc", "--out", tmp_path, "--count", 1, "--size", "32,48"
+        "python", "scripts/data/make_scenes.py", "--layout", "voc", "--out", tmp_path, "--count", 1, "--size", "32,48"
     )
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("VOCdevkit/VOC2012/JPEGImages/*.jpg"))) == 2
@@ -87,5 +87,5 @@ def test_command_line(run_command, tmp_path):
 
 @pytest.mark.parametrize("size", ["0,5", "wide", "1,2,3"])
 def test_command_line_names_a_bad_size(run_command, tmp_path, size):
-    done = run_command("python", "scripts/make_scenes.py", "--layout", "voc", "--out", tmp_path, "--size", size)
+    done = run_command("python", "scripts/data/make_scenes.py", "--layout", "voc", "--out", tmp_path, "--size", size)
     assert done.returncode == 2 and size in done.stderr and "expected H,W" in done.stderr

@@ -12,7 +12,7 @@ from datasets.transforms import (
     TrainTransform,
     shift_colours,
 )
-from scripts import official_recipe
+from scripts.benchmark import official_recipe
 
 
 def pair(rng, height=20, width=30):

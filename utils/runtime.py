@@ -151,7 +151,7 @@ def environment(device, verbose=False):
     env = {"cache_name": "default"}  # otherwise each git branch gets a cache of its own: minutes of compiling
     env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI; part of the cache key, so never left to PATH
     env["gdb_path"] = ""
-    threads = min(16, os.cpu_count() or 1) if record.get("parallel_compiler") else 0  # see scripts/repairs.py
+    threads = min(16, os.cpu_count() or 1) if record.get("parallel_compiler") else 0  # see scripts/machine/repairs.py
     env["use_parallel_op_compiler"] = str(threads)
     env["FIX_TORCH_ERROR"] = "0"  # Jittor would import torch first if it is installed
     if not verbose:

@@ -32,7 +32,7 @@ class RamCache:
         if need * ranks > 0.9 * free:
             raise DataError(
                 f"--cache ram: {text}, and {free / 1e9:.2f} GB are free; pack the data on disk "
-                "(scripts/pack_dataset.py), which all ranks share, or use --cache off"
+                "(scripts/data/pack.py), which all ranks share, or use --cache off"
             )
         self.starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64) * 4)])
         self.memory = np.frombuffer(mmap.mmap(-1, max(need, 1)), np.uint8)  # shared with processes forked later

@@ -39,12 +39,12 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
-    """A folder with data/<dataset>, as scripts/make_scenes.py writes it."""
+    """A folder with data/<dataset>, as scripts/data/make_scenes.py writes it."""
     folder = tmp_path_factory.mktemp("scenes")
     for name in SCENES:
         make = ["--layout", name, "--out", f"data/{name}", "--count", "3", "--size", "64,96"]
-        walk(folder, [sys.executable, ROOT / "scripts/make_scenes.py", *make])
-    voc = folder / "data/voc/VOCdevkit/VOC2012"  # what scripts/prepare_voc_aug.py makes of SBD's masks
+        walk(folder, [sys.executable, ROOT / "scripts/data/make_scenes.py", *make])
+    voc = folder / "data/voc/VOCdevkit/VOC2012"  # what scripts/data/prepare_voc_aug.py makes of SBD's masks
     shutil.copytree(voc / "SegmentationClass", voc / "SegmentationClassAug")
     shutil.copy(voc / "ImageSets/Segmentation/train.txt", voc / "ImageSets/Segmentation/trainaug.txt")
     return folder

@@ -84,7 +84,7 @@ class Workshop:
             Path(word).name[:3].replace("Cam", "CAM")
         ]
         shutil.copytree(self.scenes(layout), target)
-        if layout == "voc":  # as scripts/prepare_voc_aug.py leaves it
+        if layout == "voc":  # as scripts/data/prepare_voc_aug.py leaves it
             lists = target / "VOC2012" / "ImageSets" / "Segmentation"
             shutil.copy(lists / "train.txt", lists / "trainaug.txt")
             shutil.copytree(target / "VOC2012" / "SegmentationClass", target / "VOC2012" / "SegmentationClassAug")
@@ -97,7 +97,7 @@ class Workshop:
 
     def packed(self, target, _word):
         def pack(path):
-            python("scripts/pack_dataset.py", "--data-dir", self.scenes("cityscapes"), "--out", path)
+            python("scripts/data/pack.py", "--data-dir", self.scenes("cityscapes"), "--out", path)
 
         shutil.copytree(self.once("packed", pack), target)
 
@@ -115,7 +115,7 @@ class Workshop:
 
     def tiny_voc(self, target, word):
         root = self.once(
-            "tiny", lambda path: python(*"scripts/make_scenes.py --layout voc --count 2 --out".split(), path)
+            "tiny", lambda path: python(*"scripts/data/make_scenes.py --layout voc --count 2 --out".split(), path)
         )
         shutil.copy(root / word[len("data/tiny/") :], target)
 

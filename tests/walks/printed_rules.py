@@ -67,7 +67,7 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
 ]
 
 DEMO = "tests/test_readme.py runs it to its end"
-GPU = "needs a GPU; scripts/test_gpu.sh runs it where there is one"
+GPU = "needs a GPU; scripts/benchmark/test_gpu.sh runs it where there is one"
 NETWORK = "brings wheels from a package index, which a test cannot ask for"
 OTHERS = "installs another project, from the network"
 SHARED = "changes the environment that all tests share; on copies: tests/test_prepare.py, tests/test_repair_jittor.py"
@@ -75,11 +75,11 @@ NOT_RUN = {
     "scripts/demo.sh": DEMO,
     "CCNET_TEST_DEVICE=cuda python -m pytest -m cuda": GPU,
     "CCNET_TEST_DEVICE=cuda python -m pytest -q tests/test_cuda.py": GPU,
-    "scripts/test_gpu.sh prepare tests curves sanitizer attention compiled modules step": GPU,
-    "scripts/test_gpu.sh prepare tests": GPU,
-    "scripts/test_gpu.sh curves sanitizer": GPU,
-    "scripts/test_gpu.sh attention compiled modules step": GPU,
-    "CAMVID=../camvid MINUTES=8 scripts/test_gpu.sh train": GPU,
+    "scripts/benchmark/test_gpu.sh prepare tests curves sanitizer attention compiled modules step": GPU,
+    "scripts/benchmark/test_gpu.sh prepare tests": GPU,
+    "scripts/benchmark/test_gpu.sh curves sanitizer": GPU,
+    "scripts/benchmark/test_gpu.sh attention compiled modules step": GPU,
+    "CAMVID=../camvid MINUTES=8 scripts/benchmark/test_gpu.sh train": GPU,
     "python scripts/prepare_jittor.py": "scripts/test.sh runs it first",
     "python scripts/prepare_jittor.py --undo": SHARED,
     "python scripts/prepare_jittor.py --cuda-archs 70 90": SHARED,

@@ -24,7 +24,7 @@ def test_what_was_trained_is_exported_and_predicts_the_same(run_command, tmp_pat
         "--batch-size", "2", "--num-steps", "8", "--optimizer", "adamw", "--learning-rate", "1e-3", "--snapshot-dir",
         "run",
     )  # fmt: skip
-    command("scripts/make_scenes.py", "--layout", "voc", "--out", "data", "--count", "1", "--size", "75,100")
+    command("scripts/data/make_scenes.py", "--layout", "voc", "--out", "data", "--count", "1", "--size", "75,100")
     images = tmp_path / "images" / "below"
     images.mkdir(parents=True)
     for number, path in enumerate(sorted((tmp_path / "data").rglob("*.jpg"))):

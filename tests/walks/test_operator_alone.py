@@ -12,7 +12,7 @@ import jittor_utils
 import numpy as np
 import pytest
 
-from scripts import prepare_import
+from scripts.machine import bare_import
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BOTH_WAYS = """
@@ -31,9 +31,7 @@ print("FOUND", json.dumps(found))
 
 def bare(folder, *arguments):
     """The prepared Python with nothing in its environment but HOME and PATH."""
-    assert (prepare_import.site_folder() / prepare_import.PTH).is_file(), (
-        "not prepared: python scripts/prepare_jittor.py"
-    )
+    assert (bare_import.site_folder() / bare_import.PTH).is_file(), "not prepared: python scripts/prepare_jittor.py"
     env = {name: os.environ[name] for name in ("HOME", "PATH")}
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=900

@@ -82,11 +82,11 @@ def true_pixels(folder):
 def test_two_classes_however_they_are_saved(walk, tmp_path, form):
     data, packed = tmp_path / "meine Bilder", tmp_path / "packed"
     pixels = write_folder(data, form)
-    said = walk("scripts/verify_dataset.py", "--data-dir", data, "--out", "look")
+    said = walk("scripts/data/verify.py", "--data-dir", data, "--out", "look")
     assert "0 errors, 0 warnings" in said and (tmp_path / "look/sheet.png").is_file()
     assert said.count("255 is read as class 1, 'person'") == (form == "masks")
     assert said.count("values are read as the colours") == (form == "grey")
-    walk("scripts/pack_dataset.py", "--data-dir", data, "--out", packed)
+    walk("scripts/data/pack.py", "--data-dir", data, "--out", packed)
     walk("train.py", "--data-dir", packed, *TRAIN, "--snapshot-dir", "run")
     scores = []
     for place in (data, packed) if form == "masks" else (data,):
@@ -100,7 +100,7 @@ def test_two_classes_however_they_are_saved(walk, tmp_path, form):
 
 def test_a_packed_folder_with_the_flags_of_the_data(walk, tmp_path):
     write_folder(tmp_path / "data", "masks")
-    walk("scripts/pack_dataset.py", "--data-dir", "data", "--out", "packed", "--resize-labels")
+    walk("scripts/data/pack.py", "--data-dir", "data", "--out", "packed", "--resize-labels")
     flags = "--on-bad-sample skip --num-workers 1 --num-classes 2 --ignore-label 255 --eval-every 2".split()
     said = walk("train.py", "--data-dir", "packed", *TRAIN, "--snapshot-dir", "run", *flags)
     assert '"best"' in said
@@ -134,11 +134,11 @@ def test_a_flat_folder_is_verified_and_trained_as_a_whole(walk, tmp_path):
         for split in ("train", "val"):
             (tmp_path / "data" / kind / split).rmdir()
     for said in (
-        walk("scripts/verify_dataset.py", "--data-dir", "data", "--out", "look", code=1),
+        walk("scripts/data/verify.py", "--data-dir", "data", "--out", "look", code=1),
         walk("train.py", "--data-dir", "data", *TRAIN, "--snapshot-dir", "run", code=1),
     ):
         assert "splits with images: all (8); choose it with --split all" in said
-    said = walk("scripts/verify_dataset.py", "--data-dir", "data", "--out", "look", "--split", "all")
+    said = walk("scripts/data/verify.py", "--data-dir", "data", "--out", "look", "--split", "all")
     assert "all: 8 samples, 0 failed" in said
     walk("train.py", "--data-dir", "data", *TRAIN, "--snapshot-dir", "run", "--split", "all")
     walk("evaluate.py", *EVALUATE, "--data-dir", "data", "--split", "all", "--save-dir", "out")

@@ -113,7 +113,7 @@ def test_an_mmsegmentation_command_line(place, weights):
     """As the fifth document prints it, but for --amp, which needs a GPU; from its ImageNet weights, by two ranks."""
     options = [f"{part}_dataloader.dataset.data_root={SCENES['cityscapes']}" for part in ("train", "val")]
     config = ["--config", "../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py", "--launcher", "pytorch"]
-    call = python("scripts/run_ccnet.py", *config, "--nproc-per-node", "2", "--cfg-options", *options)
+    call = python("scripts/recipes/run_ccnet.py", *config, "--nproc-per-node", "2", "--cfg-options", *options)
     done = walk(place, [*call, "--work-dir", "work", "--device", "abacus"], code=2, **ROOT_MAY)
     assert "starts from random weights" in done.said and "invalid choice: 'abacus'" in done.said
     file = weights("resnet50_v1c-2cccc1ad.pth")

@@ -148,7 +148,7 @@ def test_drawn_scenes_are_said_and_flags_they_cannot_use_too(tmp_path):
 
 def test_a_packed_folder_refuses_the_cache_and_is_found_again(tmp_path):
     folders.write_folder(tmp_path / "mine", 2, (48, 64))
-    walk(tmp_path, "scripts/pack_dataset.py --data-dir mine --out packed --workers 0")
+    walk(tmp_path, "scripts/data/pack.py --data-dir mine --out packed --workers 0")
     output = walk(tmp_path, f"{TINY} {SMALL} --data-dir packed --cache ram", code=1)
     assert "--cache ram has no use with a packed folder" in output.splitlines()[-1]
     walk(tmp_path, f"{TINY} {SMALL} --data-dir packed")

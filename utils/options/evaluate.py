@@ -1,4 +1,4 @@
-"""How pictures are looked at: the flags that evaluate.py, scripts/predict.py and scripts/benchmark_eval.py share."""
+"""How pictures are looked at: the flags that evaluate.py, scripts/predict.py and scripts/benchmark/evaluation.py share."""
 
 import argparse
 import os

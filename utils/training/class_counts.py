@@ -43,7 +43,7 @@ def warning(missing, where):
     shown = ", ".join(missing[:12]) + (f" and {len(missing) - 12} more" if len(missing) > 12 else "")
     return (
         f"warning: no pixel of {len(missing)} class{'es' * (len(missing) > 1)} in {where}: {shown}; nothing is learnt "
-        "about them (scripts/verify_dataset.py shows what the labels hold)"
+        "about them (scripts/data/verify.py shows what the labels hold)"
     )
 
 

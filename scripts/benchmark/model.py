@@ -1,8 +1,8 @@
 """Time of whole networks, here and in PyTorch: a forward pass in evaluation, and a training step.
 
-    python scripts/benchmark_model.py                                  # ResNet-101 forward, ResNet-50 training step
-    python scripts/benchmark_model.py --cases forward --model van_tiny --size 257 --repeats 9
-    python scripts/benchmark_model.py --cases train --profile          # and where Jittor's time goes, by operator
+    python scripts/benchmark/model.py                                  # ResNet-101 forward, ResNet-50 training step
+    python scripts/benchmark/model.py --cases forward --model van_tiny --size 257 --repeats 9
+    python scripts/benchmark/model.py --cases train --profile          # and where Jittor's time goes, by operator
 
 Medians of alternating runs in one process, each after an untimed one, wall and CPU time (user and system, of all
 threads): on a busy machine the latter says more. PyTorch's networks are in torch_models.py; weights are the same.
@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 

@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.prepare_checks import fail, output_of
+from scripts.machine.checks import fail, output_of
 from utils import runtime
 
 ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"  # the name Jittor looks for; what lies in it is 2.6

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How fast and how large evaluation is: pictures a second and peak memory, whole, sliding and multi-scale.
 
-    python scripts/benchmark_eval.py --model ccnet_r18 --size 512,1024 --images 6
-    python scripts/benchmark_eval.py --restore-from CS_scenes_60000.pth --size 1024,2048 --ways whole sliding
+    python scripts/benchmark/evaluation.py --model ccnet_r18 --size 512,1024 --images 6
+    python scripts/benchmark/evaluation.py --restore-from CS_scenes_60000.pth --size 1024,2048 --ways whole sliding
 
 Drawn scenes are written to a temporary folder as PNG files first, so that reading costs what it does; each way runs in
 a process of its own, after one warming picture. `read ahead` against `read here` is what overlapping saves.
@@ -19,7 +19,7 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from models import MODELS, build_model  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import evaluate as eval_options  # noqa: E402

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A training step of CCNet (forward, both losses, backward, SGD): ours against the same network in PyTorch.
 
-    python scripts/benchmark_step.py                              # ResNet-101, 8x3x769x769, float32 and 16 bits
-    python scripts/benchmark_step.py --batch 4 --precision bfloat16 --steps 20
-    python scripts/benchmark_step.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor --steps 2
+    python scripts/benchmark/step_gpu.py                              # ResNet-101, 8x3x769x769, float32 and 16 bits
+    python scripts/benchmark/step_gpu.py --batch 4 --precision bfloat16 --steps 20
+    python scripts/benchmark/step_gpu.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor --steps 2
 
 PyTorch: channels_last, autocast with a GradScaler for float16, cudnn.benchmark. float32 is without TF32 on both sides
 unless --tf32. Each runs in a process of its own; times are medians of steps, each waited for; memory is the peak of the
@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
@@ -88,7 +88,7 @@ def torch_step(args, precision):
     import torch
     from torch.nn import functional
 
-    from scripts.torch_models import CCNet
+    from scripts.benchmark.torch_models import CCNet
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.tf32
     torch.backends.cudnn.benchmark = True
@@ -121,7 +121,7 @@ def torch_step(args, precision):
 
 
 def worker(args):
-    from scripts.gpu_clock import free_memory
+    from scripts.benchmark.gpu_clock import free_memory
 
     framework, precision = args.worker
     cuda = args.device == "cuda"

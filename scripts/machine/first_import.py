@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from scripts.prepare_checks import fail, output_of
+from scripts.machine.checks import fail, output_of
 from utils import runtime
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Look at every file of a dataset before training on it: counts, pairs, sizes, label values, duplicates, a sheet.
 
-python scripts/verify_dataset.py --data-dir /data/cityscapes --out runs/verify
+python scripts/data/verify.py --data-dir /data/cityscapes --out runs/verify
 
 Decodes everything, prints what it found, and writes report.json and sheet.png (picture, overlay, label). Exit code 1 if
 anything would stop a training run; what is only odd is a warning.
@@ -14,7 +14,7 @@ from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from datasets import CHOICES  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What only a GPU can show, part by part; what they print is kept in runs/gpu/ (or $OUT).
 #
-#   scripts/test_gpu.sh prepare tests            # CUDA and Jittor made ready; every test that needs a GPU, but the slow ones
-#   scripts/test_gpu.sh curves sanitizer         # a training run beside the CPU's; compute-sanitizer over the operator
-#   scripts/test_gpu.sh attention compiled modules step      # the tables
-#   CAMVID=../camvid MINUTES=8 scripts/test_gpu.sh train     # ccnet_r50 and VAN at 480x360 for as long as it may take
+#   scripts/benchmark/test_gpu.sh prepare tests            # CUDA and Jittor made ready; every test that needs a GPU, but the slow ones
+#   scripts/benchmark/test_gpu.sh curves sanitizer         # a training run beside the CPU's; compute-sanitizer over the operator
+#   scripts/benchmark/test_gpu.sh attention compiled modules step      # the tables
+#   CAMVID=../camvid MINUTES=8 scripts/benchmark/test_gpu.sh train     # ccnet_r50 and VAN at 480x360 for as long as it may take
 #
 # PYTHON names the interpreter of the environment (default: python). One part that fails does not stop the others; the
 # exit code is the number of those that failed. LIMIT is the most seconds of a part (default: 540).
@@ -51,11 +51,11 @@ for what in "$@"; do
       done
       ;;
     attention)
-      part attention "$PYTHON" scripts/benchmark_gpu.py --only fused torch-eager torch-sdpa --json "$OUT/attention.json"
+      part attention "$PYTHON" scripts/benchmark/cca_gpu.py --only fused torch-eager torch-sdpa --json "$OUT/attention.json"
       ;;
-    compiled) part compiled "$PYTHON" scripts/benchmark_gpu.py --rounds 1 --only fused torch-eager torch-compile ;;
-    modules) part modules "$PYTHON" scripts/benchmark_gpu.py --modules --sizes 97,97 --batch 1 --dtypes float32 ;;
-    step) part step "$PYTHON" scripts/benchmark_step.py ;;
+    compiled) part compiled "$PYTHON" scripts/benchmark/cca_gpu.py --rounds 1 --only fused torch-eager torch-compile ;;
+    modules) part modules "$PYTHON" scripts/benchmark/cca_gpu.py --modules --sizes 97,97 --batch 1 --dtypes float32 ;;
+    step) part step "$PYTHON" scripts/benchmark/step_gpu.py ;;
     train)
       for model in ccnet_r50 van; do
         part "train_$model" timeout --preserve-status --signal=INT "$((60 * MINUTES))" "$PYTHON" train.py --device cuda --dataset camvid \

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Samples a second from 2048x1024 PNGs at crop 769 on one core: the official order of operations against this one's.
 
-python scripts/benchmark_data.py
+python scripts/benchmark/data.py
 
 Draws street scenes as a small Cityscapes, pins itself to one core, and takes turns: every round each way loads the same
 samples with the same random choices. Prints medians over the rounds; CPU time is what a busy machine falsifies least.
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
@@ -80,7 +80,7 @@ def official(pair, crop, epoch, index):
     """A sample as the published loader hands it over, with our source of random choices."""
     import numpy as np
 
-    from scripts import official_recipe
+    from scripts.benchmark import official_recipe
 
     rng = np.random.default_rng([1, epoch, index])
     image, label = official_recipe.augment(*official_recipe.load(*pair), crop, rng)

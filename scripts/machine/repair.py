@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from scripts.repairs import REPAIRS, everywhere
+from scripts.machine.repairs import REPAIRS, everywhere
 from utils.runtime import PREPARE, MachineError
 
 VERSION = "1.3.11"

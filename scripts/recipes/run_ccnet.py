@@ -1,6 +1,6 @@
 """Train from the name of an mmsegmentation config, for command lines that are written that way.
 
-    python scripts/run_ccnet.py --config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py \\
+    python scripts/recipes/run_ccnet.py --config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py \\
         --launcher pytorch --nproc-per-node 4 --amp --cfg-options train_dataloader.dataset.data_root=CITYSCAPES
 
 Only the name of the config is read; it says network, batch, steps, dataset and crop. The command that it stands for is
@@ -15,7 +15,7 @@ import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = re.compile(r"ccnet_(r50|r101)-d8_(\d+)xb(\d+)-(\d+)k_(cityscapes|ade20k|voc12aug)-(\d+)x(\d+)")
 DATASETS = {"voc12aug": ["--dataset", "voc", "--split", "trainaug"]}
 
@@ -65,7 +65,8 @@ def main():
     print(shlex.join([*start, "python", str(ROOT / "train.py"), *words]), flush=True)
     os.environ.update(GPUS=str(ranks), VENV=sys.prefix)
     os.execvp(
-        "bash", ["bash", "-euc", '. "$1"; shift; train "$@"', Path(__file__).name, ROOT / "scripts/ranks.sh", *words]
+        "bash",
+        ["bash", "-euc", '. "$1"; shift; train "$@"', Path(__file__).name, ROOT / "scripts/recipes/ranks.sh", *words],
     )
 
 

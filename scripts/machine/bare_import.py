@@ -4,13 +4,13 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from scripts.repair_jittor import belongs_to_this_environment
+from scripts.machine.repair import belongs_to_this_environment
 from utils.files import whole_file
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
     "ccnet_runtime.py": ROOT / "utils" / "runtime.py",
-    "ccnet_before_jittor.py": ROOT / "scripts/before_jittor.py",
+    "ccnet_before_jittor.py": ROOT / "scripts/machine/before_jittor.py",
 }
 PTH, LINE = "ccnet_jittor.pth", "import ccnet_before_jittor\n"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The classic check of criss-cross attention, in every backend that runs here.
 
-    python scripts/check_cca.py
+    python scripts/benchmark/check_cca.py
 
 With q = k = v = 1 all weights are equal, so the output is exactly 1; with v = 3 it is exactly 3. The weights of a pixel
 sum to 1 and all are alike, so the gradient of the output's sum with respect to v is exactly 1, too. The first CUDA
@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 
 EXACT = [(5, 4), (8, 9), (16, 17), (33, 32), (97, 160), (3, 3, 4), (5, 6, 7)]  # H + W - 1, or H + W + D - 2, is 2^n

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Decode a data set once into a packed folder that trains several times faster: python train.py --data-dir OUT.
 
-python scripts/pack_dataset.py --data-dir /data/cityscapes --out /fast/cityscapes_packed --split train val
+python scripts/data/pack.py --data-dir /data/cityscapes --out /fast/cityscapes_packed --split train val
 
 Says first how much room it needs and stops where that is not free. Started again, it goes on where it was stopped.
 """
@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from datasets import CHOICES  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402

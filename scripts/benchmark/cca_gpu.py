@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Criss-cross attention on a GPU: ours against PyTorch (eager, compiled) and non-local attention, beside the floor.
 
-    python scripts/benchmark_gpu.py                                   # 97x97 and 128x256, batch 1 and 8, three types
-    python scripts/benchmark_gpu.py --sizes 97,97 --batch 1 --dtypes float32 --rounds 3
-    python scripts/benchmark_gpu.py --modules --sizes 97,97 --batch 1      # RCCA R = 2 with projections: time, memory
+    python scripts/benchmark/cca_gpu.py                                   # 97x97 and 128x256, batch 1 and 8, three types
+    python scripts/benchmark/cca_gpu.py --sizes 97,97 --batch 1 --dtypes float32 --rounds 3
+    python scripts/benchmark/cca_gpu.py --modules --sizes 97,97 --batch 1      # RCCA R = 2 with projections: time, memory
 
 The device's time: events around many runs, which the host queues while the device is busy with something else, so that
 launching does not count. "host" is the time of a run as a program sees it that waits for nothing but the end of many.
@@ -24,8 +24,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from scripts.gpu_clock import Clock, busy_with, driver, free_memory  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from scripts.benchmark.gpu_clock import Clock, busy_with, driver, free_memory  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
@@ -131,7 +131,7 @@ def jittor_worker(args):
 def torch_worker(args):
     import torch
 
-    from scripts.torch_models import CrissCross, criss_cross, non_local
+    from scripts.benchmark.torch_models import CrissCross, criss_cross, non_local
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Optional for COCO-Stuff: write <id>_labelTrainIds.png (0..170) beside <id>.png (category ids minus 1).
 
-python scripts/prepare_coco_stuff.py --data-dir /data/coco
+python scripts/data/prepare_coco_stuff.py --data-dir /data/coco
 
 This project reads the original files directly; others want these. Goes on where it was stopped; writes whole files.
 """
@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Optional for Cityscapes: write *_labelTrainIds.png beside *_labelIds.png, as other projects want them.
 
-python scripts/prepare_cityscapes.py --data-dir /data/cityscapes
+python scripts/data/prepare_cityscapes.py --data-dir /data/cityscapes
 
 This project reads the label ids directly and needs no preparation. Goes on where it was stopped; writes whole files.
 """
@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """CamVid as images/<split>/ and labels/<split>/ with class numbers (255 void), from the original's colours or SegNet's.
 
-python scripts/prepare_camvid.py --data-dir /data/CamVid --out /data/camvid11 --size 360,480
+python scripts/data/prepare_camvid.py --data-dir /data/CamVid --out /data/camvid11 --size 360,480
 
 The splits are SegNet's. Goes on where it was stopped; writes whole files.
 """
@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 

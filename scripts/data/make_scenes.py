@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Write drawn street scenes as a small Cityscapes, ADE20K, VOC ...: something to try a loader or a tool on.
 
-python scripts/make_scenes.py --layout cityscapes --out data/tiny --count 4 --size 256,512
+python scripts/data/make_scenes.py --layout cityscapes --out data/tiny --count 4 --size 256,512
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 

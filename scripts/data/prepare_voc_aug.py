@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """VOC trainaug: SBD's masks (cls/*.mat) as SegmentationClassAug/*.png, VOC's own over them, and the list of 10582.
 
-python scripts/prepare_voc_aug.py --voc /data/VOCdevkit/VOC2012 --sbd /data/benchmark_RELEASE/dataset
+python scripts/data/prepare_voc_aug.py --voc /data/VOCdevkit/VOC2012 --sbd /data/benchmark_RELEASE/dataset
 
 The list is (SBD train + SBD val + VOC train) - VOC val: no picture to be validated on is trained on. Reads .mat files
 by itself. Goes on where it was stopped; writes whole files.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Time, memory and operations of criss-cross attention: reference, fused, non-local, and PyTorch where installed.
 
-    python scripts/benchmark_cca.py                                    # a Markdown table, and runs/benchmark_cca.svg
-    python scripts/benchmark_cca.py --sizes 97,97 128,256 --repeats 15
-    python scripts/benchmark_cca.py --modules                          # RCCA against a non-local block, as in the paper
+    python scripts/benchmark/cca.py                                    # a Markdown table, and runs/benchmark_cca.svg
+    python scripts/benchmark/cca.py --sizes 97,97 128,256 --repeats 15
+    python scripts/benchmark/cca.py --modules                          # RCCA against a non-local block, as in the paper
 
 Times are medians of alternating runs in one process, each after an untimed one. Memory is the growth
 of the peak resident set, in a process of its own, above the inputs and the results. Two operations a multiply-add.
@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
@@ -95,7 +95,7 @@ def jittor_case(name, arrays):
 def torch_case(name, arrays):
     import torch  # through .backward, as a training step does: gradients end up contiguous, as Jittor's are
 
-    from scripts import torch_models
+    from scripts.benchmark import torch_models
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     q, k, v, g = (torch.from_numpy(x) for x in arrays)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Time of one network here, in onnxruntime and in OpenCV, on the CPU: one table.
 
-    OMP_NUM_THREADS=2 python scripts/benchmark_onnx.py      # ccnet_r50, 1x3x513x513, random weights
-    python scripts/benchmark_onnx.py --model van --van-size van_tiny --size 257 --repeats 9
-    python scripts/benchmark_onnx.py --restore-from runs/demo/CS_scenes_500.npz --size 256,512
+    OMP_NUM_THREADS=2 python scripts/benchmark/exported.py      # ccnet_r50, 1x3x513x513, random weights
+    python scripts/benchmark/exported.py --model van --van-size van_tiny --size 257 --repeats 9
+    python scripts/benchmark/exported.py --restore-from runs/demo/CS_scenes_500.npz --size 256,512
 
 From 0..255 pixels to logits at the size of the image, medians of alternating runs in one process, each after an untimed
 one; wall and CPU time (of all threads): on a busy machine the latter says more. All use OMP_NUM_THREADS threads.
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from models import MODELS, build_model  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
