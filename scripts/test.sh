@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole test suite, from nothing: environment, Jittor, then pytest (ruff and clang-format are among the tests).
-# Arguments go to pytest:  scripts/test.sh -m "not slow"      scripts/test.sh tests/test_scenes.py -x
+# Arguments go to pytest:  scripts/test.sh -m "not slow"      scripts/test.sh tests/datasets/scenes/test_scenes.py -x
 # Two workers run it, each file by one of them; they share the operators that Jittor compiles. One process: -n 0
 set -euo pipefail
 LOG=runs/test.log

@@ -103,7 +103,7 @@ def checkout(tmp_path):
 
 @pytest.fixture(scope="session")
 def roots(tmp_path_factory):
-    import scene_roots
+    from support import scene_roots
 
     return scene_roots.write_all(tmp_path_factory.mktemp("roots"))
 
@@ -135,8 +135,8 @@ def script(monkeypatch, capfd):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium without a window; see tests/browser.py."""
-    from browser import Browser, find_chromium
+    """Chromium without a window; see tests/support/browser.py."""
+    from support.browser import Browser, find_chromium
 
     program = find_chromium()
     if not program:

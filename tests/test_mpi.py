@@ -80,7 +80,9 @@ def test_a_batch_that_does_not_divide_is_refused_by_all_ranks(run_command, run_d
     assert "Traceback" not in done.stderr
 
 
-TINY = "tests/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --learning-rate 1e-2".split()
+TINY = (
+    "tests/support/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --learning-rate 1e-2".split()
+)
 # A seed whose ten steps have no pixel at the very edge of a ReLU or a pool: there rounding decides, and weights part.
 TINY += "--random-mirror --random-scale --num-steps 10 --random-seed 1".split()
 ALL_LOSSES = (
@@ -171,7 +173,7 @@ def test_all_ranks_save_and_leave_when_mpirun_is_asked_to(run_command, tmp_path)
 def test_sums_over_ranks(run_command):
     """Counts beyond float32, texts and settings go round whole; BatchNorm weighs ranks by their number of values."""
     for ranks in (2, 3):
-        done = mpi(run_command, "tests/ranks.py", ranks=ranks)
+        done = mpi(run_command, "tests/support/ranks.py", ranks=ranks)
         assert done.returncode == 0 and done.stdout.count("agreed") == ranks, done.stdout + done.stderr
 
 
@@ -179,7 +181,7 @@ def test_sums_over_ranks(run_command):
 def test_two_machines_of_a_hostfile_take_the_steps_of_one(run_command, tmp_path):
     """Two network namespaces with names of their own, TCP between them."""
     command = [sys.executable, *TINY, "--batch-size", "4", "--snapshot-dir"]
-    done = run_command("tests/two_machines.sh", MPIRUN, *command, tmp_path / "two", env=AS_ROOT, timeout=300)
+    done = run_command("tests/support/two_machines.sh", MPIRUN, *command, tmp_path / "two", env=AS_ROOT, timeout=300)
     if done.returncode == 77 or os.getuid():
         pytest.skip("no network namespaces here")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -35,7 +35,7 @@ def test_there_are_two_commands_and_ci_runs_the_second():
 
 def test_the_test_command(checkout):
     """With one more argument, or it would run itself without end."""
-    done = shell(quick_start()[1] + " --collect-only -q tests/test_metrics.py", checkout)
+    done = shell(quick_start()[1] + " --collect-only -q tests/utils/evaluation/test_confusion.py", checkout)
     assert done.returncode == 0 and "test_three_classes_by_hand" in done.stdout, done.stdout + done.stderr
 
 

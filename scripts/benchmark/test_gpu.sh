@@ -30,7 +30,7 @@ part() { # part NAME COMMAND..: run it under the limit, keep what it prints, say
 
 ON_GPU=(env CCNET_TEST_DEVICE=cuda OMP_NUM_THREADS=4) # words of a command: timeout cannot run a shell function
 
-OPERATOR=tests/test_cca_cuda.py
+OPERATOR=tests/models/cca/test_cuda.py
 NETWORKS=$(ls tests/test_{models,losses,batch_norm,depthwise,gradients,weights}*.py 2>/dev/null)
 for what in "$@"; do
   case $what in
@@ -40,14 +40,14 @@ for what in "$@"; do
       ;;
     tests)
       part operator "${ON_GPU[@]}" "$PYTHON" -m pytest -q $OPERATOR -m cuda
-      part cuda "${ON_GPU[@]}" "$PYTHON" -m pytest -q tests/test_cuda.py -m "not slow"
+      part cuda "${ON_GPU[@]}" "$PYTHON" -m pytest -q tests/test_gpu.py -m "not slow"
       part networks "${ON_GPU[@]}" "$PYTHON" -m pytest -q $NETWORKS -m "not slow"
       ;;
-    curves) part curves "${ON_GPU[@]}" "$PYTHON" -m pytest -q -s tests/test_cuda.py -m slow ;;
+    curves) part curves "${ON_GPU[@]}" "$PYTHON" -m pytest -q -s tests/test_gpu.py -m slow ;;
     sanitizer) # after `tests`: what is compiled already is not compiled under the tool
       for tool in memcheck racecheck; do
         part "$tool" "${ON_GPU[@]}" compute-sanitizer --tool $tool --error-exitcode 9 \
-          "$PYTHON" -m pytest -q -x $OPERATOR tests/test_cuda.py -m cuda -k "card or transposes or depthwise"
+          "$PYTHON" -m pytest -q -x $OPERATOR tests/test_gpu.py -m cuda -k "card or transposes or depthwise"
       done
       ;;
     attention)

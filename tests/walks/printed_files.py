@@ -103,7 +103,7 @@ class Workshop:
 
     def voc_and_sbd(self, target, word):
         import numpy as np
-        from sbd import mat_file
+        from support.sbd import mat_file
 
         if "VOC2012" in word:
             shutil.copytree(self.scenes("voc") / "VOC2012", target)
@@ -213,9 +213,8 @@ checkpoint.save(path, build_model(name, classes, 2, **options), meta)
 
 def write_weights(path, name):
     """The file `name` as it is published: keys, shapes and wrapper; values by rule."""
-    import key_lists
     import numpy as np
-    import rule_weights
+    from support import key_lists, rule_weights
 
     from utils.weights.formats import pytorch_write
 

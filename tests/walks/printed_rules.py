@@ -70,11 +70,11 @@ DEMO = "tests/test_readme.py runs it to its end"
 GPU = "needs a GPU; scripts/benchmark/test_gpu.sh runs it where there is one"
 NETWORK = "brings wheels from a package index, which a test cannot ask for"
 OTHERS = "installs another project, from the network"
-SHARED = "changes the environment that all tests share; on copies: tests/test_prepare.py, tests/test_repair_jittor.py"
+SHARED = "changes the environment that all tests share; on copies: tests/scripts/machine/test_prepare.py, tests/scripts/machine/test_repair.py"
 NOT_RUN = {
     "scripts/demo.sh": DEMO,
     "CCNET_TEST_DEVICE=cuda python -m pytest -m cuda": GPU,
-    "CCNET_TEST_DEVICE=cuda python -m pytest -q tests/test_cuda.py": GPU,
+    "CCNET_TEST_DEVICE=cuda python -m pytest -q tests/test_gpu.py": GPU,
     "scripts/benchmark/test_gpu.sh prepare tests curves sanitizer attention compiled modules step": GPU,
     "scripts/benchmark/test_gpu.sh prepare tests": GPU,
     "scripts/benchmark/test_gpu.sh curves sanitizer": GPU,
@@ -92,7 +92,7 @@ NOT_RUN = {
     "pip install nvidia-cudnn-cu13": NETWORK,
     "pip install nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cublas "
     "nvidia-cudnn-cu13 nvidia-curand nvidia-cufft nvidia-cusparse": NETWORK,
-    "tests/two_machines.sh MPIRUN COMMAND...": "needs network namespaces; tests/test_mpi.py tries",
+    "tests/support/two_machines.sh MPIRUN COMMAND...": "needs network namespaces; tests/test_mpi.py tries",
     "with Browser(find_chromium()) as browser:": "needs Chromium; the `browser` fixture runs it where there is one",
     "conda install pytorch torchvision -c pytorch": OTHERS,
     "conda install pytorch torchvision cudatoolkit=9.0 -c pytorch": OTHERS,

@@ -6,7 +6,7 @@ import shlex
 import numpy as np
 import pytest
 from PIL import Image
-from sbd import write_sbd
+from support.sbd import write_sbd
 from walks.places import ROOT
 
 from datasets import build_dataset

@@ -15,7 +15,7 @@ from datasets.scenes import folders
 from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = "tests/tiny.py --device cpu --model tiny --batch-size 4 --num-steps 3 --save-pred-every 1".split()
+TINY = "tests/support/tiny.py --device cpu --model tiny --batch-size 4 --num-steps 3 --save-pred-every 1".split()
 SCENES = "--scene-size 24,40 --input-size 24,32".split()
 
 

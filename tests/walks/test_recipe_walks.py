@@ -127,7 +127,7 @@ def test_an_mmsegmentation_command_line(place, weights):
 
 
 def test_the_demo_works_in_its_repository_from_another_folder_by_a_link(checkout, tmp_path):
-    """As far as the choice of a Python, which is refused here; tests/test_prepare.py has the rest."""
+    """As far as the choice of a Python, which is refused here; tests/scripts/machine/test_prepare.py has the rest."""
     interpreter, here = tmp_path / "python3.13", tmp_path / "here"
     interpreter.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.13.0 || exit 1\n')
     interpreter.chmod(0o755)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 STEPS = 60
-TINY = "tests/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --batch-size 6".split()
+TINY = "tests/support/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --batch-size 6".split()
 TINY += f"--learning-rate 1e-2 --random-mirror --random-scale --num-steps {STEPS}".split()
 
 

@@ -11,7 +11,7 @@ from utils.training import earlier_run, logger
 from utils.weights import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = "tests/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --batch-size 4".split()
+TINY = "tests/support/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --batch-size 4".split()
 
 
 def run(folder, *options, code=0):

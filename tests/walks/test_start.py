@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import key_lists as lists
 import numpy as np
 import pytest
-import rule_weights
 from PIL import Image
+from support import key_lists as lists
+from support import rule_weights
 
 from datasets.scenes import dataset, folders
 from utils import runtime
@@ -20,7 +20,7 @@ from utils.weights.formats import pytorch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
-TINY = "tests/tiny.py --model tiny"  # train.py with one more network
+TINY = "tests/support/tiny.py --model tiny"  # train.py with one more network
 SMALL = "--device cpu --input-size 33 --batch-size 2 --num-steps 2"
 
 

@@ -9,10 +9,9 @@ ones: ResNet-101 has 180 MB, the official CCNet 286 MB.
 import struct
 from pathlib import Path
 
-import handmade as hand
-import key_lists
 import numpy as np
-import rule_weights
+from support import handmade as hand
+from support import key_lists, rule_weights
 
 FLOAT_TYPES = {"float32": "FloatStorage", "int64": "LongStorage"}
 

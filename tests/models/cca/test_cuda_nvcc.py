@@ -1,0 +1,114 @@
+"""What nvcc can say without a GPU: that everything compiles for every card it knows, and what the kernels need."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import jittor as jt
+import numpy as np
+import pytest
+from support.cuda_cca import SRC, TYPES, Kernels, build, jittor_source
+
+from models.cca import kernels
+
+NVCC = shutil.which("nvcc") or next((str(p) for p in [Path("/usr/local/cuda/bin/nvcc")] if p.exists()), None)
+pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
+
+TABLE = Path(__file__).resolve().parents[3] / "runs" / "cca_nvcc.txt"  # what nvcc says, for the reader
+SHAPE = (8, 64, 512, 97, 97)  # what the table is for
+# KB of shared memory of a block and of a multiprocessor, threads of a multiprocessor, multiprocessors of a typical card
+CARDS = {70: (96, 96, 2048, 80), 75: (64, 64, 1024, 40), 80: (163, 164, 2048, 108), 86: (99, 100, 1536, 84)}
+CARDS.update({87: (163, 164, 1536, 16), 88: CARDS[86], 89: (99, 100, 1536, 128), 90: (227, 228, 2048, 132)})
+CARDS.update({100: (227, 228, 2048, 148), 120: (99, 100, 1536, 170)})
+
+INSTANCES = "".join(
+    f"""
+template void cca::forward_cuda<{t}>(const cca::Call&, const {t}*, const {t}*, const {t}*, {t}*, float*, float*);
+template void cca::backward_cuda<{t}>(const cca::Call&, const cca::Gradients<{t}>&);
+"""
+    for t in ("float", "__half", "__nv_bfloat16")
+)
+
+
+def architectures():
+    listed = subprocess.run([NVCC, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
+    return sorted(n for n in map(int, re.findall(r"compute_(\d+)\b", listed)) if n >= 70)
+
+
+def compile_for(architecture, source, output, *flags):
+    command = [
+        NVCC,
+        "-std=c++17",
+        f"-arch=sm_{architecture}",
+        "--use_fast_math",
+        *flags,
+        "-x",
+        "cu",
+        source,
+        "-o",
+        output,
+    ]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def resources(report):
+    """(kernel, type, registers, bytes of spills) of each kernel in a report of ptxas."""
+    names = {"f": "float32", "6__half": "float16", "13__nv_bfloat16": "bfloat16"}
+    pattern = r"Function properties for _ZN3cca\d+(\w+?)I(f|6__half|13__nv_bfloat16)E\S*\n(.*?)Used (\d+) registers"
+    for kernel, type_, between, registers in re.findall(pattern, report, re.S):
+        yield kernel, names[type_], int(registers), sum(map(int, re.findall(r"(\d+) bytes spill", between)))
+
+
+def resident_warps(registers, threads, bytes, card):
+    """Warps on a multiprocessor. Registers come in portions of 256 a warp; a block takes 1 KB of shared memory more."""
+    _, shared, most, _ = card
+    warps = threads // 32
+    by_registers = 65536 // (-(-registers * 32 // 256) * 256) // warps
+    return min(by_registers, (shared << 10) // (bytes + 1024), most // threads) * warps
+
+
+@pytest.mark.slow
+def test_every_kernel_on_every_architecture_without_spills(tmp_path):
+    gpu = Kernels(build())
+    source = tmp_path / "all.cu"
+    source.write_text(f'#include "{SRC}/cca_cuda.cuh"\n{INSTANCES}')
+    lines = []
+    for architecture in architectures():
+        found = list(resources(compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")))
+        assert len(found) == 4 * 3
+        card = CARDS.get(architecture, CARDS[max(n for n in CARDS if n <= architecture)])
+        for kernel, dtype, registers, spilled in sorted(found):
+            assert spilled == 0, f"{kernel} {dtype} sm_{architecture}"
+            cells = [f"sm_{architecture:<4} {kernel:10} {dtype:9} {registers:5}"]
+            for axis in (0, 1) if kernel != "delta" else ():
+                tiles = gpu.plan(dtype, kernel, axis, SHAPE, card[0] << 10, card[3])
+                warps = resident_warps(registers, tiles["threads"], tiles["bytes"], card)
+                assert warps > 0 and tiles["bytes"] <= card[0] << 10
+                size = f"{tiles['lines']}x{tiles['queries']}x{tiles['keys']}"
+                cells.append(f"{size:>11} {tiles['bytes'] / 1024:6.1f} {warps * 32 / card[2]:7.0%}")
+            lines.append(" ".join(cells))
+    size = "x".join(map(str, SHAPE))
+    title = f"{size}: registers; along columns, along rows: tile, KB shared memory, occupancy"
+    TABLE.parent.mkdir(exist_ok=True)
+    TABLE.write_text("\n".join([title, *lines]) + "\n")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_the_source_that_jittor_writes_compiles(monkeypatch, tmp_path, dtype):
+    """Jittor expands kernels.py's source around its own headers; for a CPU it writes the same text but for one word."""
+    sources = jittor_source(monkeypatch, kernels)
+    x = jt.array(np.ones((1, 2, 3, 4), np.float32)).cast(dtype)
+    jt.sync(jt.grad(kernels.FusedCUDA()(x, x, x).sum(), [x, x, x]), True)
+    home = Path(jt.__file__).parent
+    written = [p.read_text() for p in Path(jt.flags.cache_path, "jit").glob("code__*_op.cc")]
+    for source in sources:
+        text = next(t for t in written if source in t and f"#define out0_type {dtype}\n" in t and f'"{SRC}/' in t)
+        text, count = re.subn("^#define JIT_cpu 1$", "#define JIT_cuda 1", text, flags=re.M)
+        assert count == 1
+        lines = [s for s in text.splitlines() if not re.search(r"cuda_standin|standin::|#define b?float16 ", s)]
+        (tmp_path / "op.cu").write_text("\n".join(lines))
+        flags = ["-DHAS_CUDA", "-DIS_CUDA", "-I", home / "src", "-I", home / "extern/cuda/inc", "-w", "-c"]
+        compile_for(80, tmp_path / "op.cu", tmp_path / "op.o", *flags)

@@ -1,0 +1,207 @@
+"""Networks as ONNX models: what onnxruntime, OpenCV and onnx's own evaluator compute is what the network computes."""
+
+import cv2
+import jittor as jt
+import numpy as np
+import pytest
+from jittor import nn
+from support import rule_weights
+
+from datasets.normalise import CAFFE_BGR, IMAGENET_RGB
+from models import MMSEG, build_model
+from models.layers.fold import fold
+from utils.evaluation.inference import resize
+from utils.weights import checkpoint
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+
+CLASSES = 5
+SHAPES = ((2, 3, 33, 41), (1, 3, 64, 48))  # odd sides and even ones, where poolings differ
+NETWORKS = {  # (name, recurrence, options)
+    "deep, ceil": ("ccnet_r18", 2, {}),
+    "deep, floor, no attention": ("ccnet_r18", 0, {"ceil_pool": False}),
+    "v1c, ceil": ("ccnet_r18", 1, {"stem": "v1c"}),
+    "v1c, floor, contracted": ("ccnet_mmseg_r50", 3, {"depth": 18}),
+    "v1, ceil": ("ccnet_r18", 3, {"stem": "v1"}),
+    "v1, floor": ("ccnet_r18", 1, {"stem": "v1", "ceil_pool": False}),
+    "bottlenecks": ("ccnet_r50", 2, {"contract_dilation": True}),
+    "van, multi": ("van", 2, {"van_size": "van_tiny"}),
+    "van, 8": ("van", 1, {"van_size": "van_tiny", "output_stride": 8}),
+    "van, 16, plain": ("van", 3, {"van_size": "van_tiny", "output_stride": 16, "dilate": False}),
+    "van, 32": ("van", 2, {"van_size": "van_tiny", "output_stride": 32}),
+}
+
+
+def build(name, recurrence=2, options=None, simplify=True):
+    model = build_model(name, CLASSES, recurrence, **(options or {}))
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    checkpoint.load_weights(model, (rule_weights.van if name == "van" else rule_weights.ccnet)(shapes))
+    model.eval()
+    if simplify:
+        fold(model, packing=False)
+    return model
+
+
+def export(model, how=IMAGENET_RGB, **options):
+    from models.export import to_onnx
+
+    return to_onnx(model, how, **options)
+
+
+def pixels(shape):
+    return np.random.default_rng(sum(shape)).integers(0, 256, shape).astype(np.float32)
+
+
+def ours(model, image, how=IMAGENET_RGB):
+    """0..255 RGB -> logits at the size of the image."""
+    x = image if how["channels"] == "rgb" else image[:, ::-1]
+    mean, std = (np.float32(how[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    with jt.no_grad():
+        logits = model(jt.array((x - mean) / std))[0]
+        return np.stack([resize(one, image.shape[2:]).numpy() for one in logits])
+
+
+def run(network, image):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(network.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": image})[0]
+
+
+def assert_close(result, expected, share=1e-4):
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() < share * np.ptp(expected)
+
+
+@pytest.fixture(scope="module")
+def r18():
+    return build("ccnet_r18")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_onnxruntime_gives_our_logits(network):
+    """One graph for all sizes, and one for each size; export checks each with onnx.checker."""
+    name, recurrence, options = NETWORKS[network]
+    model = build(name, recurrence, options)
+    dynamic = export(model)
+    for shape in SHAPES:
+        image = pixels(shape)
+        expected = ours(model, image)
+        assert_close(run(dynamic, image), expected)
+        assert_close(run(export(model, size=shape[2:], batch=shape[0]), image), expected)
+
+
+def test_the_options_of_mmsegmentation_are_among_the_networks_above():
+    assert MMSEG["stem"] == "v1c" and MMSEG["contract_dilation"] and not MMSEG["ceil_pool"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (9, 130)])
+def test_small_and_narrow_images(r18, size):
+    image = pixels((1, 3, *size))
+    assert_close(run(export(r18), image), ours(r18, image))
+
+
+@pytest.mark.parametrize("how", [CAFFE_BGR, {**IMAGENET_RGB, "channels": "bgr"}])
+@pytest.mark.parametrize("name", ["ccnet_r18", "van"])
+def test_a_network_that_wants_bgr_is_fed_rgb(name, how):
+    model, image = build(name, 1, {"van_size": "van_tiny"} if name == "van" else {}), pixels(SHAPES[0])
+    expected = ours(model, image, how)
+    assert_close(run(export(model, how), image), expected)
+    assert np.abs(run(export(model, how), image[:, ::-1]) - expected).max() > 0.01 * np.ptp(expected)
+
+
+def test_folded_or_not_the_result_is_the_same(r18):
+    """The walk writes BatchNorm where it still is."""
+    image = pixels(SHAPES[0])
+    plain = export(build("ccnet_r18", simplify=False))
+    assert sum(node.op_type == "BatchNormalization" for node in plain.graph.node) == 26  # without the auxiliary head's
+    assert not any(node.op_type == "BatchNormalization" for node in export(r18).graph.node)
+    assert_close(run(plain, image), ours(r18, image))
+
+
+def test_the_static_form_needs_few_operators():
+    model = build("ccnet_r18", 3)
+    kinds = {node.op_type for node in export(model, size=(33, 41)).graph.node}
+    assert kinds == {
+        "Sub", "Div", "Conv", "Relu", "LeakyRelu", "MaxPool", "Add", "Mul", "Concat", "Transpose", "MatMul", "Softmax",
+        "Slice", "Resize",
+    }  # fmt: skip
+    assert {node.op_type for node in export(model).graph.node} - kinds == {
+        "Shape", "Squeeze", "Unsqueeze", "Range", "Equal", "Cast",
+    }  # fmt: skip
+
+
+def test_weights_are_stored_once_whatever_the_recurrence():
+    stored = []
+    for recurrence in (1, 3):
+        network = export(build("ccnet_r18", recurrence), size=(33, 41))
+        assert network.opset_import[0].version == 17 and network.ir_version == 10
+        assert sum(node.op_type == "Softmax" for node in network.graph.node) == recurrence
+        stored.append({weight.name: tuple(weight.dims) for weight in network.graph.initializer})
+    assert stored[0] == stored[1]
+    assert stored[0]["head.cca.query_conv.weight"] == (16, 128, 1, 1)
+    assert not any(key.startswith("dsn.") for key in stored[0])  # the auxiliary head is for training
+
+
+def test_the_mask_is_a_number_in_sixteen_and_eight_bits(r18):
+    network = export(r18, size=(33, 41), half=True)
+    arrays = {weight.name: onnx.numpy_helper.to_array(weight) for weight in network.graph.initializer}
+    mask = arrays["head.cca.mask"]
+    assert mask.dtype == np.float16 and np.array_equal(mask, np.float16(-3e4) * np.eye(5, dtype=np.float16))
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
+@pytest.mark.parametrize("name", ["ccnet_r18", "van"])
+def test_float16_is_half_as_large_and_near(name):
+    model, image = build(name, 2, {"van_size": "van_tiny"} if name == "van" else {}), pixels(SHAPES[0])
+    expected = ours(model, image)
+    for size in (None, SHAPES[0][2:]):
+        whole, half = (export(model, size=size, batch=2, half=half) for half in (False, True))
+        assert half.ByteSize() < 0.52 * whole.ByteSize()
+        assert_close(run(half, image), expected, 1e-2)
+
+
+def test_probabilities_and_labels(r18):
+    image = pixels(SHAPES[0])
+    logits = ours(r18, image)
+    probabilities = run(export(r18, output="probabilities"), image)
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    assert np.abs(probabilities - raised / raised.sum(1, keepdims=True)).max() < 1e-4
+    labels = run(export(r18, output="labels"), image)
+    assert labels.shape == (2, 33, 41) and (labels == logits.argmax(1)).mean() > 0.999
+
+
+@pytest.mark.parametrize("network", ["deep, ceil", "v1c, floor, contracted", "v1, floor", "bottlenecks", "van, multi"])
+def test_opencv_gives_our_logits(network):
+    if tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 9):
+        pytest.skip(f"OpenCV {cv2.__version__}: 4.5 cannot read the file, 4.8 computes VANs wrongly")
+    name, recurrence, options = NETWORKS[network]
+    model = build(name, recurrence, options)
+    for shape in SHAPES:
+        image = pixels(shape)
+        data = export(model, size=shape[2:], batch=shape[0]).SerializeToString()
+        net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+        net.setInput(image)
+        assert_close(net.forward(), ours(model, image))
+
+
+@pytest.mark.parametrize("size", [None, (33, 41)])
+def test_the_evaluator_of_onnx_gives_our_logits(r18, size):
+    from onnx.reference import ReferenceEvaluator
+
+    image = pixels((1, 3, 33, 41))
+    (result,) = ReferenceEvaluator(export(r18, size=size)).run(None, {"image": image})
+    assert_close(result, ours(r18, image))
+
+
+def test_what_cannot_be_exported_is_refused():
+    model = build("ccnet_r18", simplify=False)
+    model.layer2.layers["1"] = nn.InstanceNorm2d(128)
+    with pytest.raises(ValueError, match=r"layer2\.1 is a InstanceNorm.*EMITTERS"):
+        export(model)
+    model.packed = True
+    with pytest.raises(ValueError, match="not packed"):
+        export(model)
+    with pytest.raises(ValueError, match="in evaluation"):
+        export(build_model("ccnet_r18", CLASSES))

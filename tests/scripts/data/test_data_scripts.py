@@ -1,0 +1,290 @@
+"""The scripts that verify, prepare and pack data, as their users call them."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from support.sbd import write_sbd
+from support.scene_roots import SEED, SIZE
+
+from datasets import build_dataset
+from datasets.scenes import folders
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+# --- verify
+
+
+def verify(script, root, out, *more):
+    return script("python", "scripts/data/verify.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
+
+
+def test_verify_says_what_is_there(script, tmp_path):
+    root = folders.write_cityscapes(tmp_path / "set", 3, SIZE, SEED)
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 0, done.said
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert (
+        report["dataset"] == "cityscapes"
+        and report["errors"] == []
+        and set(report["splits"])
+        == {
+            "train",
+            "val",
+            "test",
+        }
+    )
+    train = report["splits"]["train"]
+    labels = [build_dataset("cityscapes", "train", root).read(k)[1] for k in range(3)]
+    assert train["samples"] == train["decoded"] == 3 and train["sizes"] == {"48x96": 3}
+    assert train["classes"]["road"]["share"] == pytest.approx(np.mean([label == 0 for label in labels]))
+    assert train["classes"]["car"]["pictures"] == sum((label == 13).any() for label in labels)
+    assert train["ignored_share"] == pytest.approx(np.mean([label == 255 for label in labels]))
+    assert "train has 3 images, the full Cityscapes 2975" in " ".join(report["warnings"])
+    assert "Cityscapes train: 3 samples" in done.stdout and "100%" in done.stderr
+    width, height = Image.open(tmp_path / "out/sheet.png").size
+    assert width > 700 and height > 1000
+
+
+def test_verify_names_each_fault_and_fails(script, tmp_path):
+    root = folders.write_folder(tmp_path / "set", 4, SIZE, SEED)
+    images, labels = sorted((root / "images/train").iterdir()), sorted((root / "labels/train").iterdir())
+    images[0].write_bytes(images[0].read_bytes()[:500])
+    label = np.asarray(Image.open(labels[1])).copy()
+    label[0] = 77
+    Image.fromarray(label).save(labels[1])
+    Image.fromarray(np.full(SIZE, 255, np.uint8)).save(labels[3])
+    val = sorted((root / "images/val").iterdir())[0]
+    val.write_bytes(images[2].read_bytes())  # the same picture in both splits
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    errors, warnings = report["errors"], " ".join(report["warnings"])
+    assert len(errors) == 2 and "truncated or damaged" in errors[0] and "77 (96 pixels)" in errors[1]
+    assert "val/scene4 is the same image as train/scene2" in warnings and "1 labels are void" in warnings
+    assert report["splits"]["train"]["failed"] == 2 and "2 errors" in done.stdout
+
+
+def test_verify_of_nothing(script, tmp_path):
+    done = verify(script, tmp_path, tmp_path / "out")
+    assert done.returncode == 1 and "layout of no known data set" in done.stderr and "Traceback" not in done.stderr
+    root = folders.write_lip(tmp_path / "lip", 1, SIZE)
+    for path in (root / "train_segmentations").iterdir():
+        path.unlink()
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "1 of 1 images in" in done.stdout and "have no label" in done.stdout
+
+
+def test_verify_of_labels_in_colours_that_nobody_has_named(script, tmp_path):
+    root = folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
+    (root / "classes.txt").write_text("a\nb\n")
+    for path in (root / "labels").glob("*/*.png"):
+        Image.fromarray(np.uint8([(0, 0, 0), (200, 9, 0)])[np.asarray(Image.open(path)) % 2]).save(path)
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.said
+    lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "give one in classes.txt ('name R G B' a line)" in lines[0]  # of both splits
+    assert (
+        "and 5 more like it" in lines[0]
+        and "sheet.png" not in done.stdout
+        and not (tmp_path / "out/sheet.png").exists()
+    )
+    assert len(json.loads((tmp_path / "out/report.json").read_text())["errors"]) == 6
+
+
+def test_verify_says_once_what_concerns_all_splits(script, tmp_path):
+    root = folders.write_folder(tmp_path / "set", 1, SIZE, SEED)
+    (root / "classes.txt").write_text("")
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and done.stdout.count("does not describe classes (no class in it)") == 1, done.said
+
+
+def test_verify_of_a_flat_folder_names_the_split_as_training_does(script, tmp_path):
+    root = folders.write_folder(tmp_path / "set", 2, SIZE, SEED, splits=("train",))
+    for kind in ("images", "labels"):
+        (root / kind / "train").rename(root / "flat")
+        (root / kind).rmdir()
+        (root / "flat").rename(root / kind)
+    with pytest.raises(ValueError) as caught:
+        build_dataset(split="train", data_dir=root)
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "choose it with --split all" in str(caught.value)
+    assert f"error: {caught.value}\n" in done.stdout, done.said
+    assert verify(script, root, tmp_path / "out", "--split", "all").returncode == 0
+
+
+def test_verify_warns_of_classes_that_never_occur(script, tmp_path):
+    root = folders.write_folder(tmp_path / "set", 2, SIZE, SEED)
+    with open(root / "classes.txt", "a") as file:
+        file.write("unicorn 1 2 3\n")
+    done = verify(script, root, tmp_path / "out")
+    words = "train: 1 of 10 classes never occur in the labels: 'unicorn'"
+    assert done.returncode == 0 and f"warning: {words}\n" in done.stdout and "val: 1 of 10" not in done.stdout, (
+        done.said
+    )
+    for path in (root / "labels").glob("*/*.png"):
+        Image.fromarray((np.asarray(Image.open(path)) % 2 * 255).astype(np.uint8)).save(path)
+    (root / "classes.txt").write_text("background\nperson\n")
+    done = verify(script, root, tmp_path / "out", "--ignore-label", "255")
+    for split in ("train", "val"):
+        assert f"{split}: 1 of 2 classes never occur in the labels: 'person'" in done.stdout, done.said
+    assert 'leave out --ignore-label, or say so in classes.json: "values": {"0": 0, "255": 1}' in done.stdout
+
+
+def test_verify_names_labels_without_image_and_images_of_one_name(script, tmp_path):
+    root = folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
+    images = sorted((root / "images/train").iterdir())
+    images[0].unlink()
+    done = verify(script, root, tmp_path / "out")
+    words = f"1 label files belong to no image: {root / 'labels/train' / images[0].name}"
+    assert done.returncode == 0 and words in done.stdout, done.said
+    images[1].with_suffix(".jpg").write_bytes(images[1].read_bytes())
+    done = verify(script, root, tmp_path / "out")
+    assert done.returncode == 1 and "are two images of one name" in done.stdout, done.said
+
+
+def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
+    from scripts.data.verify import draw
+
+    class Data:
+        names, palette, ignore_label = ("a", "b"), ((0, 0, 0), (250, 0, 0)), 255
+
+    rows = []
+    for height, width in ((100, 100), (60, 200), (150, 50)):
+        label = np.zeros((height, width), np.uint8)
+        side = min(height, width) // 2
+        label[:side, :side] = 1  # a square stays one
+        rows.append((np.full((height, width, 3), 90, np.uint8), label))
+    sheet = np.asarray(draw(rows, Data))
+    red = (sheet[:, -(sheet.shape[1] // 3) :] == (250, 0, 0)).all(2)  # the column of labels
+    _, _, found, _ = cv2.connectedComponentsWithStats(red.astype(np.uint8))
+    sides = [(width, height) for _, _, width, height, _ in found[1:] if min(width, height) > 20]  # not the legend
+    assert len(sides) == 3 and all(abs(width - height) <= 2 for width, height in sides), sides
+
+
+# --- prepare
+
+
+def test_prepare_cityscapes(script, tmp_path):
+    root = folders.write_cityscapes(tmp_path, 2, SIZE, SEED)
+    want = {split: build_dataset("cityscapes", split, root).read(1)[1] for split in ("train", "val")}
+    command = ["python", "scripts/data/prepare_cityscapes.py", "--data-dir", root, "--workers", "2"]
+    done = script(*command, "--dry-run")
+    assert done.returncode == 0 and not list(root.glob("gtFine/*/*/*TrainIds*")) and "6 to write" in done.stdout
+    done = script(*command)
+    assert done.returncode == 0, done.said
+    for path in root.glob("gtFine/*/*/*_labelIds.png"):
+        path.unlink()
+    for split, label in want.items():
+        np.testing.assert_array_equal(build_dataset("cityscapes", split, root).read(1)[1], label)
+
+
+def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
+    root = folders.write_coco_stuff(tmp_path, 3, SIZE, SEED)
+    want = build_dataset("coco_stuff", "train", root).read(0)[1]
+    files = sorted((root / "annotations/train2017").glob("*.png"))
+    whole = files[1].read_bytes()
+    files[1].write_bytes(whole[:100])
+    command = ["python", "scripts/data/prepare_coco_stuff.py", "--data-dir", root, "--workers", "1"]
+    done = script(*command)
+    assert done.returncode == 1 and files[1].name in done.stderr and "1 of 6 files failed" in done.stderr
+    assert len(list(root.glob("annotations/*/*_labelTrainIds.png"))) == 5 and not list(root.glob("**/*.part"))
+    files[1].write_bytes(whole)
+    done = script(*command)
+    assert done.returncode == 0 and "5 are there already, 1 to write" in done.stdout, done.said
+    data = build_dataset("coco_stuff", "train", root)
+    assert "labelTrainIds" in data.pairs[0][1].name
+    np.testing.assert_array_equal(data.read(0)[1], want)
+
+
+@pytest.mark.parametrize("layout", ["camvid", "segnet"])
+def test_prepare_camvid(script, tmp_path, layout):
+    root, out = folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
+    done = script("python", "scripts/data/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
+    assert done.returncode == 0, done.said
+    for split in ("train", "val", "test"):
+        a, b = build_dataset("camvid", split, root), build_dataset(split=split, data_dir=out)
+        assert type(a) is type(b) and a.total_len == b.total_len == 2
+        assert all((x == y).all() for k in range(2) for x, y in zip(a.read(k), b.read(k)))
+    command = ["python", "scripts/data/prepare_camvid.py", "--data-dir", root, "--out", tmp_path / "small"]
+    done = script(*command, "--size", "24,48", "--workers", "1")
+    assert done.returncode == 0 and build_dataset(data_dir=tmp_path / "small").read(0)[1].shape == (24, 48)
+
+
+@pytest.fixture
+def voc_and_sbd(tmp_path):
+    """VOC with 3 + 3 pictures, and SBD with two of them and two more of VOC's pictures."""
+    root = folders.write_voc(tmp_path / "voc", 3, SIZE, SEED)
+    sbd = tmp_path / "benchmark_RELEASE" / "dataset"
+    return root, sbd, write_sbd(sbd, root)
+
+
+def test_prepare_voc_aug(script, voc_and_sbd):
+    root, sbd, masks = voc_and_sbd
+    command = [
+        "python",
+        "scripts/data/prepare_voc_aug.py",
+        "--voc",
+        root.parent,
+        "--sbd",
+        sbd.parents[1],
+        "--workers",
+        "1",
+    ]
+    done = script(*command)
+    assert done.returncode == 1 and "would have 5 pictures, 2 of them added, not 10582 and 9118" in done.stderr
+    assert not (root / "SegmentationClassAug").exists()
+    done = script(*command, "--any-count")
+    assert done.returncode == 0, done.said
+    data = build_dataset("voc", "trainaug", root)
+    assert [data.sample_name(k) for k in range(5)] == [
+        "2007_000000",
+        "2007_000001",
+        "2007_000002",
+        "2008_000100",
+        "2008_000101",
+    ]
+    for name in ("2008_000100", "2008_000101"):
+        label = np.asarray(Image.open(root / "SegmentationClassAug" / f"{name}.png"))
+        np.testing.assert_array_equal(label, masks[name])
+    for name in ("2007_000000", "2007_000001"):  # VOC's own masks, finer and with their border, go before SBD's
+        a, b = (np.asarray(Image.open(root / f / f"{name}.png")) for f in ("SegmentationClassAug", "SegmentationClass"))
+        np.testing.assert_array_equal(a, b)
+    done = script(*command, "--any-count")
+    assert "8 are there already, 0 to write" in done.stdout
+
+
+def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
+    root, sbd, _ = voc_and_sbd
+    path = sbd / "cls" / "2008_000101.mat"
+    for content in (path.read_bytes()[:150], b"MATLAB 7.3 " + b"\0" * 300, b"\0" * 128, b""):
+        path.write_bytes(content)
+        command = [
+            "python",
+            "scripts/data/prepare_voc_aug.py",
+            "--voc",
+            root,
+            "--sbd",
+            sbd,
+            "--any-count",
+            "--workers",
+            "0",
+        ]
+        done = script(*command)
+        assert done.returncode == 1 and "2008_000101.mat is not a mask of SBD" in done.stderr, done.said
+        assert "Traceback" not in done.stderr
+
+
+def test_mat_files_as_scipy_writes_them(tmp_path):
+    scipy_io = pytest.importorskip("scipy.io")
+    from scripts.data.prepare_voc_aug import read_gtcls
+
+    values = np.arange(35, dtype=np.uint8).reshape(5, 7) % 21
+    for compressed in (False, True):
+        record = {"GTcls": {"Boundaries": [1.5], "Segmentation": values, "CategoriesPresent": [1, 2]}}
+        scipy_io.savemat(tmp_path / "a.mat", record, do_compression=compressed)
+        np.testing.assert_array_equal(read_gtcls(tmp_path / "a.mat"), values)

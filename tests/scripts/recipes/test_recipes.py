@@ -1,0 +1,244 @@
+"""The recipes in scripts/train_*.sh and run_local.sh, with programs that only say how they were called."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import train
+
+ROOT = Path(__file__).resolve().parents[3]
+PUBLISHED = {  # recipe -> what the published command says
+    "cityscapes": dict(
+        model="ccnet",
+        input_size=(769, 769),
+        batch_size=8,
+        num_steps=60000,
+        weight_decay=1e-4,
+        ohem_thres=0.7,
+        ohem=True,
+    ),
+    "ade20k": dict(model="ccnet_large", input_size=(512, 512), batch_size=8, num_steps=60000, weight_decay=1e-4),
+    "voc": dict(
+        model="ccnet", input_size=(512, 512), batch_size=16, num_steps=40000, weight_decay=5e-4, split="trainaug"
+    ),
+    "cityscapes_van": dict(
+        model="van", van_size="van_large", input_size=(512, 512), num_steps=60000, weight_decay=1e-4
+    ),
+    "camvid": dict(model="ccnet_r18", optimizer="adamw"),
+}
+
+
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+TRAIN = f"python {ROOT}/train.py "
+
+
+def program(path, body):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    known = ["scenes", "cityscapes", "ade20k", "voc", "camvid"]
+    monkeypatch.setattr(train, "DATASETS", dict.fromkeys(known), raising=False)
+    program(tmp_path / "bin/mpirun", 'echo "mpirun" "$@"')
+    program(tmp_path / "bin/python", f'[ "$1" = -c ] && exec {sys.executable} "$@"\necho python "$@"')
+    program(tmp_path / "bin/nvidia-smi", "exit 9")
+
+    def run(*command, code=0, **env):
+        env = {**os.environ, **AS_ROOT, "VENV": str(tmp_path), "GPUS": "4", **env}
+        done = subprocess.run([ROOT / command[0], *command[1:]], capture_output=True, text=True, env=env, cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        return done.stdout.splitlines() if code == 0 else done.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_a_recipe_has_the_published_settings_and_passes_flags_on(call, recipe):
+    (line,) = call(f"scripts/train_{recipe}.sh", "--data-dir", "D", "--seed", "5")
+    before, flags = line.split(TRAIN)
+    assert before == "mpirun -np 4 -x PATH "
+    args = train.parse_args(flags.split())
+    assert {name: getattr(args, name) for name in PUBLISHED[recipe]} == PUBLISHED[recipe]
+    assert (args.recurrence, args.random_mirror, args.random_scale) == (2, True, True)
+    assert (args.data_dir, args.random_seed) == ("D", 5)
+    if args.optimizer == "sgd":
+        assert (args.learning_rate, args.momentum, args.power) == (0.01, 0.9, 0.9)
+
+
+@pytest.mark.parametrize("recipe", PUBLISHED)
+def test_the_head_of_a_recipe_says_where_it_reads_and_writes(call, recipe):
+    head = (ROOT / f"scripts/train_{recipe}.sh").read_text().split("set -euo")[0]
+    (line,) = call(f"scripts/train_{recipe}.sh", "--data-dir", "D")
+    args = train.parse_args(line.split(TRAIN)[1].split())
+    assert args.snapshot_dir in head.replace("\n# ", " ") and "relative to the current folder" in head
+    assert (args.restore_from or "random weights") in head
+
+
+def test_every_recipe_is_tested():
+    assert {path.stem[len("train_") :] for path in ROOT.glob("scripts/train_*.sh")} == set(PUBLISHED)
+
+
+def test_one_gpu_or_none_needs_no_mpirun_and_machines_come_from_a_file(call, tmp_path):
+    for gpus in ("0", "1", ""):  # "": counted, by an nvidia-smi that finds no driver
+        (line,) = call("scripts/recipes/train_camvid.sh", GPUS=gpus)
+        assert line.startswith(TRAIN)
+    program(tmp_path / "bin/nvidia-smi", "echo GPU 0\necho GPU 1")
+    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="")
+    assert line.startswith(f"mpirun -np 2 -x PATH {TRAIN}")
+    (tmp_path / "machines").touch()
+    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="8", HOSTFILE="machines")  # beside the user
+    assert line.startswith(f"mpirun -np 8 --hostfile machines -x PATH {TRAIN}")
+    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="1", HOSTFILE="machines", MPIRUN="mpirun --oversubscribe")
+    assert line.startswith(f"mpirun --oversubscribe -np 1 --hostfile machines -x PATH {TRAIN}")
+
+
+def test_what_cannot_start_is_refused_with_the_fix(call, tmp_path):
+    def refused(**env):
+        said = call("scripts/recipes/train_camvid.sh", code=1, **env)
+        assert said.startswith("train_camvid.sh: ")
+        return said
+
+    assert "GPUS=two is not a number" in refused(GPUS="two")
+    assert "HOSTFILE=nowhere is not a file" in refused(HOSTFILE="nowhere")
+    assert "HOSTFILE needs GPUS=N" in refused(GPUS="", HOSTFILE="machines")
+    assert "nothing is not on PATH" in refused(MPIRUN="nothing")
+    (tmp_path / "bin/python").unlink()
+    here = {"PATH": str(tmp_path / "bin"), "GPUS": "1"}
+    for name in ("bash", "dirname", "basename", "readlink"):
+        (tmp_path / "bin" / name).symlink_to(
+            f"/usr/bin/{name}" if os.path.exists(f"/usr/bin/{name}") else f"/bin/{name}"
+        )
+    assert "there is no python on PATH" in call_with(here, tmp_path)
+
+
+def call_with(env, folder):
+    command = [ROOT / "scripts/recipes/train_camvid.sh"]
+    env = {**os.environ, "VENV": str(folder / "none"), **env}
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder).stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mpirun refuses root alone")
+def test_root_is_told_what_to_set_before_mpirun_refuses(call):
+    for env in ({"OMPI_ALLOW_RUN_AS_ROOT": ""}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": ""}):
+        said = call("scripts/recipes/train_camvid.sh", code=1, **env)
+        assert "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in said
+        assert call("scripts/recipes/train_camvid.sh", **env, MPIRUN="mpirun --allow-run-as-root")
+
+
+def test_a_link_to_a_recipe_is_that_recipe(call, tmp_path):
+    for name in ("scripts/recipes/train_voc.sh", "run_local.sh"):
+        (tmp_path / "link").symlink_to(ROOT / name)
+        assert call(tmp_path / "link", "D")[0].startswith(f"mpirun -np 4 -x PATH {TRAIN}")
+        (tmp_path / "link").unlink()
+
+
+def test_run_local_trains_and_evaluates_the_last_checkpoint_of_that_run(call, tmp_path):
+    evaluation = f"mpirun -np 4 -x PATH python {ROOT}/evaluate.py --data-dir CITYSCAPES --dataset cityscapes "
+    (tmp_path / "snapshots/cityscapes").mkdir(parents=True)
+    (tmp_path / "snapshots/cityscapes/CS_scenes_90000.npz").touch()  # of another run
+    first, second = call("run_local.sh", "CITYSCAPES", "--ohem", "0")
+    assert "--data-dir CITYSCAPES" in first and first.endswith("--ohem 0")
+    where = "--restore-from ./snapshots/cityscapes/CS_scenes_60000.npz --save-dir ./snapshots/cityscapes --device auto"
+    assert second == evaluation + where
+    for flags in (
+        ["--snapshot-dir", "my runs/a"],
+        ["--snapshot-dir=my runs/a"],
+        ["--snap", "b", "--snap", "my runs/a"],
+    ):
+        first, second = call("run_local.sh", "CITYSCAPES", *flags, "--num-steps", "20", "--device", "cpu")
+        where = "--restore-from my runs/a/CS_scenes_20.npz --save-dir my runs/a --device cpu"
+        assert second == evaluation + where
+        assert train.parse_args(first.replace("my runs", "my_runs").split(TRAIN)[1].split()).num_steps == 20
+    chunk = ["--max-iter", "60000", "--start", "2000", "--num-steps", "2000"]
+    assert "CS_scenes_4000.npz" in call("run_local.sh", "CITYSCAPES", *chunk)[1]
+    assert "usage" in call("run_local.sh", code=2) and "usage" in call("run_local.sh", "--seed", code=2)
+
+
+def test_folders_may_have_spaces_in_their_names(call, tmp_path):
+    clone = tmp_path / "my clone"
+    shutil.copytree(ROOT / "scripts", clone / "scripts", ignore=shutil.ignore_patterns("*.py"))
+    for gpus, before in (("1", ""), ("2", "mpirun -np 2 -x PATH ")):
+        (line,) = call(clone / "scripts/recipes/train_camvid.sh", "--data-dir", "my data", GPUS=gpus)
+        assert line.startswith(f"{before}python {clone}/train.py ") and line.endswith("--data-dir my data")
+
+
+def test_help_of_run_local_is_that_of_training(call):
+    (line,) = call("run_local.sh", "CITYSCAPES", "--help", GPUS="1")
+    assert line.startswith(TRAIN) and line.endswith(" --help")
+
+
+def test_run_local_does_not_evaluate_after_a_training_that_failed(call, tmp_path):
+    program(tmp_path / "bin/mpirun", 'echo "$@"; exit 75')
+    assert "evaluate.py" not in call("run_local.sh", "CITYSCAPES", code=75)
+
+
+def test_an_mmsegmentation_command_is_translated(call):
+    """As a model zoo prints it; the config need not be there."""
+    line = (
+        "--config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py --launcher pytorch --nproc-per-node 4"
+    )
+    line += " --amp --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D"
+    flags, ranks = translated(line)
+    assert ranks == 4
+    args = train.parse_args(flags)
+    assert (args.model, args.batch_size, args.num_steps, args.input_size) == ("ccnet_mmseg_r50", 8, 40000, (512, 1024))
+    assert (args.dataset, args.data_dir, args.amp, args.weight_decay) == ("cityscapes", "D", "float16", 5e-4)
+    flags, ranks = translated("--config ccnet_r101-d8_4xb4-20k_voc12aug-512x512 --work-dir W --seed 3")
+    args = train.parse_args(flags)
+    assert (args.model, args.split, args.snapshot_dir, args.random_seed) == ("ccnet_mmseg_r101", "trainaug", "W", 3)
+    assert ranks == 1
+    for wrong in ("--config pspnet_r50", "--config ccnet_r50-d8_4xb2-40k_cityscapes-769x769 --cfg-options lr=1"):
+        with pytest.raises(ValueError, match="not named as a CCNet config|only ...data_root"):
+            translated(wrong)
+
+
+def translated(line):
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import run_ccnet
+
+    return run_ccnet.command(*run_ccnet.parse_args(line.split()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet101-imagenet.pth",
+        "van_large.pth",
+        "van_tiny_754.pth.tar",
+        "van_b0.pth",
+        "resnet50-0676ba61.pth",
+        "CS_scenes_60000.pth",
+    ],
+)
+def test_published_weights_that_are_missing_are_named_with_their_source(name, tmp_path, monkeypatch):
+    from utils.weights import published
+
+    known = published.source(name)
+    assert (known is None) == (name in ("van_b0.pth", "CS_scenes_60000.pth"))
+    monkeypatch.chdir(tmp_path)
+    if known:
+        with pytest.raises(FileNotFoundError, match=re.escape(f"Save it as {tmp_path}/{name}, name another file")):
+            published.check(name)
+        assert "http" in known
+    else:
+        published.check(name)  # what reads it says that it is missing
+    (tmp_path / name).touch()
+    published.check(name)
+
+
+def test_the_names_of_van_files_lead_to_one_published_file():
+    from utils.weights import published
+
+    names = ("van_large.pth", "van_large_839.pth.tar", "van_large.pth.tar")
+    assert len({published.source(name) for name in names}) == 1
+    assert "van_large_839.pth.tar at https://huggingface.co/Visual-Attention-Network/VAN-Large-original" in (
+        published.source("van_large.pth")
+    )

@@ -1,0 +1,83 @@
+"""A message of utils/ that names an option is printed by programs that have it."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAIN, EVALUATE, PREDICT = "train.py", "evaluate.py", "scripts/predict.py"
+SEES, FIGURE = "scripts/visualize_attention.py", "scripts/benchmark/evaluation.py"
+CONVERT, DATA = "scripts/convert_weights.py", ("scripts/data/verify.py", "scripts/data/pack.py")
+PRINTED_BY = {  # module of utils -> the programs that print its messages
+    "amp.py": (TRAIN,),
+    "checkpoint.py": (TRAIN,),
+    "convert.py": (CONVERT,),
+    "describe.py": (TRAIN, EVALUATE, PREDICT, SEES, FIGURE, CONVERT),
+    "distributed.py": (TRAIN,),
+    "eval_options.py": (EVALUATE,),
+    "exports.py": (EVALUATE,),
+    "jobs.py": (
+        *DATA,
+        "scripts/data/prepare_camvid.py",
+        "scripts/data/prepare_voc_aug.py",
+        "scripts/data/prepare_cityscapes.py",
+    ),
+    "loading.py": (EVALUATE, PREDICT, SEES, FIGURE),
+    "metrics.py": (TRAIN, EVALUATE),
+    "network.py": (TRAIN,),
+    "optim.py": (TRAIN,),
+    "pictures.py": (PREDICT,),
+    "postmortem.py": (TRAIN,),
+    "resume.py": (TRAIN,),
+    "train_options.py": (TRAIN,),
+    "weights.py": (TRAIN, EVALUATE, PREDICT, SEES, FIGURE, CONVERT),
+}
+SELF_NAMED = re.compile(r"(train|evaluate|predict|convert_weights|prepare_jittor|pack_dataset)\.py|PREPARE")
+NO_MESSAGES = ("options.py", "logger.py", "prefetch.py", "run_files.py", "runtime.py")  # flags themselves, git's, ..
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w:-])")  # not the variables of a style sheet
+
+
+def messages(path):
+    """The strings of a module that are not docstrings, f-strings put together."""
+    tree = ast.parse(path.read_text())
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            docstrings.update(id(part) for part in node.values)
+            yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def named(path):
+    """Options in messages that do not also name the program which has them."""
+    return {option for text in messages(path) if not SELF_NAMED.search(text) for option in OPTION.findall(text)}
+
+
+@pytest.fixture(scope="module")
+def options_of():
+    found = {}
+
+    def options(program):
+        if program not in found:
+            done = subprocess.run([sys.executable, program, "--help"], cwd=ROOT, capture_output=True, text=True)
+            found[program] = set(OPTION.findall(done.stdout))
+            assert done.returncode == 0 and found[program], program
+        return found[program]
+
+    return options
+
+
+def test_every_module_with_options_in_its_messages_is_in_the_table():
+    have = {path.name for path in (ROOT / "utils").glob("*.py") if named(path)} - set(NO_MESSAGES)
+    assert have <= set(PRINTED_BY)
+
+
+@pytest.mark.parametrize("module", PRINTED_BY)
+def test_the_program_that_prints_a_message_has_the_options_in_it(module, options_of):
+    for program in PRINTED_BY[module]:
+        assert not named(ROOT / "utils" / module) - options_of(program), program

@@ -1,0 +1,154 @@
+"""What a file says of its network against what the flags say: files in the published layouts, and our own."""
+
+import numpy as np
+import pytest
+from support import key_lists as lists
+
+from utils.options import train as train_options
+from utils.weights import names, settle
+from utils.weights.identify import describe, seen
+
+OURS = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 1, "model_options": {}, "normalisation": {}}
+
+
+def read(keys):
+    """As utils.weights reads a file with these keys: -> (arrays, meta). The numbers do not matter."""
+    tree = {key: np.broadcast_to(np.float32(1), shape) for key, shape in keys.items() if "tracked" not in key}
+    arrays, notes = names.to_ours(tree, names.layout(tree))
+    return arrays, {**describe(arrays, notes), "provenance": notes}
+
+
+def train(line, keys=None, meta=None):
+    import train as entry
+
+    asked = train_options.network_options(vars(entry.parse_args(line.split())))
+    arrays, found = read(keys) if keys else ((), meta)
+    built, lines = settle.settle(asked, "f.pth" if found else "", arrays, found, training=True)
+    return built, lines, settle.taken(built, asked, found or {})
+
+
+def ours(keys):
+    """The arrays that a checkpoint of ours with the network of these keys has."""
+    return read(keys)[0]
+
+
+PUBLISHED = [  # keys of a released file, what a run without flags builds from it
+    (lists.torchvision(lists.R50), "ccnet_r50", {"stem": "v1"}),
+    (lists.mit(), "ccnet", {"stem": "deep"}),
+    (lists.mmseg(lists.R101), "ccnet_mmseg_r101", {"stem": "v1c"}),
+    ({k: v for k, v in lists.mmseg(lists.R50).items() if "head" not in k}, "ccnet_mmseg_r50", {"stem": "v1c"}),
+    (lists.serge(), "ccnet", {"stem": "deep", "activation": "relu"}),
+    (lists.official(), "ccnet", {"stem": "deep"}),
+    (lists.van("van_small"), "van", {"van_size": "van_small"}),
+]
+
+
+@pytest.mark.parametrize("keys, model, options", PUBLISHED, ids=range(len(PUBLISHED)))
+def test_training_builds_the_network_of_the_file_without_a_flag(keys, model, options):
+    built, lines, taken = train("", keys)
+    assert (built["model"], built["options"], built["recurrence"]) == (model, options, 2)
+    assert all(f"{name.replace('_', ' ')} {value}" in taken for name, value in {"model": model, **options}.items())
+    assert "input " in taken and not [line for line in lines if "recurrence" not in line]
+
+
+@pytest.mark.parametrize(
+    "line, keys, words",
+    [
+        ("--stem deep", lists.torchvision(lists.R50), "--stem deep contradicts f.pth, which has stem v1"),
+        ("--stem v1", lists.official(), "--stem v1 contradicts f.pth, which has stem deep"),
+        ("--model ccnet", lists.torchvision(lists.R50), "--model ccnet contradicts f.pth, which has model ccnet_r50"),
+        ("--model ccnet_mmseg_r101", lists.official(), "which has model ccnet; leave --model out"),
+        ("--model van", lists.mit(), "--model van contradicts"),
+        (
+            "--van-size van_base",
+            lists.van("van_small"),
+            "--van-size van_base contradicts f.pth, which has van size",
+        ),
+        ("--van-size van_base", lists.mit(), "--van-size van_base contradicts f.pth, which is ccnet; leave --van-size"),
+        ("--output-stride 8", lists.mit(), "--output-stride 8 contradicts f.pth, which is ccnet"),
+    ],
+)
+def test_a_flag_that_contradicts_the_file_is_one_error_that_says_so(line, keys, words):
+    with pytest.raises(ValueError, match=words):
+        train(line, keys)
+
+
+@pytest.mark.parametrize("line", ["--model ccnet_r50", "--model ccnet_mmseg_r50", "--stem v1"])
+def test_a_backbone_starts_every_network_that_has_it(line):
+    built, _, taken = train(line, lists.torchvision(lists.R50))
+    assert built["options"]["stem"] == "v1" and built["model"] in (line.split()[1], "ccnet_r50")
+    assert ("stem" in taken) == ("--stem" not in line) and ("model" in taken) == ("--model" not in line)
+
+
+def test_flags_that_agree_or_that_the_file_leaves_open_are_taken():
+    built, _, _ = train("--van-size b1 --output-stride 16 --plain-stride --drop-path 0.2", lists.van("van_small"))
+    assert built["options"] == {"van_size": "van_small", "output_stride": 16, "dilate": False, "drop_path": 0.2}
+    assert train("--model ccnet_large --recurrence 3", lists.official())[0]["recurrence"] == 3
+    assert not [line for line in train("--recurrence 3", lists.official())[1] if "recurrence" in line]
+    assert "recurrence is not in the file: 2 taken" in train("", lists.official())[1]
+
+
+def test_without_a_file_the_flags_and_the_defaults_say_it():
+    assert train("")[0] == {"model": "ccnet", "num_classes": None, "recurrence": 2, "options": {}}
+    built, lines, _ = train("--model van --van-size b0 --output-stride 8 --stem v1 --recurrence 0")
+    assert (built["options"], built["recurrence"]) == ({"van_size": "b0", "output_stride": 8}, 0)
+    assert lines == ["--stem v1 has no effect with --model van"]
+    assert train("--drop-path 0.1")[1] == ["--drop-path 0.1 has no effect without --model van"]
+    assert train("--model van --plain-stride")[1] == ["--plain-stride has no effect at output stride multi"]
+
+
+def test_another_recurrence_is_a_choice_in_training_and_an_error_in_evaluation():
+    built, lines, _ = train("--recurrence 2", meta=OURS)
+    assert built["recurrence"] == 2 and lines == ["--recurrence 2: f.pth was trained with 1"]
+    assert train("", meta=OURS)[0]["recurrence"] == 1
+    with pytest.raises(ValueError, match="--recurrence 2 contradicts f.npz, which has recurrence 1; leave"):
+        settle.settle({"recurrence": 2}, "f.npz", (), OURS)
+
+
+def van_of_ours(**options):
+    keys = {**lists.van("van_tiny"), "head.conva.0.weight": (128, 256, 3, 3)}
+    return {key: np.zeros(1) for key in keys}, {**OURS, "model": "van", "model_options": options}
+
+
+def test_our_own_files_keep_stride_and_dilation():
+    arrays, meta = van_of_ours(van_size="van_tiny", output_stride=16, dilate=False)
+    built, _ = settle.settle({}, "f.npz", arrays, meta, training=True)
+    assert built["options"] == {"van_size": "van_tiny", "output_stride": 16, "dilate": False}
+    for asked in ({"output_stride": 8}, {"output_stride": "multi"}):
+        with pytest.raises(ValueError, match="contradicts f.npz, which has output stride 16; leave --out"):
+            settle.settle(asked, "f.npz", arrays, meta, training=True)
+    arrays, meta = van_of_ours(output_stride=16)
+    with pytest.raises(ValueError, match="--plain-stride contradicts"):
+        settle.settle({"dilate": False}, "f.npz", arrays, meta, training=True)
+    arrays["squeeze.0.weight"] = np.zeros(1)
+    with pytest.raises(ValueError, match="which has output stride multi"):
+        settle.settle({"output_stride": 8}, "f.npz", arrays, {**meta, "model_options": {}}, training=True)
+
+
+def test_other_code_does_not_record_the_output_stride():
+    arrays, meta = van_of_ours(output_stride=8, van_size="van_tiny")
+    meta.update(provenance={}, assumed=["output_stride", "recurrence"])
+    assert settle.settle({}, "f", arrays, meta)[1] == [
+        "output stride is not in the file: 8 taken",
+        "recurrence is not in the file: 2 taken",
+    ]
+    assert settle.settle({"output_stride": 32}, "f", arrays, meta, training=True)[0]["options"]["output_stride"] == 32
+    with pytest.raises(ValueError, match="--output-stride multi contradicts f, which has output stride 8, 16 or 32"):
+        settle.settle({"output_stride": "multi"}, "f", arrays, meta, training=True)
+
+
+def test_evaluation_takes_from_the_file_what_the_flags_leave_out():
+    meta = {**OURS, "recurrence": 2}
+    for asked in ({}, {"model": None}, {"recurrence": 2, "num_classes": 9, "model": "ccnet_r18"}):
+        built, lines = settle.settle(asked, "f.npz", (), meta)
+        assert built == {"model": "ccnet_r18", "num_classes": 9, "recurrence": 2, "options": {}} and not lines
+    for name, value in dict(model="ccnet", num_classes=19, recurrence=1).items():
+        with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} {value} contradicts f.npz, .* leave"):
+            settle.settle({name: value}, "f.npz", (), meta)
+    arrays, van = van_of_ours(van_size="van_tiny")
+    assert settle.settle({"van_size": "b0"}, "f", arrays, van)[0]["options"]["van_size"] == "van_tiny"
+
+
+def test_shapes_alone_tell_nothing_of_other_networks():
+    assert seen({}) == seen({"conv1.weight": np.zeros((16, 3, 3, 3))}) == {}
+    assert seen({key: np.zeros(()) for key in lists.official()})["backbone"] == "r101"
