@@ -2,8 +2,8 @@
 
 images/{train2017,val2017}/<id>.jpg and annotations/{train2017,val2017}/<id>.png (or stuffthingmaps/). A file holds the
 category id minus 1, 255 where unlabelled; eleven ids never occur, so that 171 classes remain. Files
-<id>_labelTrainIds.png (scripts/data/prepare_coco_stuff.py, or mmsegmentation's converter) hold 0..170 and are read as they
-are.
+<id>_labelTrainIds.png (scripts/data/prepare_coco_stuff.py, or mmsegmentation's converter) hold 0..170 and are read as
+they are.
 """
 
 from datasets.files import FileDataset, hex_palette, value_table

@@ -1,8 +1,8 @@
 """PASCAL VOC 2012, and `trainaug`: 10582 pictures with the masks of Hariharan et al. (SBD) added.
 
 JPEGImages/<id>.jpg, SegmentationClass/<id>.png (palette pictures: the index is the class, 255 the border) and
-ImageSets/Segmentation/<split>.txt. `trainaug` reads SegmentationClassAug/<id>.png, which scripts/data/prepare_voc_aug.py
-makes.
+ImageSets/Segmentation/<split>.txt. `trainaug` reads SegmentationClassAug/<id>.png, which
+scripts/data/prepare_voc_aug.py makes.
 """
 
 from datasets.files import FileDataset

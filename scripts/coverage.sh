@@ -5,7 +5,7 @@
 # in a Python without coverage. The tests themselves are not listed.
 set -euo pipefail
 LOG=runs/coverage.log
-. "$(dirname "$0")/setup.sh"
+. "$(dirname "$(readlink -f "$0")")/machine/setup.sh"
 setup requirements-dev.txt
 out=$PWD/runs/coverage
 temporary=$(mktemp -d) # pytest's folder: copies of the project lie there as .../clone, and count as the project

@@ -4,7 +4,7 @@
 # Nothing is downloaded but Python packages. A second run continues where the first stopped; rm -r runs/demo starts anew.
 set -euo pipefail
 LOG=runs/demo.log
-. "$(dirname "$(readlink -f "$0")")/setup.sh"
+. "$(dirname "$(readlink -f "$0")")/machine/setup.sh"
 setup requirements.txt
 out=runs/demo
 steps=500

@@ -23,8 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from scripts.machine import bare_import, checks, first_import, onednn  # noqa: E402
-from scripts.machine import cuda as prepare_cuda
-from scripts.machine import repair as repair_jittor
+from scripts.machine import cuda as prepare_cuda  # noqa: E402
+from scripts.machine import repair as repair_jittor  # noqa: E402
 from utils import runtime  # noqa: E402  (all of it needs the standard library only)
 
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_data_mpi import mpi
-from test_instance_score import NAMES, run_official
+from support.cityscapes_tool import NAMES, run_official
+from support.mpirun import mpi
 
 from datasets.scenes import folders
 from models import build_model

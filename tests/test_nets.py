@@ -50,8 +50,13 @@ def test_each_exception_is_still_one(whole):
 
 # Breaks that were made, or could be: (file, what stands there, what a merge leaves of it, what is found)
 BREAKS = [
-    ("utils/weights/any_file.py", "def start_from(", "def start_fro(", "module utils.weights has no start_from"),
-    ("utils/files.py", "def whole_file(", "def whole(", "utils.whole_file has no whole_file"),
+    (
+        "utils/weights/any_file.py",
+        "def start_from(",
+        "def start_fro(",
+        "module utils.weights.any_file has no start_from",
+    ),
+    ("utils/files.py", "def whole_file(", "def whole(", "utils.files has no whole_file"),
     (
         "utils/training/amp.py",
         "def run(x, *others, **options):",
@@ -59,7 +64,7 @@ BREAKS = [
         "stands in for models.layers.batch_norm.BatchNorm.execute",
     ),
     ("models/layers/fold.py", "def fold(", "def fold_all(", "fold"),
-    ("utils/weights/checkpoint.py", "def prune(", "def prune_old(", "module utils.checkpoint has no prune"),
+    ("utils/weights/checkpoint.py", "def prune(", "def prune_old(", "module utils.weights.checkpoint has no prune"),
     ("models/losses.py", "def total_weight(self", "def total_weights(self", "has no total_weight"),
     ("utils/training/logger.py", "    def close(self", "    def finish(self", "has no close"),
     (

@@ -31,6 +31,8 @@ def test_clang_format():
 
 
 def test_shell_scripts_parse():
-    for script in sorted(ROOT.glob("scripts/*.sh")) + [ROOT / ".ci" / "run"]:
+    for script in sorted([*ROOT.glob("*.sh"), *ROOT.glob("scripts/**/*.sh"), *ROOT.glob("tests/**/*.sh")]) + [
+        ROOT / ".ci" / "run"
+    ]:
         done = subprocess.run(["bash", "-n", script], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

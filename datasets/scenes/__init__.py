@@ -1,0 +1,1 @@
+"""The generated dataset: street scenes drawn by rule."""

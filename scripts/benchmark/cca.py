@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time, memory and operations of criss-cross attention: reference, fused, non-local, and PyTorch where installed.
 
-    python scripts/benchmark/cca.py                                    # a Markdown table, and runs/benchmark_cca.svg
+    python scripts/benchmark/cca.py                                    # a Markdown table, and runs/cca_cost.svg
     python scripts/benchmark/cca.py --sizes 97,97 128,256 --repeats 15
     python scripts/benchmark/cca.py --modules                          # RCCA against a non-local block, as in the paper
 
@@ -37,7 +37,7 @@ def parse_args():
     parser.add_argument(
         "--max-gflop", type=float, default=150, help="leave out what is more work (default: %(default)s)"
     )
-    parser.add_argument("--plot", default="runs/benchmark_cca.svg", help="of two sizes or more (default: %(default)s)")
+    parser.add_argument("--plot", default="runs/cca_cost.svg", help="of two sizes or more (default: %(default)s)")
     parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "MODE"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -269,7 +269,7 @@ def cost_plot(results, names, about):
 def main():
     args = parse_args()
     if not args.plot.endswith(".svg"):
-        sys.exit(f"benchmark_cca.py: --plot {args.plot}: the plot is an SVG; let its name end in .svg")
+        sys.exit(f"cca.py: --plot {args.plot}: the plot is an SVG; let its name end in .svg")
     machine = runtime.start(args.device)
     make = module_case if args.modules else make_case
     if args.memory_of:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Criss-cross attention on a GPU: ours against PyTorch (eager, compiled) and non-local attention, beside the floor.
 
-    python scripts/benchmark/cca_gpu.py                                   # 97x97 and 128x256, batch 1 and 8, three types
+    python scripts/benchmark/cca_gpu.py                                  # 97x97 and 128x256, batch 1 and 8, three types
     python scripts/benchmark/cca_gpu.py --sizes 97,97 --batch 1 --dtypes float32 --rounds 3
-    python scripts/benchmark/cca_gpu.py --modules --sizes 97,97 --batch 1      # RCCA R = 2 with projections: time, memory
+    python scripts/benchmark/cca_gpu.py --modules --sizes 97,97 --batch 1    # RCCA R = 2 with projections: time, memory
 
 The device's time: events around many runs, which the host queues while the device is busy with something else, so that
 launching does not count. "host" is the time of a run as a program sees it that waits for nothing but the end of many.
@@ -286,8 +286,8 @@ def main():
         rows = [{"name": k[0], "case": k[1], "mode": k[2], **v} for k, v in figures.items()]
         Path(args.json).write_text(json.dumps({"known": known, "rows": rows, "errors": errors}, indent=1) + "\n")
     if not figures:
-        sys.exit("benchmark_gpu.py: nothing was measured")
+        sys.exit("cca_gpu.py: nothing was measured")
 
 
 if __name__ == "__main__":
-    runtime.run(main, "benchmark_gpu.py")
+    runtime.run(main, "cca_gpu.py")

@@ -96,7 +96,7 @@ def pack(root, out, count):
 
     data = build_dataset("cityscapes", "train", root)
     pairs.write_text("\n".join(f"{a.resolve()}\t{b.resolve()}" for a, b in data.pairs[:count]))
-    script = Path(__file__).with_name("pack_dataset.py")
+    script = Path(__file__).resolve().parents[1] / "data" / "pack.py"
     command = [sys.executable, script, "--data-dir", root, "--out", out, "--split", "train", "--data-list", pairs]
     done = subprocess.run([*map(str, command), "--workers", "0"], capture_output=True, text=True)
     if done.returncode:

@@ -35,7 +35,7 @@ WAYS = {  # name -> arguments of inference.predict; {tile} is --tile
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser("benchmark_eval.py", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser("evaluation.py", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), help="untrained, without --restore-from (default: ccnet_r18)")
     add("--restore-from", metavar="FILE", help="a checkpoint in place of --model")
@@ -205,4 +205,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.run(main, "benchmark_eval.py")
+    runtime.run(main, "evaluation.py")

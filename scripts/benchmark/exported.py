@@ -25,7 +25,7 @@ USUAL = {"channels": "rgb", "mean": (123.675, 116.28, 103.53), "std": (58.395, 5
 
 
 def parse_args():
-    parser = argparse.ArgumentParser("benchmark_onnx.py", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser("exported.py", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--model", choices=sorted(MODELS), help="with random weights (default: ccnet_r50)")
     add("--van-size", metavar="NAME", help="of --model van (default: van_base)")
@@ -136,4 +136,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runtime.run(main, "benchmark_onnx.py")
+    runtime.run(main, "exported.py")

@@ -3,7 +3,7 @@
 
     python scripts/benchmark/step_gpu.py                              # ResNet-101, 8x3x769x769, float32 and 16 bits
     python scripts/benchmark/step_gpu.py --batch 4 --precision bfloat16 --steps 20
-    python scripts/benchmark/step_gpu.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor --steps 2
+    python scripts/benchmark/step_gpu.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor
 
 PyTorch: channels_last, autocast with a GradScaler for float16, cudnn.benchmark. float32 is without TF32 on both sides
 unless --tf32. Each runs in a process of its own; times are medians of steps, each waited for; memory is the peak of the
@@ -185,8 +185,8 @@ def main():
             ratio = statistics.median(theirs) / statistics.median(ours)
             print(f"\n{precision}: ours is {ratio:.2f}x PyTorch (above 1: faster)")
     if all("error" in found for found in results.values()):
-        sys.exit("benchmark_step.py: nothing ran")
+        sys.exit("step_gpu.py: nothing ran")
 
 
 if __name__ == "__main__":
-    runtime.run(main, "benchmark_step.py")
+    runtime.run(main, "step_gpu.py")

@@ -203,4 +203,4 @@ def as_lists(value):
 
 
 if __name__ == "__main__":
-    runtime.run(main, "pack_dataset.py")
+    runtime.run(main, "pack.py")

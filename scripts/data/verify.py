@@ -252,4 +252,4 @@ def draw(rows, data):
 
 
 if __name__ == "__main__":
-    runtime.run(main, "verify_dataset.py")
+    runtime.run(main, "verify.py")

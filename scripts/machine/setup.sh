@@ -2,7 +2,7 @@
 # reinstalls nothing. VENV=folder chooses the environment (Jittor's cache is keyed by its path), PYTHON=... the Python.
 # The caller sets LOG; everything that appears on the terminal is kept there.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 VENV=${VENV:-.venv}
 mkdir -p "$(dirname "$LOG")"
 : >"$LOG"

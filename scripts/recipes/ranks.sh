@@ -7,7 +7,7 @@
 #   VENV=folder     the Python environment (default: .venv of the repository; without it, the `python` on PATH)
 #
 # The current folder stays the user's: relative paths, ./dataset and ./snapshots among them, start there.
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 VENV=${VENV:-$ROOT/.venv}
 [ -d "$VENV/bin" ] && PATH="$(cd "$VENV/bin" && pwd):$PATH"
 GPUS=${GPUS:-${HOSTFILE:+?}}

@@ -3,28 +3,19 @@ job."""
 
 import json
 import os
-import time
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.mpirun import MPIRUN, mpi
 
 from datasets import training_data
 from datasets.scenes import folders
-from utils import runtime
 
-MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
 pytestmark = pytest.mark.skipif(not MPIRUN.is_file(), reason="no Open MPI on this machine")
-AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = "--device cpu --input-size 48,64 --batch-size 2 --num-steps 3 --num-workers 1".split()
-
-
-def mpi(run_command, *command, ranks=2):
-    began = time.time()
-    done = run_command(MPIRUN, "--oversubscribe", "-np", ranks, "python", *command, env=AS_ROOT, timeout=120)
-    return done, time.time() - began
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from models.losses import segmentation_loss
 from models.van import SIZES
 from utils.weights import checkpoint
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts" / "benchmark"))
 NETWORKS = {"ccnet_r18": ("ccnet_r18", {}), "van_tiny": ("van", {"van_size": "van_tiny", "drop_path": 0.0})}
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import jittor as jt
 import numpy as np
 import pytest
+from support.ohem import ohem_by_numpy
 
 from models import losses
 from models.losses import category_consistency, cross_entropy, ohem_label, segmentation_loss, upsample
@@ -108,31 +109,6 @@ def test_ohem_is_the_official_one(case):
         if options:
             for got, wanted in zip(jt.grad(loss, [main, aux]), (g["dmain"], g["ddsn"])):
                 np.testing.assert_allclose(got.numpy(), wanted, atol=1e-6 * abs(wanted).max() + 1e-9, rtol=1e-4)
-
-
-def ohem_by_numpy(logits, label, thresh, min_kept, factor=8, ignore=255):
-    """The rule in words: kept labels, threshold."""
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-
-    def at(values, grid):
-        low = np.minimum(np.floor(grid).astype(int), values.shape[-1] - 1)
-        high, part = np.minimum(low + 1, values.shape[-1] - 1), grid - low
-        return values[..., low] * (1 - part) + values[..., high] * part
-
-    grids = [np.arange(o) * (n - 1) / max(o - 1, 1) for n in label.shape[1:] for o in [max(round(n / factor), 1)]]
-    coarse = at(at(p, grids[1]).swapaxes(2, 3), grids[0]).swapaxes(2, 3)
-    near = [np.floor(grid + 0.5).astype(int) for grid in grids]
-    small = label[:, near[0]][:, :, near[1]]
-    valid, wanted = small != ignore, min_kept // factor**2
-    mine = np.take_along_axis(coarse, np.where(valid, small, 0)[:, None], 1)[:, 0][valid]
-    threshold = thresh
-    if wanted >= len(mine):
-        threshold = 1.0
-    elif wanted > 0:
-        threshold = max(thresh, np.sort(mine)[wanted - 1])
-    own = np.take_along_axis(p, np.where(label == ignore, 0, label)[:, None], 1)[:, 0]
-    return np.where((label != ignore) & (own <= threshold), label, ignore), threshold
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Replace functions, drawn at random, by ones that raise, and see which test fails: in a copy, never in place.
 
-    python tests/support/raising.py --count 20 --seed 1                 # all tests, those that mention the function first
-    python tests/support/raising.py --count 3 --tests tests/utils/weights/test_any_file.py tests/utils/weights/test_names.py
+    python tests/support/raising.py --count 20 --seed 1       # all tests, those that mention the function first
+    python tests/support/raising.py --count 3 --tests tests/utils/weights
     python tests/support/raising.py --function utils/weights/any_file.py:start_from
 
 Each function is followed by the first test that failed, and by whether the planted error was in its output. A function

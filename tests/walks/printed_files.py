@@ -202,7 +202,7 @@ from utils import runtime
 runtime.start("cpu")
 from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
 from models import build_model
-from utils import checkpoint
+from utils.weights import checkpoint
 name, classes, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 options = {"van_size": "van_large"} if name == "van" else {}
 meta = {"model": name, "num_classes": classes, "recurrence": 2, "model_options": options, "step": 60000}

@@ -26,7 +26,7 @@ ELLIPSES = [  # (program, what `...` stands for): the first that fits
     (r"train\.py.*--data-dir.*--model|train\.py.*--model.*--data-dir", ""),
     (r"train\.py.*--data-dir", "--model ccnet_r18"),
     (r"train\.py", LEAST),
-    (r"tests/tiny\.py", "--dataset scenes"),
+    (r"tiny\.py", "--dataset scenes"),
     (r"evaluate\.py", "--restore-from runs/scenes/CS_scenes_500.npz"),
     (r"visualize_attention\.py", "--restore-from runs/demo/CS_scenes_500.npz --input street.png"),
     (r"run_ccnet\.py", "--cfg-options train_dataloader.dataset.data_root=CITYSCAPES"),
@@ -48,20 +48,21 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"\btrain\.py.*--dataset scenes", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"(?<!/)\btrain\.py", CUT_TRAIN, TRAIN),
     (r"run_ccnet\.py", CUT_TRAIN, TRAIN),
-    (r"tests/tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
+    (r"tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"train_cityscapes\.sh|run_local\.sh", CUT_TRAIN, f"{RECIPE} --ohem-keep 1000"),
     (r"train_\w+\.sh", CUT_TRAIN, RECIPE),
     (r"evaluate\.py.*--export", CUT_SCORE, ""),
     (r"evaluate\.py", CUT_SCORE, "--max-images 2"),
-    (r"benchmark_cca\.py", {"--sizes": "9,9", "--repeats": "1"}, "--sizes 9,9 9,12 --repeats 1 --only fused"),
-    (r"benchmark_data\.py", {"--rounds": "1"}, "--size 64,128 --crop 33,33 --count 2 --rounds 1"),
+    (r"benchmark/cca\.py", {"--sizes": "9,9", "--repeats": "1"}, "--sizes 9,9 9,12 --repeats 1 --only fused"),
+    (r"benchmark/data\.py", {"--rounds": "1"}, "--size 64,128 --crop 33,33 --count 2 --rounds 1"),
     (
-        r"benchmark_eval\.py",
+        r"benchmark/evaluation\.py",
         {"--size": "64,128", "--images": "1"},
         "--size 64,128 --images 1 --tile 65,65 --ways whole sliding",
     ),
-    (r"benchmark_model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
-    (r"benchmark_step\.py --device cpu", {"--steps": "1"}, "--precision float32 --warm 1"),
+    (r"benchmark/exported\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
+    (r"benchmark/model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
+    (r"benchmark/step_gpu\.py --device cpu", {"--steps": "1"}, "--precision float32 --warm 1"),
     (r"prepare_voc_aug\.py", {}, "--any-count"),
     (r"-m pytest|scripts/test\.sh", {}, "--collect-only -q"),
 ]
@@ -70,7 +71,7 @@ DEMO = "tests/test_readme.py runs it to its end"
 GPU = "needs a GPU; scripts/benchmark/test_gpu.sh runs it where there is one"
 NETWORK = "brings wheels from a package index, which a test cannot ask for"
 OTHERS = "installs another project, from the network"
-SHARED = "changes the environment that all tests share; on copies: tests/scripts/machine/test_prepare.py, tests/scripts/machine/test_repair.py"
+SHARED = "changes the environment that all tests share; tests/scripts/machine run it on copies"
 NOT_RUN = {
     "scripts/demo.sh": DEMO,
     "CCNET_TEST_DEVICE=cuda python -m pytest -m cuda": GPU,
@@ -110,8 +111,8 @@ NOT_RUN = {
     "cd <ModelZoo_path>/PyTorch/contrib/Segmentation/ann/run_scripts": OTHERS,
 }
 REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's for the rank that ended first
-    (r"scripts/benchmark_gpu\.py", "--device cuda: .*or run with --device cpu"),
-    (r"scripts/benchmark_step\.py(?!.*--device cpu)", "--device cuda: .*or run with --device cpu"),
+    (r"scripts/benchmark/cca_gpu\.py", "--device cuda: .*or run with --device cpu"),
+    (r"scripts/benchmark/step_gpu\.py(?!.*--device cpu)", "--device cuda: .*or run with --device cpu"),
     (r".*--amp\b", "--amp float16 needs a GPU: .*Leave --amp out"),
     (r".*--dataset cityscape --num-classes 151", "has 19 classes, not 151"),
 ]

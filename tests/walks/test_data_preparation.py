@@ -43,8 +43,8 @@ def test_make_scenes_then_prepare_cityscapes_verify_and_pack(walk, tmp_path):
     walk("prepare_cityscapes")
     (path,) = root.glob("gtFine/val/*/*_labelTrainIds.png")
     np.testing.assert_array_equal(np.asarray(Image.open(path)), want)
-    assert "0 errors" in walk("verify_dataset")
-    assert "train with --data-dir" in walk("pack_dataset")
+    assert "0 errors" in walk("verify")
+    assert "train with --data-dir" in walk("pack")
     np.testing.assert_array_equal(build_dataset(split="val", data_dir=tmp_path / "cityscapes_packed").read(0)[1], want)
 
 

@@ -173,7 +173,7 @@ def test_the_rules_on_a_few_commands():
         "--ohem-keep 1000",
         "scripts/demo.sh && python a.py --data-dir /data/d": "test -f runs/demo/CS_scenes_500.npz && "
         "python a.py --data-dir $PWD/data/d",
-        "a/benchmark_cca.py --sizes 97,97 128,256 --only b": "a/benchmark_cca.py --sizes 9,9 --only b --repeats 1",
+        "a/benchmark/cca.py --sizes 97,97 128,256 --only b": "a/benchmark/cca.py --sizes 9,9 --only b --repeats 1",
     }
     for text, wanted in shell.items():
         assert printed_rules.as_run(printed.Printed("p", text, "shell")) == [(wanted, None)]

@@ -1,0 +1,1 @@
+"""From a network and a dataset to scores and files."""

@@ -1,0 +1,1 @@
+"""Every flag of the two entry points."""

@@ -1,4 +1,4 @@
-"""How pictures are looked at: the flags that evaluate.py, scripts/predict.py and scripts/benchmark/evaluation.py share."""
+"""Inference: the flags that evaluate.py, scripts/predict.py and scripts/benchmark/evaluation.py share."""
 
 import argparse
 import os
@@ -87,7 +87,7 @@ def before_jittor():
 
 
 def inference_arguments(args):
-    """-> keyword arguments of utils.inference.predict; one error for what makes no sense together."""
+    """-> keyword arguments of utils.evaluation.inference.predict; one error for what makes no sense together."""
     if args.whole and args.input_size:
         raise ValueError("--whole and --input-size contradict each other: leave one out (--input-size slides windows)")
     if args.whole is False and not args.input_size:

@@ -1,8 +1,8 @@
 """How much memory a training step takes, about, and how much there is: said before the first step, which may be killed.
 
-The rule was measured in processes of their own (tests/utils/training/test_memory.py repeats one): peak = what Python and Jittor take,
-the weights several times over (gradients, moments, the arrays of an update), and for every pixel of the crops that go
-through the network together what the backward pass needs of them. Attention adds nothing of its own (models/cca).
+The rule was measured in processes of their own (test_memory.py repeats one): peak = what Python and Jittor
+take, the weights several times over (gradients, moments, the arrays of an update), and for every pixel of the crops
+that go through the network together what the backward pass needs of them. Attention adds nothing of its own.
 """
 
 import ctypes

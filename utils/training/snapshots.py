@@ -13,8 +13,8 @@ from utils.weights import checkpoint
 class Snapshots:
     """Checkpoints in `folder`. `minutes` between those by time (0: none); `keep`: how many stay (0: all).
 
-    `begin`: what the run starts from, as utils/training/resume.py gives it; a checkpoint by time is replaced also by the run
-    that was resumed from it.
+    `begin`: what the run starts from, as resume.py gives it; a checkpoint by time is replaced also by the
+    run that was resumed from it.
     """
 
     def __init__(self, folder, minutes, keep, begin):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "benchmark_cca.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "benchmark" / "cca.py"
 
 
 @pytest.fixture(scope="module")

@@ -50,8 +50,8 @@ def test_without_a_gpu_the_benchmarks_say_so(run_command):
 
     if runtime.count_gpus()[0]:
         pytest.skip("there is a GPU")
-    for script in ("benchmark_gpu", "benchmark_step"):
-        done = run_command("python", f"scripts/{script}.py")
+    for script in ("cca_gpu", "step_gpu"):
+        done = run_command("python", f"scripts/benchmark/{script}.py")
         assert (
             done.returncode == 1 and f"{script}.py: --device cuda: " in done.stderr and "Traceback" not in done.stderr
         )

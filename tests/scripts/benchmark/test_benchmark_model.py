@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "benchmark_model.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "benchmark" / "model.py"
 
 
 @pytest.fixture(scope="module")

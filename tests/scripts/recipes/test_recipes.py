@@ -1,4 +1,4 @@
-"""The recipes in scripts/train_*.sh and run_local.sh, with programs that only say how they were called."""
+"""The recipes in scripts/recipes/train_*.sh and run_local.sh, with programs that only say how they were called."""
 
 import os
 import re
@@ -62,7 +62,7 @@ def call(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_a_recipe_has_the_published_settings_and_passes_flags_on(call, recipe):
-    (line,) = call(f"scripts/train_{recipe}.sh", "--data-dir", "D", "--seed", "5")
+    (line,) = call(f"scripts/recipes/train_{recipe}.sh", "--data-dir", "D", "--seed", "5")
     before, flags = line.split(TRAIN)
     assert before == "mpirun -np 4 -x PATH "
     args = train.parse_args(flags.split())
@@ -75,15 +75,15 @@ def test_a_recipe_has_the_published_settings_and_passes_flags_on(call, recipe):
 
 @pytest.mark.parametrize("recipe", PUBLISHED)
 def test_the_head_of_a_recipe_says_where_it_reads_and_writes(call, recipe):
-    head = (ROOT / f"scripts/train_{recipe}.sh").read_text().split("set -euo")[0]
-    (line,) = call(f"scripts/train_{recipe}.sh", "--data-dir", "D")
+    head = (ROOT / f"scripts/recipes/train_{recipe}.sh").read_text().split("set -euo")[0]
+    (line,) = call(f"scripts/recipes/train_{recipe}.sh", "--data-dir", "D")
     args = train.parse_args(line.split(TRAIN)[1].split())
     assert args.snapshot_dir in head.replace("\n# ", " ") and "relative to the current folder" in head
     assert (args.restore_from or "random weights") in head
 
 
 def test_every_recipe_is_tested():
-    assert {path.stem[len("train_") :] for path in ROOT.glob("scripts/train_*.sh")} == set(PUBLISHED)
+    assert {path.stem[len("train_") :] for path in ROOT.glob("scripts/recipes/train_*.sh")} == set(PUBLISHED)
 
 
 def test_one_gpu_or_none_needs_no_mpirun_and_machines_come_from_a_file(call, tmp_path):
@@ -201,7 +201,7 @@ def test_an_mmsegmentation_command_is_translated(call):
 
 
 def translated(line):
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path.insert(0, str(ROOT / "scripts" / "recipes"))
     import run_ccnet
 
     return run_ccnet.command(*run_ccnet.parse_args(line.split()))

@@ -1,4 +1,4 @@
-"""utils/evaluation/exports.py: what the servers take. The Cityscapes tool itself reads ours in test_evaluate_cityscapes.py."""
+"""What the servers take. The Cityscapes tool itself reads our files in tests/test_evaluate_data.py."""
 
 import numpy as np
 import pytest

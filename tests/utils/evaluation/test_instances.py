@@ -1,10 +1,9 @@
 """Class, category and instance IoU of the Cityscapes benchmark: by its rule written out, and by its own tool."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
+from support.cityscapes_tool import NAMES, run_official
 
 from utils.evaluation.confusion import ConfusionMatrix
 from utils.evaluation.instances import InstanceScore
@@ -12,8 +11,6 @@ from utils.evaluation.instances import InstanceScore
 IDS = np.array([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33])
 TRAIN = np.full(256, 255, np.uint8)
 TRAIN[IDS] = np.arange(19)
-NAMES = ["road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"]
-NAMES += ["terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]
 CATEGORIES = {"flat": (0, 1), "construction": (2, 3, 4), "object": (5, 6, 7), "nature": (8, 9), "sky": (10,)}
 THINGS = {"human": (11, 12), "vehicle": (13, 14, 15, 16, 17, 18)}
 CATEGORIES.update(THINGS)
@@ -107,12 +104,3 @@ def test_everything_equals_the_official_tool(samples, tmp_path, run_command):
     same(np.nanmean(iiou) if np.isfinite(iiou).any() else np.nan, official["averageScoreInstClasses"])
     values = list(matrix.category_iou(CATEGORIES).values())
     same(np.nanmean(values) if np.isfinite(values).any() else np.nan, official["averageScoreCategories"])
-
-
-def run_official(run_command, data, results, export):
-    """csEvalPixelLevelSemanticLabeling, as its users call it. -> its JSON"""
-    env = {"CITYSCAPES_DATASET": str(data), "CITYSCAPES_RESULTS": str(results), "CITYSCAPES_EXPORT_DIR": str(export)}
-    module = "cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling"
-    done = run_command("python", "-m", module, env=env)
-    assert done.returncode == 0, done.stdout[-500:] + done.stderr[-500:]
-    return json.loads((export / "resultPixelLevelSemanticLabeling.json").read_text())

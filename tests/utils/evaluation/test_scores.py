@@ -1,4 +1,4 @@
-"""utils/evaluation/scores.py and utils/evaluation/gallery.py: what an evaluation counts and keeps, and the files it leaves."""
+"""scores.py and gallery.py: what an evaluation counts and keeps, and the files it leaves."""
 
 import csv
 import json

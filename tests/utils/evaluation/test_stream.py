@@ -105,12 +105,13 @@ def test_small_pictures_share_a_network_call_and_large_ones_do_not(monkeypatch):
 
 MEMORY = """
 import json, numpy as np
-from utils import eval_options, runtime
-eval_options.before_jittor()
+from utils import runtime
+from utils.options import evaluate
+evaluate.before_jittor()
 runtime.start("cpu", quiet=False)
 from models import build_model
-from utils import evaluation
-from utils.metrics import ConfusionMatrix
+from utils.evaluation import stream
+from utils.evaluation.confusion import ConfusionMatrix
 model = build_model("ccnet_r18", 9, 2)
 model.eval()
 def read(index):
@@ -121,7 +122,7 @@ def normalise(image):
     return image.transpose(2, 0, 1).astype(np.float32) - 110
 matrix, used = ConfusionMatrix(9), []
 how = HOW
-for index, (_, label), prediction in evaluation.predictions(model, read, range(300), normalise, 1, **how):
+for index, (_, label), prediction in stream.predictions(model, read, range(300), normalise, 1, **how):
     matrix.update(label, prediction)
     used.append(int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20)
 print(json.dumps(used))

@@ -13,31 +13,37 @@ TRAIN, EVALUATE, PREDICT = "train.py", "evaluate.py", "scripts/predict.py"
 SEES, FIGURE = "scripts/visualize_attention.py", "scripts/benchmark/evaluation.py"
 CONVERT, DATA = "scripts/convert_weights.py", ("scripts/data/verify.py", "scripts/data/pack.py")
 PRINTED_BY = {  # module of utils -> the programs that print its messages
-    "amp.py": (TRAIN,),
-    "checkpoint.py": (TRAIN,),
-    "convert.py": (CONVERT,),
-    "describe.py": (TRAIN, EVALUATE, PREDICT, SEES, FIGURE, CONVERT),
+    "training/amp.py": (TRAIN,),
+    "weights/checkpoint.py": (TRAIN,),
+    "weights/names.py": (CONVERT,),
+    "weights/identify.py": (TRAIN, EVALUATE, PREDICT, SEES, FIGURE, CONVERT),
     "distributed.py": (TRAIN,),
-    "eval_options.py": (EVALUATE,),
-    "exports.py": (EVALUATE,),
+    "options/evaluate.py": (EVALUATE,),
+    "evaluation/exports.py": (EVALUATE,),
     "jobs.py": (
         *DATA,
         "scripts/data/prepare_camvid.py",
         "scripts/data/prepare_voc_aug.py",
         "scripts/data/prepare_cityscapes.py",
     ),
-    "loading.py": (EVALUATE, PREDICT, SEES, FIGURE),
-    "metrics.py": (TRAIN, EVALUATE),
-    "network.py": (TRAIN,),
-    "optim.py": (TRAIN,),
-    "pictures.py": (PREDICT,),
-    "postmortem.py": (TRAIN,),
-    "resume.py": (TRAIN,),
-    "train_options.py": (TRAIN,),
-    "weights.py": (TRAIN, EVALUATE, PREDICT, SEES, FIGURE, CONVERT),
+    "weights/network.py": (EVALUATE, PREDICT, SEES, FIGURE),
+    "evaluation/confusion.py": (TRAIN, EVALUATE),
+    "weights/settle.py": (TRAIN,),
+    "training/optim.py": (TRAIN,),
+    "media.py": (PREDICT,),
+    "training/postmortem.py": (TRAIN,),
+    "training/resume.py": (TRAIN,),
+    "options/train.py": (TRAIN,),
+    "weights/any_file.py": (TRAIN, EVALUATE, PREDICT, SEES, FIGURE, CONVERT),
 }
-SELF_NAMED = re.compile(r"(train|evaluate|predict|convert_weights|prepare_jittor|pack_dataset)\.py|PREPARE")
-NO_MESSAGES = ("options.py", "logger.py", "prefetch.py", "run_files.py", "runtime.py")  # flags themselves, git's, ..
+SELF_NAMED = re.compile(r"(train|evaluate|predict|convert_weights|prepare_jittor|pack)\.py|PREPARE")
+NO_MESSAGES = (
+    "options/shared.py",
+    "training/logger.py",
+    "evaluation/prefetch.py",
+    "pages/run_folder.py",
+    "runtime.py",
+)  # flags themselves, git's, ..
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w:-])")  # not the variables of a style sheet
 
 
@@ -73,7 +79,8 @@ def options_of():
 
 
 def test_every_module_with_options_in_its_messages_is_in_the_table():
-    have = {path.name for path in (ROOT / "utils").glob("*.py") if named(path)} - set(NO_MESSAGES)
+    utils = ROOT / "utils"
+    have = {str(path.relative_to(utils)) for path in utils.glob("**/*.py") if named(path)} - set(NO_MESSAGES)
     assert have <= set(PRINTED_BY)
 
 

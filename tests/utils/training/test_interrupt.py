@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAD = "import ctypes, os, signal, sys, time\nfrom utils import interrupt\ninterrupt.listen()\n"
+HEAD = "import ctypes, os, signal, sys, time\nfrom utils.training import interrupt\ninterrupt.listen()\n"
 WAIT = """
 ours, theirs = os.pipe()
 if os.fork() == 0:  # a signal while the parent waits, then what it waits for

@@ -18,7 +18,7 @@ import jittor as jt
 import numpy as np
 from models import build_model
 from models.losses import Criterion
-from utils import memory, optim
+from utils.training import memory, optim
 side, kind = int(sys.argv[1]), sys.argv[2]
 model = build_model("ccnet_r18", 19)
 criterion = Criterion(model, 19)
@@ -26,7 +26,7 @@ optimizer = optim.build(list(model.named_parameters()), kind, 1e-3)
 for step in range(3):
     images = jt.array(np.random.rand(2, 3, side, side).astype("float32"))
     label = jt.array(np.random.randint(0, 19, (2, side, side)).astype("int32"))
-    optimizer.backward(criterion(model, images, label)["loss"])
+    optimizer.backward(criterion(model(images), label)["loss"])
     optim.update(optimizer, step)
 weights = sum(p.numel() for p in model.parameters())
 guess = memory.estimate("ccnet_r18", None, weights, 2 * side * side, 19, kind)

@@ -4,7 +4,7 @@ import jittor as jt
 import numpy as np
 import pytest
 from support import tiny
-from test_losses import ohem_by_numpy
+from support.ohem import ohem_by_numpy
 
 import train
 from models.losses import Criterion

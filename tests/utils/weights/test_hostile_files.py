@@ -5,11 +5,11 @@ notes every way in which Python starts code. Damage is drawn from a fixed seed.
 """
 
 import json
-import os
 import struct
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,14 +22,14 @@ import json, os, resource, sys, time
 from utils import runtime
 runtime.start("cpu", quiet=False)
 import numpy as np
-from utils import weights, convert
-convert.layout = lambda arrays: "official"  # any names will do here
-weights.describe = lambda arrays, notes: {}
+from utils.weights import any_file, names as keys
+keys.layout = lambda arrays: "official"  # any names will do here
+any_file.describe = lambda arrays, notes: {}
 folder, started = sys.argv[1], []
 names = sorted(os.listdir(folder))
 for name in names:
     if name.startswith("good"):
-        weights.read(os.path.join(folder, name), "plain")
+        any_file.read(os.path.join(folder, name), "plain")
 bad = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "exec", "pickle.find_class", "import")
 sys.addaudithook(lambda event, _: started.append(event) if event in bad else None)
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -214,7 +214,7 @@ def outcomes(tmp_path_factory):
         for n, size in enumerate(range(1, len(data), max(len(data) // 20, 1))):
             (folder / f"damaged_cut{n:02}_{path.name}").write_bytes(data[:size])
     expected = write_bombs(folder)
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", READER, str(folder)], capture_output=True, text=True, cwd=root, timeout=300
     )

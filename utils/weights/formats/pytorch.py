@@ -4,7 +4,7 @@
     save(path, tree) -> the zip format, which torch.load(path, weights_only=True) opens
 
 Arrays are read-only views of the mapped file: a 270 MB checkpoint costs no second copy. Nothing in the file is executed
-(see utils/weights/formats/pickles.py), sizes are checked against the file before anything is made, and the zip format's check sums and
+(see pickles.py), sizes are checked against the file before anything is made, and the zip format's check sums and
 Jittor's are checked. bfloat16, which numpy lacks, comes as float32, value for value.
 """
 

@@ -81,9 +81,9 @@ def test_arrays_are_views_of_the_mapped_file(tmp_path):
     one = np.zeros(250_000, np.float32)
     pytorch.save(tmp_path / "big.pth", {f"w{n}": one for n in range(300)})
     code = (
-        "import sys, re; from utils import torch_file\n"
+        "import sys, re; from utils.weights.formats import pytorch\n"
         "own = lambda: int(re.search(r'RssAnon:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
-        "before = own(); got = torch_file.load(sys.argv[1]); print(len(got), own() - before)"
+        "before = own(); got = pytorch.load(sys.argv[1]); print(len(got), own() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "big.pth"], capture_output=True, text=True)
     count, kilobytes = map(int, done.stdout.split())

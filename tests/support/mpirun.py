@@ -1,0 +1,15 @@
+"""mpirun as the tests call it: more ranks than cores, and as root."""
+
+import time
+from pathlib import Path
+
+from utils import runtime
+
+MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def mpi(run_command, *command, ranks=2):
+    began = time.time()
+    done = run_command(MPIRUN, "--oversubscribe", "-np", ranks, "python", *command, env=AS_ROOT, timeout=120)
+    return done, time.time() - began
