@@ -21,7 +21,7 @@ RIGHT = {
         "an entry of a Sequential, which passes x alone"
     ),
     "models/layers/packed.py:94: instance Conv2d does not take activation=": "pack() has put a PackedConv in its place",
-    "tests/walks/weight_files.py:29: instance Namespace has no": "isinstance(tree, np.ndarray) stands before it",
+    "tests/walks/weight_files.py:28: instance Namespace has no": "isinstance(tree, np.ndarray) stands before it",
 }
 
 

@@ -6,8 +6,8 @@ when legacy files have told where their bytes are.
 
 import numpy as np
 
-from utils.weights.formats import numpy as numpy_pickle
-from utils.weights.formats.numpy import Array, checked, whole
+from utils.weights.formats import numpy_pickle
+from utils.weights.formats.numpy_pickle import Array, checked, whole
 from utils.weights.formats.pickles import SCALARS, Attributes, Unreadable, hashable
 
 MAGIC = 0x1950A86A20F9469CFC6C  # PyTorch's legacy files begin with it
