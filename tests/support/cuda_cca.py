@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-TESTS = Path(__file__).resolve().parents[1]
-SRC = TESTS.parent / "models" / "cca" / "src"
+SUPPORT = Path(__file__).resolve().parent
+SRC = SUPPORT.parents[1] / "models" / "cca" / "src"
 TYPES = ("float32", "float16", "bfloat16")
 
 
-def build(source=TESTS / "cuda_cca.cc", src=SRC, flags=()):
+def build(source=SUPPORT / "cuda_cca.cc", src=SRC, flags=()):
     """Compile for the stand-in, once for each content of the files; -> path of the library."""
-    files = [Path(source), TESTS / "cuda_standin.h", *sorted(Path(src).glob("*.cuh"))]
+    files = [Path(source), SUPPORT / "cuda_standin.h", *sorted(Path(src).glob("*.cuh"))]
     key = hashlib.sha256(b"".join(f.read_bytes() for f in files) + repr((flags, str(src))).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"ccnet-standin-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -25,7 +25,7 @@ def build(source=TESTS / "cuda_cca.cc", src=SRC, flags=()):
     if not library.exists():
         new = folder / f"{key}.{os.getpid()}.so"
         command = ["g++", "-std=c++14", "-O2", "-Wall", "-Wno-unknown-pragmas", "-shared", "-fPIC", *flags]
-        command += ["-include", TESTS / "cuda_standin.h", "-I", src, source, "-o", new]
+        command += ["-include", SUPPORT / "cuda_standin.h", "-I", src, source, "-o", new]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert not done.stderr, done.stderr
@@ -100,7 +100,7 @@ class Kernels:
 
 def jittor_source(monkeypatch, kernels):
     """Let FusedCUDA run as it is, its source given to g++ behind the stand-in instead of to nvcc; -> the sources."""
-    header = f'#include "{TESTS / "cuda_standin.h"}"\n{kernels.CUDA_HEADER}'
+    header = f'#include "{SUPPORT / "cuda_standin.h"}"\n{kernels.CUDA_HEADER}'
     header += "#define float16 __half\n#define bfloat16 __nv_bfloat16\n"
     sources = []
 

@@ -14,7 +14,7 @@ R101 = "530 arrays loaded; 32 keep their random start"
 
 
 def recipe(name):
-    return ROOT / f"scripts/train_{name}.sh"
+    return ROOT / f"scripts/recipes/train_{name}.sh"
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from PIL import Image
 
 from utils.files import whole_file
 
-PAGES = Path(__file__).resolve().parent / "pages"
+PAGES = Path(__file__).resolve().parent
 
 
 def build(template, **parts):
