@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from support.cuda_cca import TESTS, build, pointer, to_type
+from support.cuda_cca import SUPPORT, build, pointer, to_type
 
 KERNELS = r"""
 namespace cca {
@@ -205,4 +205,4 @@ def test_16_bit_numbers_round_to_the_nearest_even(library, rng, dtype):
 
 
 def test_it_is_small():
-    assert len((TESTS / "cuda_standin.h").read_text().splitlines()) < 400
+    assert len((SUPPORT / "cuda_standin.h").read_text().splitlines()) < 400
