@@ -153,7 +153,7 @@ def test_released_files_take_what_they_do_not_record_from_the_flags(monkeypatch,
     model = build_model("ccnet_r18", 9, 2)
     arrays = {key: value.numpy() for key, value in model.state_dict().items()}
     meta = {**META, "provenance": {"source": "official"}, "model_options": {}, "remarks": ["said"]}
-    monkeypatch.setattr(network, "weights", types.SimpleNamespace(take=lambda path, source: (path, arrays, meta)))
+    monkeypatch.setattr(network, "any_file", types.SimpleNamespace(take=lambda path, source: (path, arrays, meta)))
     asked = dict(model=None, num_classes=None, recurrence=1, van_size=None)
     built = {}
 
