@@ -26,7 +26,7 @@ def column_names(names, shares):
 
 
 def cell_style(share):
-    """-> (depth of its colour in 0..1, its text in percent or "", is the text light?)"""
+    """-> (depth of the colour in 0..1, text in percent or "", True where the colour is deep: the text is inverted)"""
     return math.sqrt(share), f"{100 * share:.0f}" if share >= 0.005 else "", share > 0.25
 
 
@@ -48,10 +48,10 @@ def confusion_figure(counts, names):
         y = left + row * cell
         draw.text((left - 8, y + cell / 2), names[row], INK, text, anchor="rm")
         for column in range(columns):
-            x, (depth, percent, light) = left + column * cell, cell_style(float(shares[row, column]))
+            x, (depth, percent, deep) = left + column * cell, cell_style(float(shares[row, column]))
             shade = tuple(round(255 + (c - 255) * depth) for c in LINES[0])
             draw.rectangle((x, y, x + cell - 1, y + cell - 1), shade, FAINT)
             if few and percent:
-                draw.text((x + cell / 2, y + cell / 2), percent, PAPER if light else INK, font(11), anchor="mm")
+                draw.text((x + cell / 2, y + cell / 2), percent, PAPER if deep else INK, font(11), anchor="mm")
     draw.text((left, left + classes * cell + 8), CAPTION, INK, font(12))
     return figure

@@ -61,9 +61,9 @@ def confusion_table(shares, names):
     head = "".join(f"<th scope='col'><span>{build.escape(name)}</span></th>" for name in columns)
     body = []
     for name, row in zip(names, shares):
-        cells, light_text = "", " class='light'"
-        for depth, text, light in map(figure.cell_style, row):
-            cells += f"<td{light_text if light else ''} style='--share:{100 * depth:.0f}%'>{text}</td>"
+        cells, inverted = "", " class='deep'"
+        for depth, text, deep in map(figure.cell_style, row):
+            cells += f"<td{inverted if deep else ''} style='--share:{100 * depth:.0f}%'>{text}</td>"
         body.append(f"<tr><th scope='row'>{build.escape(name)}</th>{cells}</tr>")
     return (
         "<div class='scroll' tabindex='0' role='region' aria-label='Confusion matrix'>"
