@@ -1,4 +1,4 @@
-"""How much the attention layer changes for one image. Its gamma starts at 0, and the maps do not depend on gamma."""
+"""How much the attention layer changes for one image. Its gamma starts at 0, which the maps do not show."""
 
 import numpy as np
 

@@ -1,25 +1,19 @@
 """What PNG and SVG charts share: ticks, running means, thinned curves, and data coordinates mapped to pixels."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 
-@dataclass
 class Axes:
     """Maps data coordinates to the pixels of a rectangle.
 
     x_range, y_range: (low, high) on the scale of the axes, so of log10 of the values if `log` is set.
     """
 
-    left: float
-    right: float
-    top: float
-    bottom: float
-    x_range: tuple
-    y_range: tuple
-    log: bool = False
+    def __init__(self, left, right, top, bottom, x_range, y_range, log=False):
+        self.left, self.right, self.top, self.bottom = left, right, top, bottom
+        self.x_range, self.y_range, self.log = x_range, y_range, log
 
     def scale(self, value):
         return math.log10(value) if self.log else value
