@@ -84,6 +84,7 @@ def main():
     from models.layers.fold import fold
     from utils.distributed import all_sum, is_main, shard, spread
     from utils.drawing import figures
+    from utils.drawing.confusion_figure import confusion_figure
     from utils.evaluation import cityscapes, exports, stream
     from utils.evaluation.boundary import BoundaryScore
     from utils.evaluation.gallery import Gallery, thumbnail
@@ -200,7 +201,7 @@ def main():
     with open(os.path.join(save_dir, "result.txt"), "w") as file:
         json.dump(scores.official(), file)
     scores.write_tables(save_dir, samples)
-    figures.confusion_picture(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
+    confusion_figure(scores.matrix.counts, data.names).save(os.path.join(save_dir, "confusion.png"))
     print(f"{count - left} images: mean IoU {scores.matrix.miou:.4f}; tables and sheet.png in {save_dir}")
     print(f"report: {write_report(save_dir)}")
     if args.min_miou is not None and not scores.matrix.miou >= args.min_miou:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The figures of the README, from the project's own output.
+"""Draw the figures of the README.
 
     scripts/demo.sh && python scripts/draw_figures.py --run runs/demo
 
-Writes into images/: architecture.svg, criss_cross.svg, attention.png (by scripts/visualize_attention.py) and demo.png
-(the contact sheet of the run). images/cca_cost.svg is the plot of scripts/benchmark/cca.py.
+Writes architecture.svg, criss_cross.svg, attention.png (with scripts/visualize_attention.py) and demo.png (the contact
+sheet of the run) into images/. scripts/benchmark/cca.py writes images/cca_cost.svg.
 """
 
 import argparse
@@ -25,10 +25,10 @@ STYLE = """
 """
 
 
-# ------------------------------------------------------------------------------------------------- parts of a drawing
+# ------------------------------------------------------------------------------------------------- SVG elements
 
 
-def tips():
+def arrow_heads():
     """Arrow heads, grey and blue."""
     marker = (
         '<marker id="{}" viewBox="0 0 8 8" refX="7" refY="4" markerUnits="userSpaceOnUse" markerWidth="10" '
@@ -49,29 +49,29 @@ def box(x, y, width, height, colour, *lines):
     return "".join(parts)
 
 
-def arrow(path, kind=""):
-    return f'<path class="arrow {kind}" d="{path}" marker-end="url(#tip)"/>'
+def arrow(path, css_class=""):
+    return f'<path class="arrow {css_class}" d="{path}" marker-end="url(#tip)"/>'
 
 
-def text(x, y, words, kind="small middle"):
-    return f'<text class="{kind}" x="{x}" y="{y}">{words}</text>'
+def text(x, y, content, css_class="small middle"):
+    return f'<text class="{css_class}" x="{x}" y="{y}">{content}</text>'
 
 
-def picture(x, y, uri):
+def image(x, y, uri):
     return f'<image x="{x}" y="{y}" width="128" height="64" href="{uri}"/>'
 
 
-# -------------------------------------------------------------------------------------------------------- the drawings
+# -------------------------------------------------------------------------------------------------------- figures
 
 
 def architecture(photo, prediction):
-    """Two rows: the network, and below it what happens inside one pass of the attention."""
+    """Two rows: the network, and one pass of its attention."""
     from utils.drawing.svg_chart import standalone
     from utils.pages.build import data_uri
 
     network = [
         text(24, 32, "CCNet", "head"),
-        picture(24, 86, data_uri(photo, 90)),
+        image(24, 86, data_uri(photo, 90)),
         text(88, 168, "3 × H × W"),
         arrow("M156 118H184"),
         box(188, 78, 150, 80, BLUE, "dilated ResNet", "stem, stages 1 to 4", "stride 8"),
@@ -80,15 +80,15 @@ def architecture(photo, prediction):
         arrow("M476 118H514"),
         box(518, 70, 160, 96, ORANGE, "criss-cross attention", "x′ = γ · out + x", "R = 2 passes"),
         arrow("M660 70C660 36 536 36 536 66"),
-        text(598, 34, "again, the same weights"),
+        text(598, 34, "repeated with the same weights"),
         arrow("M678 118H716"),
         box(720, 88, 96, 60, GREEN, "conv 3×3", "512"),
         arrow("M816 118H854"),
         box(858, 78, 124, 80, GREEN, "concat, conv", "2560 to 512", "to K classes"),
         arrow("M357 118V200H920V162", "dash"),
-        text(640, 193, "the features once more, 2048 × H/8 × W/8"),
+        text(640, 193, "skip connection: the features, 2048 × H/8 × W/8"),
         arrow("M982 118H1010"),
-        picture(1014, 86, data_uri(prediction)),
+        image(1014, 86, data_uri(prediction)),
         text(1078, 168, "K × H × W"),
         arrow("M263 158V240"),
         text(272, 186, "stage 3", "small"),
@@ -120,55 +120,71 @@ def architecture(photo, prediction):
         text(1092, 346, "x′", "middle"),
     ]
     label = "The CCNet network, and one pass of its attention"
-    return standalone("\n".join([tips(), *network, *one_pass]), 1166, 428, label, STYLE)
+    return standalone("\n".join([arrow_heads(), *network, *one_pass]), 1166, 428, label, STYLE)
 
 
-def criss_cross():
-    """Who reaches one pixel, by full attention and by one and two passes, all weights equal; and what it costs."""
+CELL, CENTRE = 24, (6, 4)  # side of a drawn cell, and the pixel (y, x) whose attention is drawn
+
+
+def criss_cross(rows=9, columns=13, far=(1, 10)):
+    """The pixels that CENTRE attends to: non-local attention, one pass and two of criss-cross attention; equal weights.
+
+    A line leads from the pixel `far` to CENTRE, where there is a path.
+    """
     import numpy as np
 
     from models.cca.maps import attention_map
     from utils.drawing.svg_chart import standalone
 
-    rows, columns, cell, (py, px), far = 9, 13, 24, (6, 4), (1, 10)
     equal = np.full((rows, columns, rows + columns), 1 / (rows + columns - 1))
     for y in range(rows):
-        equal[y, :, y] = 0  # a pixel meets itself once, in its row
+        equal[y, :, y] = 0  # each pixel attends to itself once, in its row
     panels = (
-        ("Non-local", np.full((rows, columns), 1 / (rows * columns)), [far, (py, px)]),
-        ("Criss-cross, R = 1", attention_map([equal], py, px), []),
-        ("Criss-cross, R = 2", attention_map([equal, equal], py, px), [far, (far[0], px), (py, px)]),
+        ("Non-local", np.full((rows, columns), 1 / (rows * columns)), [far, CENTRE]),
+        ("Criss-cross, R = 1", attention_map([equal], *CENTRE), []),
+        ("Criss-cross, R = 2", attention_map([equal, equal], *CENTRE), [far, (far[0], CENTRE[1]), CENTRE]),
     )
-    parts = [tips()]
-    for k, ((title, reach, way), costs) in enumerate(zip(panels, paper_costs())):
-        left, top = 28 + k * (columns * cell + 40), 48
-        parts.append(text(left, 32, title, "head"))
-        for y, x in np.ndindex(rows, columns):
-            shade = 0.12 + 0.6 * np.sqrt(reach[y, x] / reach.max()) if reach[y, x] else 1
-            parts.append(
-                f'<rect x="{left + x * cell}" y="{top + y * cell}" width="{cell - 2}" height="{cell - 2}" rx="2" '
-                f'fill="{ORANGE if reach[y, x] else "#e6e9ee"}" fill-opacity="{shade:.2f}"/>'
-            )
-        stops = [(left + (x + 0.5) * cell - 1, top + (y + 0.5) * cell - 1) for y, x in way]
-        if stops:
-            (x0, y0), (x1, y1) = stops[-2:]
-            part = 1 - 11 / np.hypot(x1 - x0, y1 - y0)  # the tip stops before the cross
-            line = [*stops[:-1], (x0 + part * (x1 - x0), y0 + part * (y1 - y0))]
-            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line)
-            parts.append(f'<path d="{path}" fill="none" stroke="{BLUE}" stroke-width="2.4" marker-end="url(#blue)"/>')
-            parts.append(f'<circle cx="{stops[0][0]}" cy="{stops[0][1]}" r="6" fill="{BLUE}"/>')
-        x, y = left + (px + 0.5) * cell - 1, top + (py + 0.5) * cell - 1
-        for colour, wide, arm in (("#ffffff", 7, 9.5), (GREEN, 4, 8)):
-            path = f"M{x - arm} {y}h{2 * arm}M{x} {y - arm}v{2 * arm}"
-            parts.append(f'<path d="{path}" stroke="{colour}" stroke-width="{wide}"/>')
-        for n, line in enumerate(costs):
-            parts.append(text(left, top + rows * cell + 22 + 20 * n, line, "small" if n else ""))
-    width, height = 56 + 3 * columns * cell + 80 - 2, 48 + rows * cell + 60
-    return standalone("".join(parts), width, height, "Who reaches a pixel: non-local and criss-cross attention", STYLE)
+    parts = [arrow_heads()]
+    for k, (content, costs) in enumerate(zip(panels, paper_costs())):
+        parts += panel(28 + k * (columns * CELL + 40), 48, *content, costs)
+    width, height = 56 + 3 * columns * CELL + 80 - 2, 48 + rows * CELL + 60
+    label = "The pixels that one pixel attends to, with non-local and with criss-cross attention"
+    return standalone("".join(parts), width, height, label, STYLE)
+
+
+def panel(left, top, title, weights, path, lines):
+    """-> SVG elements: a grid of cells shaded by `weights`, a line along `path`, a cross at CENTRE, text below."""
+    import numpy as np
+
+    def place(y, x):
+        return left + (x + 0.5) * CELL - 1, top + (y + 0.5) * CELL - 1
+
+    parts = [text(left, top - 16, title, "head")]
+    for y, x in np.ndindex(weights.shape):
+        shade = 0.12 + 0.6 * np.sqrt(weights[y, x] / weights.max()) if weights[y, x] else 1
+        parts.append(
+            f'<rect x="{left + x * CELL}" y="{top + y * CELL}" width="{CELL - 2}" height="{CELL - 2}" rx="2" '
+            f'fill="{ORANGE if weights[y, x] else "#e6e9ee"}" fill-opacity="{shade:.2f}"/>'
+        )
+    if path:
+        stops = [place(*cell) for cell in path]
+        (x0, y0), (x1, y1) = stops[-2:]
+        part = 1 - 11 / np.hypot(x1 - x0, y1 - y0)  # the tip stops before the cross
+        line = [*stops[:-1], (x0 + part * (x1 - x0), y0 + part * (y1 - y0))]
+        data = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line)
+        parts.append(f'<path d="{data}" fill="none" stroke="{BLUE}" stroke-width="2.4" marker-end="url(#blue)"/>')
+        parts.append(f'<circle cx="{stops[0][0]}" cy="{stops[0][1]}" r="6" fill="{BLUE}"/>')
+    x, y = place(*CENTRE)
+    for colour, thickness, arm in (("#ffffff", 7, 9.5), (GREEN, 4, 8)):
+        data = f"M{x - arm} {y}h{2 * arm}M{x} {y - arm}v{2 * arm}"
+        parts.append(f'<path d="{data}" stroke="{colour}" stroke-width="{thickness}"/>')
+    for n, line in enumerate(lines):
+        parts.append(text(left, top + weights.shape[0] * CELL + 22 + 20 * n, line, "small" if n else ""))
+    return parts
 
 
 def paper_costs(channels=512, side=97):
-    """Counted by the benchmark, with projections, at the paper's size."""
+    """Operations as counted by the benchmark, with the projections, at the size of the paper."""
     from scripts.benchmark import cca
 
     size = (1, channels, side, side)
@@ -178,20 +194,20 @@ def paper_costs(channels=512, side=97):
 
     at = f"at {side}×{side}, {channels} channels"
     return (
-        (f"each pixel meets all {side * side}", f"{gflop('non-local', 1):.0f} GFLOP {at}"),
-        (f"each pixel meets {2 * side - 1}", f"{gflop('fused', 1):.1f} GFLOP {at}"),
-        (f"twice {2 * side - 1}, and hears from all {side * side}", f"{gflop('fused', 2):.1f} GFLOP {at}"),
+        (f"each pixel attends to all {side * side}", f"{gflop('non-local', 1):.0f} GFLOP {at}"),
+        (f"each pixel attends to {2 * side - 1}", f"{gflop('fused', 1):.1f} GFLOP {at}"),
+        (f"twice {2 * side - 1}, reaches all {side * side}", f"{gflop('fused', 2):.1f} GFLOP {at}"),
     )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--run", default="runs/demo", help="what scripts/demo.sh left (default: %(default)s)")
-    parser.add_argument("--out", default=str(ROOT / "images"), help="default: images")
+    parser.add_argument("--run", default="runs/demo", help="--snapshot-dir of scripts/demo.sh (default: %(default)s)")
+    parser.add_argument("--out", default=str(ROOT / "images"), help="folder of the figures (default: images)")
     args = parser.parse_args()
     checkpoints = sorted(Path(args.run).glob("CS_scenes_*.npz"), key=lambda path: path.stat().st_mtime)
     if not checkpoints:
-        raise FileNotFoundError(f"no checkpoint in {args.run}; scripts/demo.sh makes one")
+        raise FileNotFoundError(f"no checkpoint in {args.run}; scripts/demo.sh writes one")
     runtime.start("cpu")
 
     from PIL import Image
@@ -205,8 +221,8 @@ def main():
 
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    asked = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # the file says it all
-    model, meta = load_network(str(checkpoints[-1]), build_model, asked)
+    settings = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # all read from the checkpoint
+    model, meta = load_network(str(checkpoints[-1]), build_model, settings)
     model.eval()
     scene = draw_scene(0, SCENE, 128, 256)[0]
     label = predict(model, [transforms.normalise(scene, meta["normalisation"])], [scene.shape[:2]])[0]

@@ -1,10 +1,10 @@
-"""Draw the loss curves of runs together, and say how far apart two of them are.
+"""Draw the loss curves of several runs in one chart, and measure how much they differ.
 
     python scripts/plot_log.py runs/a/log.csv runs/b/log.csv --out figures/curves.svg
-    python scripts/plot_log.py reference.csv port.csv --max-relative 0.05      # exit code 1 beyond it
+    python scripts/plot_log.py reference.csv port.csv --max-relative 0.05      # exit code 1 above it
 
-The first file is the reference; the others are held against it, step by step, over the steps that both have.
---out is relative to the current folder; its ending, .png or .svg, decides the format, and missing folders are made.
+The first file is the reference; each other file is compared with it, over the steps that both have.
+The extension of --out, .png or .svg, sets the format; missing folders are created.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-def picture_path(text):
+def chart_path(text):
     if Path(text).suffix.lower() not in (".png", ".svg"):
         raise argparse.ArgumentTypeError(f"{text!r} must end in .png or .svg, for example curves.png")
     return Path(text)
@@ -26,17 +26,17 @@ def parse_args(argv=None):
     parser.add_argument(
         "logs", nargs="+", metavar="LOG.csv", help="log.csv of a run, or its folder; the reference first"
     )
-    parser.add_argument("--column", default="loss", help="default: %(default)s")
+    parser.add_argument("--column", default="loss", help="column to draw (default: %(default)s)")
     parser.add_argument(
-        "--out", type=picture_path, default="curves.png", metavar="FILE", help=".png or .svg (default: %(default)s)"
+        "--out", type=chart_path, default="curves.png", metavar="FILE", help=".png or .svg (default: %(default)s)"
     )
     parser.add_argument("--smooth", type=float, default=0.9, help="weight of the running mean (default: %(default)s)")
-    parser.add_argument("--max-relative", type=float, metavar="X", help="fail if a mean relative error is above X")
+    parser.add_argument("--max-relative", type=float, metavar="X", help="exit code 1 if a relative error is above X")
     return parser.parse_args(argv)
 
 
 def curve(path, column):
-    """-> steps, values; without the steps that have none."""
+    """-> steps, values: the rows whose value is finite."""
     import numpy as np
 
     from utils.training.logger import read_log
@@ -48,12 +48,12 @@ def curve(path, column):
     steps, values = np.array(rows["step"]), np.array(rows[column])
     keep = np.isfinite(values)
     if not keep.any():
-        raise ValueError(f"{path}: no number in column {column!r}")
+        raise ValueError(f"{path} has no finite value in column {column!r}")
     return steps[keep], values[keep]
 
 
 def difference(reference, other):
-    """{"steps", "mean_relative_error", "mean_absolute_error", "mean_signed_relative_error"} over common steps."""
+    """-> {"steps", "mean_relative_error", "mean_absolute_error", "mean_signed_relative_error"}, over common steps."""
     import numpy as np
 
     _, first, second = np.intersect1d(reference[0], other[0], return_indices=True)
@@ -70,8 +70,8 @@ def difference(reference, other):
 
 
 def draw(path, curves, title, smooth):
-    """{name: (steps, values)} -> the file `path`, written atomically."""
-    from utils.drawing.figures import plot_curves
+    """curves: {name: (steps, values)}. The file is written atomically."""
+    from utils.drawing.curves import plot_curves
     from utils.drawing.svg_chart import line_chart, standalone
     from utils.files import whole_file
 
@@ -94,10 +94,10 @@ def main():
     draw(args.out, dict(zip(names, curves)), args.column, args.smooth)
     failed = False
     for name, other in zip(names[1:], curves[1:]):
-        found = difference(curves[0], other)
-        passes = args.max_relative is None or found["mean_relative_error"] <= args.max_relative
+        errors = difference(curves[0], other)
+        passes = args.max_relative is None or errors["mean_relative_error"] <= args.max_relative
         failed |= not passes
-        print(json.dumps({"reference": names[0], "run": name, **found, "passes": passes}))
+        print(json.dumps({"reference": names[0], "run": name, **errors, "passes": passes}))
     print(f"curves in {args.out}")
     if failed:
         raise ValueError(f"a mean relative error is above --max-relative {args.max_relative}")

@@ -263,7 +263,7 @@ def cost_plot(results, names, about):
         if chart:
             place = f'x="{530 * len(charts)}" y="6" width="520" height="330"'
             charts.append(chart.replace("<svg", f"<svg {place}", 1))
-    return standalone("".join(charts), 530 * max(len(charts), 1), 342, "Cost of attention against picture size")
+    return standalone("".join(charts), 530 * max(len(charts), 1), 342, "Cost of attention against image size")
 
 
 def main():

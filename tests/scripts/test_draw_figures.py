@@ -1,4 +1,4 @@
-"""The figures of the README: they are there, they are small, and their script draws them."""
+"""The figures of the README exist, are small, and their script draws them."""
 
 import importlib.util
 import re
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def figures():
+def draw_figures():
     spec = importlib.util.spec_from_file_location("draw_figures", ROOT / "scripts" / "draw_figures.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -25,9 +25,9 @@ def test_figures_of_the_readme_exist_and_are_small():
     assert sum(path.stat().st_size for path in (ROOT / "images").iterdir()) < 1.5e6
 
 
-def test_drawings_are_sound_svg_on_a_background_of_their_own(figures):
+def test_figures_are_valid_svg_with_a_background(draw_figures):
     photo = np.full((64, 128, 3), 90, np.uint8)
-    for drawing in (figures.architecture(photo, photo), figures.criss_cross()):
+    for drawing in (draw_figures.architecture(photo, photo), draw_figures.criss_cross()):
         root = ElementTree.fromstring(drawing)
         width, height = (float(root.get(side)) for side in ("width", "height"))
         texts = [e for e in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -36,11 +36,11 @@ def test_drawings_are_sound_svg_on_a_background_of_their_own(figures):
         assert root.find("{http://www.w3.org/2000/svg}rect").get("class") == "paper"
 
 
-def test_counts_in_the_drawing_are_those_of_the_paper(figures):
-    assert [costs[1].split()[0] for costs in figures.paper_costs()] == ["108", "8.3", "16.5"]
+def test_operations_in_the_figure_are_those_of_the_paper(draw_figures):
+    assert [costs[1].split()[0] for costs in draw_figures.paper_costs()] == ["108", "8.3", "16.5"]
 
 
-def test_two_passes_reach_every_cell_in_the_drawing_and_one_the_cross(figures):
-    cells = re.findall(r'rx="2" fill="(#\w+)"', figures.criss_cross())
+def test_two_passes_reach_every_cell_in_the_figure_and_one_pass_the_cross(draw_figures):
+    cells = re.findall(r'rx="2" fill="(#\w+)"', draw_figures.criss_cross())
     grey = [cells[k * 117 : (k + 1) * 117].count("#e6e9ee") for k in range(3)]
     assert grey == [0, 117 - (9 + 13 - 1), 0]

@@ -11,7 +11,8 @@ from PIL import Image
 
 from models import build_model
 from utils import media
-from utils.drawing.figures import confusion_picture, overlay, with_legend
+from utils.drawing.confusion_figure import confusion_figure
+from utils.drawing.figures import overlay, with_legend
 from utils.weights import checkpoint
 
 META = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 2, "ignore_label": 255, "step": 1, "dataset": "scenes"}
@@ -210,6 +211,6 @@ def test_pictures_of_results():
     assert shown.size[0] > 30 and shown.size[1] >= 2 * 22
     for classes in (3, 60):
         counts = np.eye(classes, classes + 1, dtype=np.int64) * 10
-        matrix = confusion_picture(counts, [f"class {k}" for k in range(classes)])
+        matrix = confusion_figure(counts, [f"class {k}" for k in range(classes)])
         colours = np.asarray(matrix).reshape(-1, 3)
         assert (colours == (31, 99, 178)).all(1).sum() > 10 * classes  # a full blue cell per class

@@ -1,6 +1,6 @@
-"""Chromium without a window, for tests: the DevTools protocol over two pipes, so that nothing needs to be installed.
+"""Headless Chromium for tests, controlled over the DevTools protocol through two pipes. Needs no further package.
 
-with Browser(find_chromium()) as browser:  # pytest has the fixture `browser`
+with Browser(find_chromium()) as browser:  # the pytest fixture `browser`
     browser.open("page.html", width=390, height=844)
     browser.value("document.title")
 """
@@ -15,6 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
+FLAGS = """
+--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --remote-debugging-pipe
+--hide-scrollbars --force-color-profile=srgb --disable-extensions --disable-background-networking
+"""
+
 
 def find_chromium():
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -22,39 +27,25 @@ def find_chromium():
 
 
 class Browser:
-    """One tab. `requests` and `complaints` collect what the page asked of a network and said on its console."""
+    """One tab. `requests`: URLs requested by the page; `messages`: errors and messages on its console."""
 
     def __init__(self, program):
         self.folder = tempfile.mkdtemp(prefix="chromium")
-        self.theirs_in, self.ours_out = os.pipe()
-        self.ours_in, self.theirs_out = os.pipe()
-        command = [
-            program,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-        ]
-        command += [
-            "--remote-debugging-pipe",
-            "--hide-scrollbars",
-            "--force-color-profile=srgb",
-            "--disable-extensions",
-        ]
-        command += ["--disable-background-networking", f"--user-data-dir={self.folder}", "about:blank"]
+        self.child_in, self.pipe_out = os.pipe()
+        self.pipe_in, self.child_out = os.pipe()
+        command = [program, *FLAGS.split(), f"--user-data-dir={self.folder}", "about:blank"]
         self.process = subprocess.Popen(
-            ["bash", "-c", f'exec "$@" 3<&{self.theirs_in} 4>&{self.theirs_out}', "bash", *command],
-            pass_fds=(self.theirs_in, self.theirs_out),
+            ["bash", "-c", f'exec "$@" 3<&{self.child_in} 4>&{self.child_out}', "bash", *command],
+            pass_fds=(self.child_in, self.child_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        os.close(self.theirs_in)
-        os.close(self.theirs_out)
+        os.close(self.child_in)
+        os.close(self.child_out)
         self.buffer, self.number, self.session = b"", 0, None
-        self.requests, self.complaints, self.events = [], [], []
+        self.requests, self.messages, self.events = [], [], []
         try:
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -71,10 +62,10 @@ class Browser:
         self.close()
 
     def close(self):
-        os.close(self.ours_out)
-        os.close(self.ours_in)
+        os.close(self.pipe_out)
+        os.close(self.pipe_in)
         try:
-            self.process.wait(timeout=5)  # it ends when the pipes do
+            self.process.wait(timeout=5)  # it exits when the pipes are closed
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -82,10 +73,10 @@ class Browser:
 
     def receive(self, deadline):
         while b"\0" not in self.buffer:
-            ready, _, _ = select.select([self.ours_in], [], [], max(deadline - time.time(), 0))
-            data = os.read(self.ours_in, 1 << 20) if ready else b""
+            ready, _, _ = select.select([self.pipe_in], [], [], max(deadline - time.time(), 0))
+            data = os.read(self.pipe_in, 1 << 20) if ready else b""
             if not data:
-                raise TimeoutError("chromium does not answer" if not ready else "chromium has ended")
+                raise TimeoutError("chromium does not answer" if not ready else "chromium has exited")
             self.buffer += data
         text, self.buffer = self.buffer.split(b"\0", 1)
         return json.loads(text)
@@ -97,31 +88,31 @@ class Browser:
             message["sessionId"] = self.session
         data = json.dumps(message).encode() + b"\0"
         while data:
-            data = data[os.write(self.ours_out, data) :]
+            data = data[os.write(self.pipe_out, data) :]
         deadline = time.time() + timeout
         while True:
-            answer = self.receive(deadline)
-            if answer.get("id") == self.number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
-                return answer["result"]
-            self.note(answer)
+            reply = self.receive(deadline)
+            if reply.get("id") == self.number:
+                if "error" in reply:
+                    raise RuntimeError(f"{method}: {reply['error']}")
+                return reply["result"]
+            self.record(reply)
 
-    def note(self, event):
-        kind, params = event.get("method"), event.get("params", {})
-        self.events.append(kind)
-        if kind == "Network.requestWillBeSent":
+    def record(self, event):
+        method, params = event.get("method"), event.get("params", {})
+        self.events.append(method)
+        if method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
-        elif kind == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(params["exceptionDetails"])[:500])
-        elif kind == "Log.entryAdded":
-            self.complaints.append(params["entry"]["text"])
-        elif kind == "Runtime.consoleAPICalled":
-            self.complaints.append(json.dumps(params["args"])[:500])
+        elif method == "Runtime.exceptionThrown":
+            self.messages.append(json.dumps(params["exceptionDetails"])[:500])
+        elif method == "Log.entryAdded":
+            self.messages.append(params["entry"]["text"])
+        elif method == "Runtime.consoleAPICalled":
+            self.messages.append(json.dumps(params["args"])[:500])
 
     def open(self, path, width=1280, height=900, dark=False, mobile=False, ready="true"):
         """Load a file and wait until the JavaScript `ready` is true."""
-        self.requests, self.complaints = [], []
+        self.requests, self.messages = [], []
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -130,9 +121,9 @@ class Browser:
         deadline = time.time() + 60
         while not ("Page.loadEventFired" in self.events and self.value(ready)):
             if time.time() > deadline:
-                raise TimeoutError(f"{path} is not ready; its console: {self.complaints}")
+                raise TimeoutError(f"{path} is not ready; its console: {self.messages}")
             time.sleep(0.02)
-            self.value("1")  # lets events in
+            self.value("1")  # receives events
 
     def value(self, expression, timeout=60):
         """The JSON value of a JavaScript expression; promises are awaited."""
@@ -142,11 +133,11 @@ class Browser:
             raise RuntimeError(f"{expression}: {json.dumps(result['exceptionDetails'])[:800]}")
         return result["result"].get("value")
 
-    def mouse(self, kind, x, y):
-        """kind: pressed, moved (with the button down) or released."""
-        buttons = {"pressed": 1, "moved": 1, "released": 0}[kind]
+    def mouse(self, action, x, y):
+        """action: pressed, moved (with the button down) or released."""
+        buttons = {"pressed": 1, "moved": 1, "released": 0}[action]
         options = {"x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1}
-        self.call("Input.dispatchMouseEvent", type=f"mouse{kind.capitalize()}", **options)
+        self.call("Input.dispatchMouseEvent", type=f"mouse{action.capitalize()}", **options)
 
     def click(self, x, y):
         self.mouse("pressed", x, y)
@@ -157,8 +148,8 @@ class Browser:
         options = {"key": name, "modifiers": 8 * shift}
         if code is None:
             options["text"], code = name, ord(name)
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, windowsVirtualKeyCode=code, **options)
+        for action in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=action, windowsVirtualKeyCode=code, **options)
 
     def screenshot(self, whole=True):
         """PNG bytes of the whole page, or of what is in view."""

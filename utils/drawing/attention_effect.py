@@ -1,15 +1,15 @@
-"""How much the attention changes in one image. gamma starts at 0, and maps look alike whatever gamma is."""
+"""How much the attention layer changes for one image. Its gamma starts at 0, which the maps do not show."""
 
 import numpy as np
 
-LITTLE = 0.01  # less change than this, of the features and of the class map: attention does almost nothing
+NEGLIGIBLE = 0.01  # smaller changes of the features and of the predicted classes are reported as a warning
 
 
 def measure(layer, x, label, predict):
     """Compare the attention `layer` with itself at gamma = 0, where it is the identity.
 
-    x: (1, C, H, W), its input; label: (H, W), the classes that the network predicts; predict(): the same again.
-    -> {"gamma", "features": norm(layer(x) - x) / norm(x), "pixels": share of pixels whose class depends on gamma}
+    x: (1, C, H, W), its input; label: (H, W), the predicted classes; predict(): computes `label` again.
+    -> {"gamma", "features": norm(layer(x) - x) / norm(x), "pixels": fraction of pixels whose class depends on gamma}
     """
     features, before = layer(x).numpy().astype(np.float64), x.numpy().astype(np.float64)
     gamma = layer.gamma.numpy().copy()
@@ -22,17 +22,17 @@ def measure(layer, x, label, predict):
     return {"gamma": float(gamma[0]), "features": float(change), "pixels": float((without != label).mean())}
 
 
-def is_little(effect):
-    return effect["features"] < LITTLE and effect["pixels"] < LITTLE
+def is_negligible(effect):
+    return effect["features"] < NEGLIGIBLE and effect["pixels"] < NEGLIGIBLE
 
 
-def sentence(effect):
+def describe(effect):
     gamma, features, pixels = f"{effect['gamma']:.3g}", percent(effect["features"]), percent(effect["pixels"])
-    if is_little(effect):
+    if is_negligible(effect):
         return (
-            f"Attention does almost nothing yet (gamma = {gamma}): with gamma = 0 the features of this image differ by "
-            f"{features}, and {pixels} of its pixels get another class. The maps show where attention looks, not what "
-            "it adds."
+            f"Attention has almost no effect yet (gamma = {gamma}): with gamma = 0 the features of this image differ "
+            f"by {features}, and {pixels} of its pixels get another class. The maps show the attention weights, not "
+            "their effect on the result."
         )
     return (
         f"gamma = {gamma}: attention changes the features of this image by {features}; without it (gamma = 0), "
@@ -40,7 +40,7 @@ def sentence(effect):
     )
 
 
-def percent(share):
-    if 0 < share < 1e-4:
+def percent(fraction):
+    if 0 < fraction < 1e-4:
         return "less than 0.01 %"
-    return f"{100 * share:.1f} %" if share >= 0.0995 else f"{100 * share:.2g} %"
+    return f"{100 * fraction:.1f} %" if fraction >= 0.0995 else f"{100 * fraction:.2g} %"

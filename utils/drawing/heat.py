@@ -1,8 +1,8 @@
-"""The colours of attention: dark to bright, the same table in figures and pages."""
+"""The colour map of attention weights, dark to bright: the same table in figures and pages."""
 
 import numpy as np
 
-ANCHORS = (  # as in "inferno": equal steps look equally large, also in grey
+ANCHORS = (  # sampled from "inferno": perceptually uniform, also in grey
     (0, 0, 4),
     (31, 12, 72),
     (85, 15, 109),
@@ -21,11 +21,11 @@ def heat_table():
     return np.stack([np.rint(np.interp(np.arange(256), at, c)) for c in zip(*ANCHORS)], 1).astype(np.uint8)
 
 
-def heat(values, top=None):
-    """(H, W) -> (H, W, 3) RGB. The square root of the share of `top` (default: the largest value) is drawn.
+def heat(weights, top=None):
+    """(H, W) -> (H, W, 3) RGB uint8: the square root of weights / top. `top`: default: the largest weight.
 
-    Attention spans orders of magnitude: on a linear scale one bright pixel would leave all others black.
+    Attention spans orders of magnitude: on a linear scale, one bright pixel would leave all others black.
     """
-    top = max(values.max() if top is None else top, 1e-30)
-    level = np.rint(255 * np.sqrt(np.clip(values / top, 0, 1))).astype(np.uint8)
+    top = max(weights.max() if top is None else top, 1e-30)
+    level = np.rint(255 * np.sqrt(np.clip(weights / top, 0, 1))).astype(np.uint8)
     return heat_table()[level]

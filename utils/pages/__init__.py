@@ -1,1 +1,1 @@
-"""Pages: one HTML file each, without any request."""
+"""Reports as self-contained HTML pages, which load nothing from the network."""

@@ -1,21 +1,20 @@
 "use strict";
-// The map of the pixel under the cross, computed here from the stored weights of each pass. See models/cca/maps.py for
-// the same in Python, and utils/pages/attention.py for how the weights are stored.
+// Computes the map of the pixel under the cross from the stored weights of each pass. models/cca/maps.py does the same
+// in Python; utils/pages/attention.py stores the weights.
 
 const $ = (id) => document.getElementById(id);
 const data = JSON.parse($("data").textContent);
-const [H, W] = data.grid; // cells of the attention
-const [height, width] = data.size; // pixels of the picture
+const [H, W] = data.grid; // cells of the attention map
+const [height, width] = data.size; // pixels of the image
 const R = data.passes.length;
 
 async function unpack(part) {
-  const letters = atob(part.deflate);
-  const bytes = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(part.deflate), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-// ------------------------------------------------------------------------------------------------------- the maths
+// ------------------------------------------------------------------------------------------------------- attention
 
 let passes = []; // {codes: H*W rows of H + W, scale: 1 / sum of the squares of each row}
 let label; // predicted class of each pixel
@@ -30,14 +29,14 @@ function prepare(codes) {
   return { codes, scale };
 }
 
-// One pass: each pixel hands what it is looked at on to its column and its row.
-function hand(seen, { codes, scale }) {
+// One pass: the weight of each pixel is distributed over its column and its row.
+function distribute(weights, { codes, scale }) {
   const out = new Float64Array(H * W);
   for (let y = 0; y < H; y++) {
     for (let x = 0; x < W; x++) {
       const i = y * W + x;
-      if (seen[i] === 0) continue;
-      const share = seen[i] * scale[i], first = i * (H + W);
+      if (weights[i] === 0) continue;
+      const share = weights[i] * scale[i], first = i * (H + W);
       for (let j = 0; j < H; j++) out[j * W + x] += share * codes[first + j] * codes[first + j];
       for (let j = 0; j < W; j++) out[y * W + j] += share * codes[first + H + j] * codes[first + H + j];
     }
@@ -46,14 +45,14 @@ function hand(seen, { codes, scale }) {
 }
 
 function attentionMap(y, x, r) {
-  let seen = new Float64Array(H * W);
-  seen[y * W + x] = 1;
-  for (let pass = r - 1; pass >= 0; pass--) seen = hand(seen, passes[pass]);
-  return seen;
+  let weights = new Float64Array(H * W);
+  weights[y * W + x] = 1;
+  for (let pass = r - 1; pass >= 0; pass--) weights = distribute(weights, passes[pass]);
+  return weights;
 }
 
-// The way to `target` along which most is handed on: one step a pass.
-function strongestWay(y, x, target, r) {
+// The path to `target` with the largest product of weights: one step for each pass.
+function strongestPath(y, x, target, r) {
   let best = new Float64Array(H * W);
   best[y * W + x] = 1;
   const from = [];
@@ -74,17 +73,17 @@ function strongestWay(y, x, target, r) {
     from.push(origin);
     best = next;
   }
-  const way = [target];
+  const path = [target];
   for (const origin of from.reverse()) {
-    if (origin[way[0]] < 0) return [y * W + x, target];
-    way.unshift(origin[way[0]]);
+    if (origin[path[0]] < 0) return [y * W + x, target];
+    path.unshift(origin[path[0]]);
   }
-  return way.filter((cell, k) => k === 0 || cell !== way[k - 1]);
+  return path.filter((cell, k) => k === 0 || cell !== path[k - 1]);
 }
 
-// ----------------------------------------------------------------------------------- between pixels and cells
+// ----------------------------------------------------------------------------------- pixels and cells
 
-// Corners meet corners, as where the network brings its logits to the size of the picture.
+// Corner cells lie on corner pixels (align_corners), as where the network resizes its logits to the image.
 const toCell = (pixel, pixels, cells) => (pixels > 1 ? Math.round((pixel * (cells - 1)) / (pixels - 1)) : 0);
 const toPixel = (cell, pixels, cells) => (cells > 1 ? (cell * (pixels - 1)) / (cells - 1) : (pixels - 1) / 2);
 const cellLabel = (cell) =>
@@ -101,8 +100,8 @@ function chip(value) {
 
 // -------------------------------------------------------------------------------------------------------- drawing
 
-const state = { x: data.point[0], y: data.point[1], r: R, maps: [], ms: 0, way: [] };
-const percent = (part) => (100 * part >= 0.995 ? (100 * part).toFixed(1) : (100 * part).toPrecision(2)) + " %";
+const state = { x: data.point[0], y: data.point[1], r: R, maps: [], ms: 0, path: [] };
+const percent = (share) => (100 * share >= 0.995 ? (100 * share).toFixed(1) : (100 * share).toPrecision(2)) + " %";
 
 function paint(canvas, map, top) {
   const pixels = new ImageData(W, H);
@@ -113,7 +112,7 @@ function paint(canvas, map, top) {
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-// The canvas is stretched so that the middle of its corner cells lies on the corner pixels of the picture.
+// The canvas is stretched so that the middle of its corner cells lies on the corner pixels of the image.
 function stretch(canvas) {
   const place = (cells, pixels) => {
     const cell = cells > 1 ? (pixels - 1) / (cells - 1) : pixels;
@@ -125,15 +124,15 @@ function stretch(canvas) {
 
 function compute() {
   const y = toCell(state.y, height, H), x = toCell(state.x, width, W);
-  const began = performance.now();
+  const start = performance.now();
   state.maps = Array.from({ length: R }, (_, k) => attentionMap(y, x, k + 1));
-  state.ms = performance.now() - began;
+  state.ms = performance.now() - start;
   state.cell = y * W + x;
 }
 
 function draw() {
   const map = state.maps[state.r - 1];
-  const bright = 2 ** $("bright").value; // what is above 1 / bright of the largest weight is drawn as the largest
+  const bright = 2 ** $("bright").value; // weights above 1 / bright of the largest are drawn like the largest
   const tops = state.maps.map((each) => each.reduce((a, b) => Math.max(a, b), 0) / bright);
   const top = tops[state.r - 1];
   paint($("map"), map, top);
@@ -143,17 +142,17 @@ function draw() {
   let target = -1;
   for (let i = 0; i < H * W; i++) if (i !== state.cell && (target < 0 || map[i] > map[target])) target = i;
   const y = (state.cell / W) | 0, x = state.cell % W;
-  state.way = target < 0 ? [] : strongestWay(y, x, target, state.r);
+  state.path = target < 0 ? [] : strongestPath(y, x, target, state.r);
 
   const arm = 0.022 * Math.max(width, height);
   const place = (cell) => [toPixel(cell % W, width, W) + 0.5, toPixel((cell / W) | 0, height, H) + 0.5];
   const [cx, cy] = [state.x + 0.5, state.y + 0.5];
   const cross = `M${cx - arm} ${cy}H${cx + arm}M${cx} ${cy - arm}V${cy + arm}`;
-  const shown = $("way").checked && state.way.length > 1;
-  const line = shown ? "M" + state.way.map(place).map((p) => p.join(" ")).join("L") : "";
+  const shown = $("path").checked && state.path.length > 1;
+  const line = shown ? "M" + state.path.map(place).map((p) => p.join(" ")).join("L") : "";
   for (const group of document.querySelectorAll("#marks g")) {
     group.querySelector(".cross").setAttribute("d", cross);
-    group.querySelector(".way").setAttribute("d", line);
+    group.querySelector(".path").setAttribute("d", line);
   }
   const circle = document.querySelector("#marks circle");
   const [tx, ty] = shown ? place(target) : [0, 0];
@@ -162,7 +161,7 @@ function draw() {
   circle.setAttribute("r", shown ? arm * 0.45 : 0);
 
   const here = label[state.y * width + state.x];
-  const most = target < 0 ? "" : `; looks most at ${className(cellLabel(target))} (${percent(map[target])})`;
+  const most = target < 0 ? "" : `; largest weight ${percent(map[target])}, at ${className(cellLabel(target))}`;
   $("cross").replaceChildren("Cross at ", `${state.x}, ${state.y}: `, chip(here), `${className(here)}${most}`);
   $("time").textContent = `${R} map${R > 1 ? "s" : ""} of ${W} × ${H} computed in ${state.ms < 0.1 ? "less than 0.1" : state.ms.toFixed(1)} ms`;
   $("passes").value = state.r;
@@ -175,16 +174,16 @@ function draw() {
 function drawShares(map) {
   const shares = new Map();
   for (let i = 0; i < H * W; i++) shares.set(cellLabel(i), (shares.get(cellLabel(i)) ?? 0) + map[i]);
-  const rows = [...shares].filter(([, part]) => part >= 0.001).sort((a, b) => b[1] - a[1]);
+  const rows = [...shares].filter(([, share]) => share >= 0.001).sort((a, b) => b[1] - a[1]);
   $("shares").replaceChildren(
-    ...rows.slice(0, 12).map(([value, part]) => {
+    ...rows.slice(0, 12).map(([value, share]) => {
       const row = document.createElement("div"), name = document.createElement("span");
       const bar = document.createElement("div"), fill = document.createElement("i"), text = document.createElement("span");
       row.className = "share";
       name.append(chip(value), className(value));
-      fill.style.width = `${100 * part}%`;
+      fill.style.width = `${100 * share}%`;
       text.className = "number";
-      text.textContent = percent(part);
+      text.textContent = percent(share);
       bar.append(fill);
       row.append(name, bar, text);
       return row;
@@ -203,9 +202,9 @@ function drawTicks(top, bright) {
   );
 }
 
-function look(options = {}) {
+function update(options = {}) {
   document.querySelector("main").classList.toggle("smooth", $("smooth").checked);
-  const opacity = $("opacity").value / 100; // 0: the picture alone, 1: the map alone
+  const opacity = $("opacity").value / 100; // 0: the image alone, 1: the map alone
   $("stage").style.setProperty("--light", 1 - opacity);
   $("map").style.opacity = Math.min(2 * opacity, 1);
   $("opacity-value").textContent = `${$("opacity").value} %`;
@@ -215,15 +214,15 @@ function look(options = {}) {
   draw();
 }
 
-// ----------------------------------------------------------------------------------------------------------- moving
+// ----------------------------------------------------------------------------------------------------------- pointer and keys
 
 function moveTo(x, y) {
   state.x = Math.min(Math.max(Math.round(x), 0), width - 1);
   state.y = Math.min(Math.max(Math.round(y), 0), height - 1);
-  look({ compute: true });
+  update({ compute: true });
 }
 
-function under(event) {
+function pixelUnder(event) {
   const box = $("stage").getBoundingClientRect();
   const at = (position, pixels) => Math.min(Math.max(Math.floor(position * pixels), 0), pixels - 1);
   return [at((event.clientX - box.left) / box.width, width), at((event.clientY - box.top) / box.height, height)];
@@ -235,16 +234,16 @@ function listen() {
   stage.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
     stage.setPointerCapture(event.pointerId);
-    moveTo(...under(event));
+    moveTo(...pixelUnder(event));
   });
   stage.addEventListener("pointermove", (event) => {
-    const [x, y] = under(event);
+    const [x, y] = pixelUnder(event);
     const value = label[y * width + x], cell = toCell(y, height, H) * W + toCell(x, width, W);
     $("cursor").replaceChildren(
-      "Cursor at ", `${x}, ${y}: `, chip(value), `${className(value)}; gets ${percent(state.maps[state.r - 1][cell])}`);
+      "Cursor at ", `${x}, ${y}: `, chip(value), `${className(value)}; weight ${percent(state.maps[state.r - 1][cell])}`);
     if (!stage.hasPointerCapture(event.pointerId)) return;
     if (!queued) requestAnimationFrame(() => { moveTo(...queued); queued = null; });
-    queued = [x, y]; // of several moves between two frames, the last
+    queued = [x, y]; // the last of several moves between two frames
   });
   stage.addEventListener("pointerleave", () => $("cursor").replaceChildren());
   stage.addEventListener("keydown", (event) => {
@@ -255,17 +254,17 @@ function listen() {
       const x = toCell(state.x, width, W) + dx, y = toCell(state.y, height, H) + dy;
       moveTo(toPixel(Math.min(Math.max(x, 0), W - 1), width, W), toPixel(Math.min(Math.max(y, 0), H - 1), height, H));
     } else if (event.key === "Home") moveTo((width - 1) / 2, (height - 1) / 2);
-    else if (event.key >= "1" && event.key <= String(R)) choose(Number(event.key));
+    else if (event.key >= "1" && event.key <= String(R)) setPasses(Number(event.key));
     else return;
     event.preventDefault();
   });
-  $("passes").addEventListener("input", (event) => choose(Number(event.target.value)));
-  for (const id of ["opacity", "bright", "way", "predicted", "smooth"]) $(id).addEventListener("input", () => look());
+  $("passes").addEventListener("input", (event) => setPasses(Number(event.target.value)));
+  for (const id of ["opacity", "bright", "path", "predicted", "smooth"]) $(id).addEventListener("input", () => update());
 }
 
-function choose(r) {
+function setPasses(r) {
   state.r = r;
-  look();
+  update();
 }
 
 // ----------------------------------------------------------------------------------------------------------- start
@@ -277,7 +276,7 @@ const thumbs = Array.from({ length: R }, (_, k) => {
   Object.assign(canvas, { width: W, height: H });
   canvas.style.aspectRatio = `${width} / ${height}`;
   button.append(`R = ${k + 1}`, canvas);
-  button.addEventListener("click", () => choose(k + 1));
+  button.addEventListener("click", () => setPasses(k + 1));
   $("maps").append(button);
   return button;
 });

@@ -1,7 +1,8 @@
-"""The attention of a picture as one HTML page that computes the map of any pixel itself.
+"""The attention of one image as an HTML page that computes the map of any pixel.
 
-Stored are the weights of each pass, 8 bits a weight: c = round(255 sqrt(w / largest of the row)). The page reads a row
-back as c^2 / sum of c^2, so that rows still sum to 1 and nothing but c is stored. The square root keeps small weights.
+The page stores the weights of each pass with 8 bits each: code = round(255 sqrt(w / largest weight of its row)), and
+reads a row back as code^2 / sum of code^2. Rows still sum to 1, nothing but the codes is stored, and the square root
+keeps small weights.
 """
 
 import numpy as np
@@ -17,17 +18,17 @@ def quantise(weights):
 
 
 def restore(codes):
-    """What the page makes of the codes."""
+    """The weights that the page computes from the codes."""
     squares = codes.astype(np.float64) ** 2
     return squares / squares.sum(-1, keepdims=True)
 
 
 def quantisation_error(passes, attention_map, points=200, seed=0):
-    """How far the page's maps are from exact ones.
+    """How much the maps of the page differ from exact ones. `attention_map` is models.cca.maps.attention_map.
 
-    `bound`: no map of R passes has more than this part of its attention elsewhere. Rows of each pass sum to 1, so the
-    parts moved by the passes add up. `measured`: the largest difference at any position, as a part of the map's largest
-    value, over `points` pixels (or all, if there are no more). `attention_map` is that of models.cca.maps.
+    -> {"bound": the largest fraction of its attention that any map has at other positions than the exact map; the
+    fractions of the passes add up, because rows sum to 1. "measured": the largest difference at any position, relative
+    to the largest value of the map, over "points" random pixels, or over all if there are fewer}
     """
     stored = [restore(quantise(weights)) for weights in passes]
     bound = sum(float(abs(a - b).sum(-1).max()) for a, b in zip(passes, stored)) / 2
@@ -41,10 +42,10 @@ def quantisation_error(passes, attention_map, points=200, seed=0):
     return {"bound": bound, "measured": measured, "points": len(chosen)}
 
 
-def attention_page(picture, label, passes, names, palette, point, facts, error, remark="", warning=False):
-    """-> HTML. picture (H, W, 3) RGB uint8, label (H, W) predicted classes, passes as from attention_passes, point
-    (x, y) in the picture, facts: {name: text} for the foot of the page, error: from quantisation_error, remark: a
-    sentence for its head, marked if it is a warning."""
+def attention_page(image, label, passes, names, palette, point, facts, error, remark="", warning=False):
+    """-> HTML. image: (H, W, 3) RGB uint8; label: (H, W), predicted classes; passes: from attention_passes; point:
+    (x, y) in the image; facts: {name: text} for the foot of the page; error: from quantisation_error; remark: a
+    sentence for the head of the page, emphasised if `warning` is set."""
     data = {
         "size": list(label.shape),
         "grid": list(passes[0].shape[:2]),
@@ -56,11 +57,11 @@ def attention_page(picture, label, passes, names, palette, point, facts, error, 
         "point": list(point),
     }
     rows = "".join(f"<dt>{build.escape(name)}</dt><dd>{build.escape(value)}</dd>" for name, value in facts.items())
-    warned = " class='warning' role='note'" if warning else ""
+    emphasis = " class='warning' role='note'" if warning else ""
     return build.build(
         "attention.html",
-        title=build.escape(facts.get("picture", "picture")),
-        picture=build.data_uri(picture, quality=90),
+        title=build.escape(facts.get("image", "an image")),
+        image=build.data_uri(image, quality=90),
         passes=str(len(passes)),
         aspect=f"{label.shape[1]} / {label.shape[0]}",
         ratio=f"{label.shape[1] / label.shape[0]:.4f}",
@@ -68,6 +69,6 @@ def attention_page(picture, label, passes, names, palette, point, facts, error, 
         measured=f"{100 * error['measured']:.2f}",
         points=str(error["points"]),
         facts=rows,
-        remark=f"<p id='remark'{warned}>{build.escape(remark)}</p>" if remark else "",
+        remark=f"<p id='remark'{emphasis}>{build.escape(remark)}</p>" if remark else "",
         data=build.as_json(data),
     )

@@ -1,6 +1,6 @@
-"""One self-contained HTML page from real files: templates, styles and scripts in pages/, data packed into it.
+"""Builds one self-contained HTML page from the templates, styles and scripts of this folder and from data.
 
-The page opens from disk and asks nothing of the network: its policy (in the template's head) forbids it.
+The page opens from disk and makes no requests: the content security policy in the head of the template forbids them.
 """
 
 import base64
@@ -20,7 +20,7 @@ PAGES = Path(__file__).resolve().parent
 
 
 def build(template, **parts):
-    """The template with each {{name}} replaced by the part of that name, and {{file:name}} by a file beside it.
+    """The template with each {{name}} replaced by the part of that name, and each {{file:name}} by that file.
 
     Parts are HTML: text goes through `escape` first, data through `as_json`.
     """
@@ -33,7 +33,7 @@ def build(template, **parts):
 
 
 def write(path, text):
-    """Whole or not at all; -> bytes written."""
+    """Written atomically. -> the number of bytes"""
     data = text.encode("utf-8")
     with whole_file(path) as file:
         file.write(data)
@@ -45,23 +45,20 @@ def escape(text):
 
 
 def as_json(value):
-    """For a <script type="application/json">: no text in it can end the element."""
+    """For a <script type="application/json">: no text in it can close the element."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def pack(array):
-    """A uint8 array of any shape for the page: compressed, in letters."""
+    """A uint8 array of any shape -> its shape and its bytes, deflated and base64-encoded."""
     data = zlib.compress(np.ascontiguousarray(array, np.uint8).tobytes(), 9)
     return {"shape": list(array.shape), "deflate": base64.b64encode(data).decode()}
 
 
-def data_uri(picture, quality=None):
-    """(H, W, 3) RGB or (H, W) grey uint8 -> data: URI; JPEG of that quality, or PNG without one."""
-    file = io.BytesIO()
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(np.ascontiguousarray(picture))
-    kind = "png" if quality is None else "jpeg"
-    if kind == "png":
-        image.save(file, "png", optimize=True)
-    else:
-        image.save(file, "jpeg", quality=quality)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+def data_uri(image, quality=None):
+    """A Pillow image, or (H, W, 3) RGB or (H, W) grey uint8 -> data: URI, a JPEG of that quality; default: PNG."""
+    image = image if isinstance(image, Image.Image) else Image.fromarray(np.ascontiguousarray(image))
+    file, options = io.BytesIO(), {"optimize": True} if quality is None else {"quality": quality}
+    file_format = "png" if quality is None else "jpeg"
+    image.save(file, file_format, **options)
+    return f"data:image/{file_format};base64,{base64.b64encode(file.getvalue()).decode()}"

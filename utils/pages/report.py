@@ -1,4 +1,4 @@
-"""A run as one self-contained HTML page: settings, curves, results per class, confusion, best and worst pictures."""
+"""A run as one self-contained HTML page: settings, curves, IoU by class, confusion matrix, best and worst images."""
 
 import math
 import time
@@ -8,122 +8,119 @@ import numpy as np
 
 from utils.drawing.svg_chart import line_chart
 from utils.pages import build
-from utils.pages.results import classes, confusion, is_number, measures, percent, pictures
+from utils.pages.results import class_table, confusion_matrix, examples, is_number, other_measures, percent
 from utils.pages.run_folder import read_run
+
+NOISY = ("loss", "images per second")  # charts that show a running mean
+# The first charts, in this order:
+ORDER = ("loss", "mean IoU", "accuracy", "learning rate", "γ of the attention", "images per second")
 
 
 def write_report(folder, path=None):
-    """-> the path of the page, `folder`/report.html unless another is given."""
+    """-> the path of the page. `path`: default: `folder`/report.html."""
     run = read_run(folder)
     path = Path(path or Path(folder) / "report.html")
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = list(run["result"].get("iou", {}))
-    palette = run["result"].get("palette")
+    result, names = run["result"], list(run["result"].get("iou", {}))
+    by_class = class_table(result, run["confusion"], names, result.get("palette")) + other_measures(result)
     sections = [
-        beside(
-            section(
-                "Results by class", classes(run["result"], run["confusion"], names, palette) + measures(run["result"])
-            ),
-            section("Confusion", confusion(run["confusion"], names)),
+        side_by_side(
+            section("Results by class", by_class),
+            section("Confusion matrix", confusion_matrix(run["confusion"], names)),
         ),
         section("Curves", charts(run["logs"]), "charts"),
-        section("Best pictures", pictures(run["examples"]["best"])),
-        section("Worst pictures", pictures(run["examples"]["worst"])),
-        section("Settings", settings(run["args"], run["result"])),
+        section("Best images", examples(run["examples"]["best"])),
+        section("Worst images", examples(run["examples"]["worst"])),
+        section("Settings", settings(run["args"], result)),
     ]
-    missing = ""
-    if run["missing"]:
-        missing = (
-            f"<p class='soft'>Not in this folder, so not on this page: {build.escape(', '.join(run['missing']))}.</p>"
-        )
+    missing = build.escape(", ".join(run["missing"]))
     text = build.build(
         "report.html",
         title=build.escape("/".join(Path(folder).resolve().parts[-2:])),
-        about=build.escape(about(run["args"], run["result"])),
+        subtitle=build.escape(subtitle(run["args"], result)),
         tiles=tiles(run),
         sections="\n".join(filter(None, sections)),
-        missing=missing,
-        made=time.strftime("%Y-%m-%d %H:%M"),
+        missing=f"<p class='soft'>Not found in this folder: {missing}.</p>" if missing else "",
+        date=time.strftime("%Y-%m-%d %H:%M"),
     )
     build.write(path, text)
     return path
 
 
-def section(title, content, kind=""):
-    return f"<section class='card {kind}'><h2>{title}</h2>{content}</section>" if content else ""
+def section(title, content, css_class=""):
+    return f"<section class='card {css_class}'><h2>{title}</h2>{content}</section>" if content else ""
 
 
-def beside(*sections):
-    """Next to each other where there is room."""
-    there = [text for text in sections if text]
-    return f"<div class='beside'>{''.join(there)}</div>" if len(there) > 1 else "".join(there)
+def side_by_side(*sections):
+    """Next to each other where the window is wide enough."""
+    present = [text for text in sections if text]
+    return f"<div class='beside'>{''.join(present)}</div>" if len(present) > 1 else "".join(present)
 
 
-def about(args, result):
-    settings = result.get("settings", {})
-    words = [args.get("model", ""), f"on {args['dataset']}" if args.get("dataset") else ""]
-    words += [f"R = {args['recurrence']}" if "recurrence" in args else ""]
-    words += [f"commit {args['commit']}" if args.get("commit") else ""]
-    words += [f"evaluated at step {settings['step']}" if settings.get("step") is not None else ""]
-    return " · ".join(filter(None, words))
+def subtitle(args, result):
+    options = result.get("settings", {})
+    parts = [args.get("model", ""), f"on {args['dataset']}" if args.get("dataset") else ""]
+    parts += [f"R = {args['recurrence']}" if "recurrence" in args else ""]
+    parts += [f"commit {args['commit']}" if args.get("commit") else ""]
+    parts += [f"evaluated at step {options['step']}" if options.get("step") is not None else ""]
+    return " · ".join(filter(None, parts))
 
 
 def tiles(run):
-    """The numbers that one looks for first."""
-    log, result, found = run["logs"].get("log", {}), run["result"], []
+    """The main numbers of the run."""
+    log, result, shown = run["logs"].get("log", {}), run["result"], []
     if is_number(result.get("miou")):
-        found.append(("mean IoU", percent(result["miou"])))
+        shown.append(("mean IoU", percent(result["miou"])))
     if is_number(result.get("pixel_accuracy")):
-        found.append(("pixel accuracy", percent(result["pixel_accuracy"])))
+        shown.append(("pixel accuracy", percent(result["pixel_accuracy"])))
     validated = [finite(columns.get("miou", ())) for columns in run["logs"].values()]
     if "miou" not in result and any(validated):
-        found.append(("best mean IoU while training", percent(max(max(values) for values in validated if values))))
+        shown.append(("best mean IoU in training", percent(max(max(values) for values in validated if values))))
     if result.get("images"):
-        found.append(("pictures evaluated", f"{result['images']}"))
-    for name, text in (("loss", "{:.3f}"), ("gamma", "{:.3g}")):  # gamma starts at 0 and is small for long
+        shown.append(("images evaluated", f"{result['images']}"))
+    for name, text in (("loss", "{:.3f}"), ("gamma", "{:.3g}")):  # gamma starts at 0 and grows slowly
         values = finite(log.get(name, ()))
         if values:
-            found.append((f"last {name}", text.format(values[-1])))
+            shown.append((f"last {name}", text.format(values[-1])))
     if finite(log.get("step", ())):
-        found.append(("steps", f"{int(log['step'][-1])}"))
+        shown.append(("steps", f"{int(log['step'][-1])}"))
     if finite(log.get("images_per_s", ())):
-        found.append(("pictures per second", f"{np.median(finite(log['images_per_s'])):.3g}"))
+        shown.append(("images per second", f"{np.median(finite(log['images_per_s'])):.3g}"))
     if finite(log.get("seconds", ())):
-        found.append(("training time", duration(finite(log["seconds"])[-1])))
-    return "".join(f"<div class='tile'><b class='number'>{value}</b><span>{name}</span></div>" for name, value in found)
+        shown.append(("training time", duration(finite(log["seconds"])[-1])))
+    return "".join(f"<div class='tile'><b class='number'>{value}</b><span>{name}</span></div>" for name, value in shown)
 
 
 def charts(logs):
-    """Known columns in charts of their kind, every other column in one of its own."""
+    """The columns of all logs: known ones in common charts, every other column in its own."""
     groups = {}
     for log, columns in logs.items():
         for name, values in columns.items():
             if name in ("step", "seconds", "epoch", "time") or not finite(values):
                 continue
-            group = groups.setdefault(kind_of(name), {})
+            group = groups.setdefault(chart_of(name), {})
             group[f"{log} {name}" if name in group else name] = (columns["step"], values)
-    order = ("loss", "mean IoU", "accuracy", "learning rate", "γ of the attention", "pictures per second")
-    ordered = [name for name in order if name in groups] + [name for name in groups if name not in order]
     drawn = []
-    for title in ordered:
-        many = max(len(finite(values)) for _, values in groups[title].values())
-        noisy = title in ("loss", "pictures per second") and many > 60
-        drawn.append(line_chart(groups[title], title, "step", smooth=0.95 if noisy else 0.0, markers=many <= 40))
+    for title in sorted(groups, key=lambda title: ORDER.index(title) if title in ORDER else len(ORDER)):
+        points = max(len(finite(values)) for _, values in groups[title].values())
+        smooth = 0.95 if title in NOISY and points > 60 else 0.0
+        drawn.append(line_chart(groups[title], title, "step", smooth=smooth, markers=points <= 40))
     return "".join(
         f"<figure>{chart}<figcaption class='soft number'></figcaption></figure>" for chart in filter(None, drawn)
     )
 
 
-def kind_of(name):
-    low = name.lower()
-    if "miou" in low or low in ("iou", "mean_iou"):
+def chart_of(column):
+    """The title of the chart that shows a column."""
+    name = column.lower()
+    if "miou" in name or name in ("iou", "mean_iou"):
         return "mean IoU"
-    if "acc" in low:
+    if "acc" in name:
         return "accuracy"
-    if "loss" in low or low in ("main", "aux", "ccl", "ohem"):
+    if "loss" in name or name in ("main", "aux", "ccl", "ohem"):
         return "loss"
-    known = {"lr": "learning rate", "gamma": "γ of the attention", "images_per_s": "pictures per second"}
-    return known.get(low, name.replace("_", " "))
+    known = {"lr": "learning rate", "gamma": "γ of the attention", "images_per_s": "images per second"}
+    return known.get(name, column.replace("_", " "))
 
 
 def settings(args, result):
@@ -133,7 +130,7 @@ def settings(args, result):
     for title, values in ({"Run": plain} | groups | {"Machine": args.get("machine")}).items():
         if values:
             rows = "".join(
-                f"<dt>{build.escape(k)}</dt><dd>{build.escape(shown(v))}</dd>" for k, v in sorted(values.items())
+                f"<dt>{build.escape(k)}</dt><dd>{build.escape(as_text(v))}</dd>" for k, v in sorted(values.items())
             )
             tables.append(f"<div><h3>{title}</h3><dl class='facts'>{rows}</dl></div>")
     command = args.get("command")
@@ -142,9 +139,9 @@ def settings(args, result):
     return f"{line}<div class='columns'>{''.join(tables)}</div>" if tables or line else ""
 
 
-def shown(value):
+def as_text(value):
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(shown, value))
+        return ", ".join(map(as_text, value))
     return "–" if value is None else str(value)
 
 

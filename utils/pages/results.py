@@ -1,97 +1,108 @@
-"""The part of a report that speaks of results: a table of classes, the confusion matrix, pictures with their errors."""
+"""The results in a report: table of classes, confusion matrix, best and worst images with their errors."""
 
 import math
 
 import numpy as np
 
+from utils.drawing import confusion_figure as figure
 from utils.pages import build
 from utils.pages.run_folder import PANELS
 
-TABLE_LIMIT = 32  # more classes than this: the confusion matrix becomes a picture
+TABLE_LIMIT = 32  # with more classes than this, the confusion matrix is a figure and not a table
+LISTED = 20  # of the most frequent confusions, beside that figure
 
 
-def classes(result, counts, names, palette):
-    """A table with bars: IoU, and what the confusion matrix adds."""
+def class_table(result, counts, names, palette):
+    """IoU of each class as a bar, and recall, share of pixels and confusions from the confusion matrix."""
     if not names:
         return ""
     rows = []
-    fits = counts is not None and len(counts) == len(names)
-    coloured = palette is not None and len(palette) >= len(names)
+    has_counts = counts is not None and len(counts) == len(names)
+    has_colours = palette is not None and len(palette) >= len(names)
     for k, name in enumerate(names):
         iou, chip = result["iou"][name], ""
-        if coloured:
+        if has_colours:
             chip = "<span class='chip' style='background:rgb({} {} {})'></span>".format(*map(int, palette[k]))
         share, text = (iou, percent(iou)) if is_number(iou) else (0, "–")
         cells = f"<td><div class='bar'><i style='width:{100 * share:.1f}%'></i></div></td><td>{text}</td>"
-        if fits:
+        if has_counts:
             total = counts[k].sum()
-            found, pixels = (percent(counts[k, k] / total) if total else "–"), percent(total / max(counts.sum(), 1))
-            mistakes = build.escape(confused_with(counts[k], k, names))
-            cells += f"<td>{found}</td><td>{pixels}</td><td class='text'>{mistakes}</td>"
+            recall, pixels = (percent(counts[k, k] / total) if total else "–"), percent(total / max(counts.sum(), 1))
+            confused = build.escape(confused_with(counts[k], k, names))
+            cells += f"<td>{recall}</td><td>{pixels}</td><td class='text'>{confused}</td>"
         rows.append(f"<tr><th scope='row'>{chip}{build.escape(name)}</th>{cells}</tr>")
     head = "<th scope='col'>class</th><th scope='col' colspan='2'>IoU</th>"
-    if fits:
-        head += "<th scope='col'>found</th><th scope='col'>pixels</th><th scope='col' class='text'>taken for</th>"
+    if has_counts:
+        head += "<th scope='col'>recall</th><th scope='col'>pixels</th><th scope='col' class='text'>confused with</th>"
     table = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     return f"<div class='scroll'><table class='classes number'>{table}</table></div>"
 
 
 def confused_with(row, k, names):
+    """The two classes that pixels of class k are most often predicted as."""
     others = [(row[j], j) for j in range(len(names)) if j != k and row[j] > 0]
     others = [f"{names[j]} {percent(count / row.sum())}" for count, j in sorted(others, reverse=True)[:2]]
     return ", ".join(others)
 
 
-def confusion(counts, names):
-    """Rows are the truth, each summing to 100 %; the darker, the more."""
+def confusion_matrix(counts, names):
+    """A table up to TABLE_LIMIT classes, else the figure that evaluate.py writes and a list of confusions."""
     if counts is None:
         return ""
     if len(names) != len(counts):
         names = [str(k) for k in range(len(counts))]
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    if len(names) > TABLE_LIMIT:
-        shade = np.sqrt(shares)[..., None]
-        picture = np.rint(255 - shade * (255 - np.array((31, 99, 178)))).astype(np.uint8)
-        image = f"<img class='matrix' alt='Confusion matrix of {len(names)} classes' src='{build.data_uri(picture)}'>"
-        pairs = sorted(((shares[i, j], i, j) for i, j in np.ndindex(shares.shape) if i != j), reverse=True)[:20]
-        listed = [(names[i], names[j] if j < len(names) else "no class", share) for share, i, j in pairs if share > 0]
-        items = "".join(
-            f"<li>{build.escape(a)} taken for {build.escape(b)}: {percent(share)}</li>" for a, b, share in listed
-        )
-        return f"<p class='soft'>Rows: truth. Columns: prediction.</p>{image}<h3>Most confused</h3><ol>{items}</ol>"
-    columns = names + ["no class"] * (counts.shape[1] - len(names) if counts[:, len(names) :].any() else 0)
+    shares = figure.row_shares(counts)
+    matrix = confusion_table(shares, names) if len(names) <= TABLE_LIMIT else confusion_image(counts, shares, names)
+    return f"<p class='soft'>{figure.CAPTION}</p>{matrix}"
+
+
+def confusion_table(shares, names):
+    columns = figure.column_names(names, shares)
     head = "".join(f"<th scope='col'><span>{build.escape(name)}</span></th>" for name in columns)
     body = []
     for name, row in zip(names, shares):
-        cells = ""
-        for share in row[: len(columns)]:
-            text = f"{100 * share:.0f}" if share >= 0.005 else ""
-            dark = " class='dark'" if share > 0.3 else ""
-            cells += f"<td{dark} style='--share:{100 * math.sqrt(share):.0f}%'>{text}</td>"
+        cells, inverted = "", " class='deep'"
+        for depth, text, deep in map(figure.cell_style, row):
+            cells += f"<td{inverted if deep else ''} style='--share:{100 * depth:.0f}%'>{text}</td>"
         body.append(f"<tr><th scope='row'>{build.escape(name)}</th>{cells}</tr>")
     return (
-        "<p class='soft'>Rows: truth, each 100 %. Columns: prediction.</p>"
         "<div class='scroll' tabindex='0' role='region' aria-label='Confusion matrix'>"
         f"<table class='confusion number'><thead><tr><td></td>{head}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def pictures(entries):
+def confusion_image(counts, shares, names):
+    columns, source = figure.column_names(names, shares), build.data_uri(figure.confusion_figure(counts, names))
+    pairs = sorted(((share, i, j) for (i, j), share in np.ndenumerate(shares) if i != j), reverse=True)
+    items = "".join(
+        f"<li>{build.escape(names[i])} predicted as {build.escape(columns[j])}: {percent(share)}</li>"
+        for share, i, j in pairs[:LISTED]
+        if share > 0
+    )
+    return (
+        "<div class='scroll tall' tabindex='0' role='region' aria-label='Confusion matrix'>"
+        f"<img class='matrix' alt='Confusion matrix of {len(names)} classes' src='{source}'></div>"
+        f"<h3>Most confused</h3><ol>{items}</ol>"
+    )
+
+
+def examples(entries):
+    """entries: [(name, score, panels)], each panel of PANELS an RGB array."""
     shown = []
     for name, score, panels in entries:
         images = "".join(
-            f"<figure><img decoding='async' alt='{what} of {build.escape(name)}' "
-            f"src='{build.data_uri(panel, 88 if what == 'picture' else None)}'><figcaption>{what}</figcaption></figure>"
-            for what, panel in zip(PANELS, panels)
+            f"<figure><img decoding='async' alt='{title} of {build.escape(name)}' "
+            f"src='{build.data_uri(panel, 88 if title == 'image' else None)}'><figcaption>{title}</figcaption></figure>"
+            for title, panel in zip(PANELS, panels)
         )
         title = build.escape(name) + (f": mean IoU {percent(score)}" if is_number(score) else "")
         shown.append(f"<div class='example'><h3>{title}</h3><div class='tiles'>{images}</div></div>")
     return "".join(shown)
 
 
-def measures(result):
-    """Single numbers of the evaluation that have no place of their own."""
+def other_measures(result):
+    """The single numbers of an evaluation that are shown nowhere else."""
     rows = ""
     for key, value in result.items():
         if is_number(value) and key not in ("miou", "pixel_accuracy", "images"):

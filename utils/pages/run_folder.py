@@ -1,4 +1,4 @@
-"""What a run and its evaluation have left in a folder. Read leniently: what is missing or damaged is named."""
+"""Reads the files that a run and its evaluation wrote into a folder. Missing and damaged files are listed."""
 
 import csv
 import json
@@ -8,38 +8,38 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-PANELS = ("picture", "truth", "prediction", "errors")
+PANELS = ("image", "label", "prediction", "errors")  # of the images in examples/, side by side
 
 
 def read_run(folder):
-    """-> {"args", "logs", "result", "confusion", "examples", "missing"}; empty where a part is not there.
+    """-> {"args", "logs", "result", "confusion", "examples", "missing"}; empty where a part is missing.
 
-    An evaluation may lie in the folder itself or in one below it (evaluate.py's default is outputs/); the training that
-    belongs to the folder of an evaluation may lie in the folder above.
+    The evaluation may be in the folder itself or in a folder in it (default of evaluate.py: outputs/). If `folder` is
+    that of an evaluation, its training may be in the parent folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no folder {folder}; expected the --snapshot-dir of a training or --save-dir of an evaluation"
+            f"no folder {folder}; expected the --snapshot-dir of a training or the --save-dir of an evaluation"
         )
     missing = []
-    trained = next((f for f in (folder, folder.resolve().parent) if has_training(f)), folder)
-    args = read_json(trained / "args.json", "settings (args.json)", missing)
-    tables = ("per_image.csv", "confusion.csv")  # of evaluate.py; ADE20K has a class named step
-    paths = [path for path in sorted(trained.glob("*.csv")) if path.name not in tables]
+    training = next((f for f in (folder, folder.resolve().parent) if has_training(f)), folder)
+    args = read_json(training / "args.json", "settings (args.json)", missing)
+    tables = ("per_image.csv", "confusion.csv")  # of evaluate.py: no logs, though ADE20K has a class named step
+    paths = [path for path in sorted(training.glob("*.csv")) if path.name not in tables]
     logs = {path.stem: read_columns(path) for path in paths}
     logs = {name: columns for name, columns in logs.items() if columns}
     if "log" not in logs:
         missing.append("curves (log.csv)")
-    found = sorted([*folder.glob("result.json"), *folder.glob("*/result.json")], key=lambda path: path.stat().st_mtime)
-    home = found[-1].parent if found else folder
-    result = read_json(home / "result.json", "results of an evaluation (result.json)", missing)
-    confusion = read_confusion(result, home)
+    results = [*folder.glob("result.json"), *folder.glob("*/result.json")]
+    evaluation = max(results, key=lambda path: path.stat().st_mtime).parent if results else folder
+    result = read_json(evaluation / "result.json", "results of an evaluation (result.json)", missing)
+    confusion = read_confusion(result, evaluation)
     if result and confusion is None:
         missing.append("confusion matrix")
-    examples = read_examples(home)
+    examples = read_examples(evaluation)
     if not any(examples.values()):
-        missing.append("best and worst pictures (examples/)")
+        missing.append("best and worst images (examples/)")
     if args is None and not logs and result is None:
         raise ValueError(
             f"{folder} holds neither args.json, nor log.csv, nor result.json: it is not the folder of a run"
@@ -57,7 +57,7 @@ def read_json(path, what, missing):
         value = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(value, dict):
             return value
-        missing.append(f"{what}: not what it should be")
+        missing.append(f"{what}: not a JSON object")
     except FileNotFoundError:
         missing.append(what)
     except (OSError, ValueError):
@@ -66,7 +66,7 @@ def read_json(path, what, missing):
 
 
 def read_columns(path):
-    """A .csv with a `step` column -> {column: floats, NaN where a row has none}; a last line cut short is left out."""
+    """A .csv with a `step` column -> {column: floats, NaN for empty cells}, without an incomplete last line."""
     try:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
@@ -86,7 +86,7 @@ def number(text):
 
 
 def read_confusion(result, folder):
-    """counts[truth, prediction] from confusion.csv, or from result.json; one column more, of no class, may be there."""
+    """-> counts (K, K) or (K, K + 1), true class by predicted class, from confusion.csv or else from result.json."""
     counts = result.get("confusion") if result else None
     try:
         with open(folder / "confusion.csv", newline="", encoding="utf-8") as file:
@@ -97,31 +97,31 @@ def read_confusion(result, folder):
         counts = np.array(counts, np.float64)
     except (TypeError, ValueError, csv.Error):
         return None
-    fits = counts.ndim == 2 and len(counts) and counts.shape[1] - len(counts) in (0, 1) and np.isfinite(counts).all()
-    return counts if fits else None
+    valid = counts.ndim == 2 and len(counts) and counts.shape[1] - len(counts) in (0, 1) and np.isfinite(counts).all()
+    return counts if valid else None
 
 
 def read_examples(folder):
-    """The pictures examples/best_1.png .., each the four PANELS side by side -> {"best": [(name, score, panels)], ..}.
+    """The images examples/best_1.png .., each the four PANELS side by side -> {"best": [(name, score, panels)], ..}.
 
-    Names and scores are those of per_image.csv, which lists the best picture first.
+    Names and scores come from per_image.csv, which lists the best image first.
     """
     try:
         with open(folder / "per_image.csv", newline="", encoding="utf-8") as file:
             ranking = [(row["name"], number(row["miou"])) for row in csv.DictReader(file)]
     except (OSError, KeyError, TypeError, csv.Error):
         ranking = []
-    found = {"best": [], "worst": []}
+    examples = {"best": [], "worst": []}
     for path in (folder / "examples").glob("*_*.png"):
-        kind, _, place = path.stem.partition("_")
+        group, _, rank = path.stem.partition("_")
         try:
-            panels = np.split(np.asarray(Image.open(path).convert("RGB")), 4, axis=1)
-            found[kind].append((int(place), panels))
+            panels = np.split(np.asarray(Image.open(path).convert("RGB")), len(PANELS), axis=1)
+            examples[group].append((int(rank), panels))
         except (OSError, ValueError, KeyError):
-            continue  # something else, or damaged
-    for kind, entries in found.items():
-        for k, (place, panels) in enumerate(sorted(entries, key=lambda entry: entry[0])):
-            where = place - 1 if kind == "best" else -place
-            name, score = ranking[where] if place <= len(ranking) else (f"{kind} {place}", math.nan)
+            continue  # another file, or a damaged one
+    for group, entries in examples.items():
+        for k, (rank, panels) in enumerate(sorted(entries, key=lambda entry: entry[0])):
+            index = rank - 1 if group == "best" else -rank
+            name, score = ranking[index] if rank <= len(ranking) else (f"{group} {rank}", math.nan)
             entries[k] = (name, score, panels)
-    return found
+    return examples

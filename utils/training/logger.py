@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.drawing import figures
+from utils.drawing.curves import plot_curves
 from utils.files import whole_file
 
 COLUMNS = (
@@ -107,12 +108,12 @@ class RunLog:
         """loss.png, and miou.png once there is a validation."""
         rows = read_log(self.path)
         curves = {name: (rows["step"], rows[name]) for name in ("main", "aux") if np.isfinite(rows[name]).all()}
-        picture = figures.plot_curves(curves, f"{self.title}: cross entropy", "step", smooth=0.9)
+        picture = plot_curves(curves, f"{self.title}: cross entropy", "step", smooth=0.9)
         self.picture("loss.png", picture)
         rows = read_log(self.folder / "validation.csv")
         if rows:
             curves = {"mean IoU": (rows["step"], rows["miou"])}
-            self.picture("miou.png", figures.plot_curves(curves, f"{self.title}: validation", "step"))
+            self.picture("miou.png", plot_curves(curves, f"{self.title}: validation", "step"))
         self.drawn = time.time()
 
     def sheet(self, rows, titles, names, palette):

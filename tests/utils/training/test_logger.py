@@ -62,6 +62,23 @@ def test_a_resumed_log_drops_later_steps_and_a_row_cut_short(tmp_path):
     assert len(rows(tmp_path / "log.csv")) == 1
 
 
+def test_the_log_can_be_read_during_the_run(tmp_path):
+    log = logger.RunLog(tmp_path, "a run", 3, batch_size=4)
+    log.step(1, 0.01, 0.5, loss=2.5, main=2.0, aux=1.25, gamma=0.0)
+    rows = logger.read_log(tmp_path / "log.csv")
+    log.close()
+    assert rows["step"] == [1] and rows["loss"] == [2.5] and rows["lr"] == [0.01] and rows["images_per_s"][0] > 0
+
+
+def test_the_sheet_of_training_shows_validation_images_of_every_size(tmp_path):
+    log = logger.RunLog(tmp_path, "a run", 3)
+    sizes = ((40, 60), (60, 40), (31, 47))
+    log.sheet([[np.full((*size, 3), 10 + k, np.uint8)] * 3 for k, size in enumerate(sizes)], ("a", "b", "c"), (), ())
+    log.close()
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert [(sheet == 10 + k).all(-1).sum() for k in range(3)] == [3 * 40 * 60, 3 * 60 * 40, 3 * 31 * 47]
+
+
 def test_curves_and_validations_are_drawn(tmp_path):
     run = log(tmp_path, range(1, 5))
     run.draw()
