@@ -100,7 +100,7 @@ def train_runs(name, images):
     import jittor as jt
     import numpy as np
 
-    from models.losses import segmentation_loss
+    from models.losses import segmentation_losses
 
     label = np.random.default_rng(1).integers(0, CLASSES, (len(images), *images.shape[2:])).astype(np.int32)
     model, other = build(name)
@@ -108,7 +108,7 @@ def train_runs(name, images):
     x, y = jt.array(images), jt.array(label)
 
     def run():
-        loss = segmentation_loss(model(x), y)["loss"]
+        loss = segmentation_losses(model(x), y)["loss"]
         optimizer.step(loss)
         jt.sync_all(True)
         return loss.item()

@@ -9,7 +9,7 @@ import pytest
 
 from datasets import dataset_class, transforms
 from models import build_model
-from models.losses import segmentation_loss
+from models.losses import segmentation_losses
 from models.tables import VAN_SIZES
 from utils.weights import checkpoint
 
@@ -58,7 +58,7 @@ def away_from_kinks(weights, rng):
 def gradients(name, model, image, label):
     names = [key for key, p in model.named_parameters() if not p.is_stop_grad()]
     parameters = dict(model.named_parameters())
-    loss = segmentation_loss(model(jt.array(image)), jt.array(label))["loss"]
+    loss = segmentation_losses(model(jt.array(image)), jt.array(label))["loss"]
     return loss.item(), dict(zip(names, [g.numpy() for g in jt.grad(loss, [parameters[key] for key in names])]))
 
 
@@ -120,7 +120,7 @@ def test_a_few_steps_on_scenes_lower_the_loss(name):
         batch = next(batches)
         images = (batch.images.transpose(0, 3, 1, 2) - np.float32(110)).copy()  # (B, 3, H, W)
         labels = jt.array(batch.labels.astype(np.int32))
-        loss = segmentation_loss(model(jt.array(images)), labels, kind.ignore_label)["loss"]
+        loss = segmentation_losses(model(jt.array(images)), labels, kind.ignore_label)["loss"]
         optimizer.step(loss)
         losses.append(loss.item())
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3]), losses

@@ -6,7 +6,7 @@ import pytest
 from support.ohem import ohem_by_numpy
 
 from models import losses
-from models.losses import category_consistency, cross_entropy, ohem_label, segmentation_loss, upsample
+from models.losses import category_consistency_losses, cross_entropy, ohem_label, segmentation_losses, upsample
 
 GOLDEN = np.load(Path(__file__).resolve().parents[1] / "golden" / "losses.npz")
 
@@ -50,16 +50,16 @@ def test_nothing_but_void_gives_zero_and_no_nan():
     logits = jt.randn(2, 5, 7, 6)
     void = jt.full((2, 7, 6), 255).int32()
     for ohem in (None, {"thresh": 0.7, "min_kept": 0}, {"thresh": 0.7, "min_kept": 500}):
-        loss = segmentation_loss([logits, logits], void, ohem=ohem)["loss"]
+        loss = segmentation_losses([logits, logits], void, ohem=ohem)["loss"]
         assert loss.item() == 0 and (jt.grad(loss, logits).numpy() == 0).all()
 
 
 def test_auxiliary_loss_counts_four_tenths():
     main, aux = jt.randn(2, 5, 4, 4), jt.randn(2, 5, 4, 4)
     label = jt.randint(0, 5, (2, 16, 16)).int32()
-    values = {name: value.item() for name, value in segmentation_loss([main, aux], label).items()}
+    values = {name: value.item() for name, value in segmentation_losses([main, aux], label).items()}
     np.testing.assert_allclose(values["loss"], values["main"] + 0.4 * values["aux"], rtol=1e-6)
-    assert set(segmentation_loss([main], label)) == {"loss", "main"}
+    assert set(segmentation_losses([main], label)) == {"loss", "main"}
 
 
 def test_pieces_of_a_batch_add_up_to_the_whole(rng):
@@ -104,7 +104,7 @@ def test_ohem_is_the_official_one(case):
     kept = ohem_label(upsample(main, label.shape[1:]), label, **ohem).numpy()
     np.testing.assert_array_equal(kept, g["new_label"])
     for options, total in ((ohem, GOLDEN[f"{case}/loss"]), (None, GOLDEN[f"{case}/loss_plain_dsn"])):
-        loss = segmentation_loss([main, aux], label, ohem=options)["loss"]
+        loss = segmentation_losses([main, aux], label, ohem=options)["loss"]
         np.testing.assert_allclose(loss.item(), total, rtol=1e-5)
         if options:
             for got, wanted in zip(jt.grad(loss, [main, aux]), (g["dmain"], g["ddsn"])):
@@ -150,7 +150,7 @@ def test_ohem_with_every_pixel_certain_keeps_all_when_all_are_wanted():
 def test_category_consistency_has_the_published_values_and_gradient():
     features = jt.array(GOLDEN["ccl_a/feat"].astype(np.float32))
     label = jt.array(GOLDEN["ccl_a/label"].astype(np.int32))
-    parts = category_consistency(features, label, 19)
+    parts = category_consistency_losses(features, label, 19)
     for name, key in (("var", "l_var"), ("dis", "l_dis"), ("reg", "l_reg"), ("ccl", "total")):
         np.testing.assert_allclose(parts[name].item(), GOLDEN[f"ccl_a/{key}"], rtol=1e-5)
     gradient = jt.grad(parts["ccl"], features).numpy()
@@ -160,7 +160,7 @@ def test_category_consistency_has_the_published_values_and_gradient():
 @pytest.mark.parametrize("value", [255, 3])
 def test_category_consistency_of_no_class_or_one_is_finite(value):
     features = jt.randn(2, 16, 17, 13)
-    parts = category_consistency(features, jt.full((2, 17, 13), value).int32(), 19)
+    parts = category_consistency_losses(features, jt.full((2, 17, 13), value).int32(), 19)
     assert parts["dis"].item() == 0 and np.isfinite(jt.grad(parts["ccl"], features).numpy()).all()
     assert (parts["ccl"].item() == 0) == (value == 255)
 
@@ -171,5 +171,5 @@ def test_category_consistent_loss_takes_labels_of_full_size_at_the_nearest_pixel
     parts = layer(x, label)
     grads = jt.grad(parts["ccl"], layer.parameters())
     assert parts["ccl"].item() > 0 and abs(grads[0].numpy()).sum() > 0
-    wanted = category_consistency(layer.reduce(x), jt.array(label.numpy()[:, ::8, ::8]), 19)["ccl"]
+    wanted = category_consistency_losses(layer.reduce(x), jt.array(label.numpy()[:, ::8, ::8]), 19)["ccl"]
     np.testing.assert_allclose(parts["ccl"].item(), wanted.item(), rtol=1e-6)
