@@ -158,17 +158,17 @@ def category_consistency_losses(
 ):
     """features (B, C, h, w), labels (B, h, w) -> {"var", "dis", "reg", "ccl"}; the defaults are those of the paper."""
     channels = features.shape[1]
-    h = features.transpose((0, 2, 3, 1)).reshape((-1, channels))  # (N, C)
+    pixels = features.transpose((0, 2, 3, 1)).reshape((-1, channels))  # (N, C)
     labels = labels.reshape((-1, 1))
-    shape = (h.shape[0], num_classes)
+    shape = (pixels.shape[0], num_classes)
     member = (labels.broadcast(shape) == jt.index(shape, dim=1)) & (labels != ignore)
     member = member.float32().stop_grad()  # (N, K)
     count = sum_over_ranks(member.sum(0)).stop_grad()  # (K,)
     present = (count > 0).float32()
     classes, pairs = present.sum(), present.sum() * (present.sum() - 1)
-    mean = sum_over_ranks(jt.matmul(member.transpose(), h)) / count.maximum(1.0).unsqueeze(1)  # (K, C)
+    mean = sum_over_ranks(jt.matmul(member.transpose(), pixels)) / count.maximum(1.0).unsqueeze(1)  # (K, C)
 
-    distance = euclidean_norm(h - jt.matmul(member, mean))  # (N,)
+    distance = euclidean_norm(pixels - jt.matmul(member, mean))  # (N,)
     near = (distance - delta_v).maximum(0.0).sqr()
     spread = jt.ternary(distance > delta_d, distance - delta_d + (delta_d - delta_v) ** 2, near)
     per_class = jt.matmul(spread.unsqueeze(0), member)[0] / count.maximum(1.0)  # (K,)

@@ -42,10 +42,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, inplanes, planes, stride=1, dilation=1, downsample=None):
         self.conv1, self.bn1 = conv1x1(inplanes, planes), BatchNorm(planes)
-        self.conv2, self.bn2 = (
-            conv3x3(planes, planes, stride, dilation),
-            BatchNorm(planes),
-        )  # stride in the 3x3, as in torchvision
+        self.conv2, self.bn2 = conv3x3(planes, planes, stride, dilation), BatchNorm(planes)  # the stride is here
         self.conv3, self.bn3 = conv1x1(planes, 4 * planes), BatchNorm(4 * planes)
         self.downsample = downsample
 

@@ -132,19 +132,15 @@ class VAN(nn.Module):
             raise ValueError(f"output_stride is {output_stride!r}; a VAN has 8, 16 or 32")
         self.dims, depths, default = VAN_SIZES[name]
         drop_path = default if drop_path is None else drop_path
-        rates = [
-            drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))
-        ]  # linear, from 0 at the first block to drop_path at the last
+        rates = [drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))]  # linear over all blocks
         stride, density, channels = 1, 1, 3
         for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, VAN_MLP_RATIOS), 1):
             kernel, step = (7, 4) if stage == 1 else (3, 2)
-            input_dilation = density  # of the input of this stage, relative to its published stride
+            embed_dilation = density if dilate else 1  # by how much the input is denser than in the published network
             if stride * step > output_stride:
                 step, density = 1, density * step
             stride *= step
-            setattr(
-                self, f"patch_embed{stage}", PatchEmbed(channels, dim, kernel, step, input_dilation if dilate else 1)
-            )
+            setattr(self, f"patch_embed{stage}", PatchEmbed(channels, dim, kernel, step, embed_dilation))
             dilation = density if dilate else 1
             blocks = [Block(dim, ratio, rates.pop(0), dilation) for _ in range(depth)]
             setattr(self, f"block{stage}", nn.Sequential(*blocks))

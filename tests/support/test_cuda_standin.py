@@ -196,10 +196,10 @@ def test_16_bit_numbers_round_to_the_nearest_even(library, rng, dtype):
     bits, back = np.zeros(len(x), np.uint16), np.zeros(len(x), np.float32)
     library.round16(1 if dtype == "float16" else 2, len(x), pointer(x), pointer(bits), pointer(back))
     with np.errstate(over="ignore"):
-        want = to_type(x, dtype)
-    np.testing.assert_array_equal(bits, want.view(np.uint16))
+        expected = to_type(x, dtype)
+    np.testing.assert_array_equal(bits, expected.view(np.uint16))
     if dtype == "float16":
-        np.testing.assert_array_equal(back, want.astype(np.float32))
+        np.testing.assert_array_equal(back, expected.astype(np.float32))
     else:
         np.testing.assert_array_equal(back.view(np.uint32), bits.astype(np.uint32) << 16)
 

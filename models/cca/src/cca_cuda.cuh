@@ -124,11 +124,11 @@ Pass plan(const Call& call, Kernel kernel, Pass p, const Device& d) {
 
 // Requests the shared memory and calls `launch(blocks, threads, bytes)`.
 template <class T, class F, class Launch>
-void run(const Call& call, const char* what, Kernel kind, F* kernel, const Pass& p, const Launch& launch) {
-    const int bytes = Layout<T>(kind, p).bytes;
-    const i64 blocks = i64(p.batch) * p.groups() * (kind == kGradients ? 1 : p.tiles()) * p.parts;
+void run(const Call& call, const char* what, Kernel kernel, F* function, const Pass& p, const Launch& launch) {
+    const int bytes = Layout<T>(kernel, p).bytes;
+    const i64 blocks = i64(p.batch) * p.groups() * (kernel == kGradients ? 1 : p.tiles()) * p.parts;
     if (blocks > 0x7fffffff) call.check(cudaErrorInvalidConfiguration, "too many lines");
-    call.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), what);
+    call.check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), what);
     launch(unsigned(blocks), unsigned(32 * p.warps()), bytes);
     call.check(cudaGetLastError(), what);
 }

@@ -55,9 +55,10 @@ def reference(inputs, dtype):
 @pytest.mark.parametrize("sides", SIZES[:-2])
 def test_the_error_in_16_bits_is_at_most_twice_that_of_the_reference(gpu, rng, sides, dtype):
     inputs = rounded(draw(rng, sides, 1 if max(sides) > 32 else 3, 9, 21), dtype)
-    want = attention(*inputs)
+    expected = attention(*inputs)
     errors = [
-        [np.abs(a - b).max() for a, b in zip(got, want)] for got in (gpu.run(*inputs, dtype), reference(inputs, dtype))
+        [np.abs(a - b).max() for a, b in zip(result, expected)]
+        for result in (gpu.run(*inputs, dtype), reference(inputs, dtype))
     ]
     for part, ours, theirs in zip(("out", "dq", "dk", "dv"), *errors):
         assert ours <= 2 * theirs + 1e-5, part
@@ -76,10 +77,10 @@ def test_97x97_forward(gpu, rng, dtype):
 def test_less_shared_memory_gives_smaller_tiles_and_the_same_result(gpu, rng, dtype, shared):
     """Several tiles of queries and keys along both axes, and groups that do not divide the number of lines."""
     inputs = rounded(draw(rng, (37, 43), cq=5, c=37), dtype)
-    want = attention(*inputs)
+    expected = attention(*inputs)
     gpu.device(shared, processors=4)
     bound = {"float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}[dtype]
-    assert max(distances(gpu.run(*inputs, dtype), want)) < bound
+    assert max(distances(gpu.run(*inputs, dtype), expected)) < bound
     assert all(bytes <= shared for _, _, bytes in gpu.launches())
 
 
@@ -208,7 +209,7 @@ def test_tensors_on_the_gpu_go_to_the_cuda_kernels(monkeypatch):
 @pytest.mark.parametrize("sides", [*SIZES, (97, 97), (128, 256), (129, 257)])
 def test_on_a_gpu(rng, sides, dtype):
     inputs = rounded(draw(rng, sides, 1 if max(sides) > 32 else 3, 9, 41), dtype)
-    want = attention(*inputs)
+    expected = attention(*inputs)
     q, k, v, g = (jt.array(x.astype(np.float32)).cast(dtype) for x in inputs)
     results = []
     for _ in range(2):
@@ -218,7 +219,9 @@ def test_on_a_gpu(rng, sides, dtype):
     for first, second in zip(*results):
         np.testing.assert_array_equal(first, second)
     if dtype == "float32":
-        assert max(distances(results[0], want)) < 1e-5
+        assert max(distances(results[0], expected)) < 1e-5
     else:
-        errors = [[np.abs(a - b).max() for a, b in zip(got, want)] for got in (results[0], reference(inputs, dtype))]
+        errors = [
+            [np.abs(a - b).max() for a, b in zip(result, expected)] for result in (results[0], reference(inputs, dtype))
+        ]
         assert all(ours <= 2 * theirs + 1e-5 for ours, theirs in zip(*errors))
