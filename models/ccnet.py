@@ -1,4 +1,4 @@
-"""CCNet: a dilated backbone, the recurrent criss-cross attention head, and an auxiliary head on an earlier stage.
+"""CCNet: a dilated backbone, the recurrent criss-cross attention head, and an auxiliary head on stage 3.
 
 Attribute names are the state-dict keys of the official checkpoint (head.conva.0.weight, head.cca.gamma, ...).
 """
@@ -24,7 +24,7 @@ class Activation(nn.Module):
 
 
 class BatchNormAct(BatchNorm):
-    """BatchNorm and activation in one entry of a Sequential, as the official in-place ABN."""
+    """BatchNorm and activation as one entry of a Sequential, like the in-place ABN of the official code."""
 
     def __init__(self, channels, activation):
         super().__init__(channels)
@@ -43,7 +43,7 @@ def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):
 
 
 class RCCAHead(nn.Module):
-    """(B, C, h, w) -> logits (B, K, h, w); `recurrence` passes through one shared attention module."""
+    """(B, C, h, w) -> logits (B, K, h, w). The attention module is applied `recurrence` times with shared weights."""
 
     def __init__(self, in_channels, channels, num_classes, recurrence, backend, activation):
         self.conva = nn.Sequential(*conv_bn_act(in_channels, channels, activation))
@@ -75,10 +75,10 @@ def checked(num_classes):
 
 
 class CCNet(ResNet):
-    """`model(x)` -> [main logits] at stride 8, and the auxiliary logits behind them when training.
+    """`model(x)` -> [main logits] at stride 8; in training or with `aux_always` [main logits, auxiliary logits].
 
-    Nothing is up-sampled here: the loss and the evaluation bring logits to the size of the labels, align_corners=True.
-    The backbone is inherited, not held, because the official keys have no prefix for it.
+    The logits are not upsampled here: loss and evaluation resize them to the labels, bilinear with align_corners=True.
+    The backbone is a base class instead of an attribute because its official keys have no prefix.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class CCNet(ResNet):
         contract_dilation=False,
         ceil_pool=True,
         activation="leaky_relu",
-        aux_channels=None,  # None: half of stage 3's, with a bias, as the official network
+        aux_channels=None,  # None: half the channels of stage 3, conv with bias (official)
         cca_backend="auto",
         aux_always=False,
     ):
@@ -113,11 +113,11 @@ class CCNet(ResNet):
 
 
 class VANCCNet(VAN):
-    """The same head on a Visual Attention Network; the auxiliary head on stage 3.
+    """The same heads on a Visual Attention Network.
 
-    `output_stride` 8, 16 or 32: the head reads stage 4, brought there by stride 1 and, with `dilate`, by dilation (see
-    VAN). "multi": strides stay 4, 8, 16, 32; stages 2 to 4, brought to 1/8 and squeezed by a 1x1 convolution, go into
-    the head: a quarter of the work of output stride 8.
+    `output_stride` 8, 16 or 32: the input of the head is stage 4 at that stride (see VAN). "multi": the strides of VAN
+    stay 4, 8, 16, 32; stages 2 to 4 are resized to stride 8, concatenated and reduced by a 1x1 convolution. This costs
+    a quarter of output stride 8.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class VANCCNet(VAN):
         van_size="van_base",
         output_stride="multi",
         dilate=True,
-        drop_path=None,  # None: that of the published training of this size
+        drop_path=None,  # None: the published value of this size
         cca_backend="auto",
         aux_always=False,
     ):
@@ -146,7 +146,7 @@ class VANCCNet(VAN):
         _, x2, x3, x4 = self.features(x)
         if self.multi:
             size = tuple(x2.shape[2:])
-            maps = [x2] + [nn.interpolate(m, size, mode="bilinear", align_corners=True) for m in (x3, x4)]
+            maps = [x2, *(nn.interpolate(m, size, mode="bilinear", align_corners=True) for m in (x3, x4))]
             logits = [self.head(self.squeeze(jt.concat(maps, dim=1)))]  # (B, K, H/8, W/8)
         else:
             logits = [self.head(x4)]

@@ -1,16 +1,16 @@
 """Dilated ResNet-18/50/101, output stride 8. Attribute names are the state-dict keys of the official checkpoint.
 
-Three stems: `deep` (3x3 convolutions of 64, 64, 128 channels: MIT's ImageNet weights and the official CCNet), `v1c`
-(32, 32, 64: mmsegmentation), `v1` (one 7x7 of 64: torchvision). Two rules for the dilation that replaces the stride of
-stages 3 and 4: 2 and 4 in every block (official), or, contracted, in the first block that of the stage before
-(mmsegmentation). The official pooling rounds up (97 -> 49 -> 25 -> 13), mmsegmentation's down, which tells at even
-sides: 512 ends as 65 or as 64.
+`stem`: `deep` (official CCNet), `v1c` (mmsegmentation) or `v1` (torchvision), see RESNET_STEMS in models/tables.py.
+Stages 3 and 4 have stride 1 and dilation 2 and 4. With `contract_dilation` (mmsegmentation) the first block of each
+has the dilation of the stage before. With `ceil_pool` (official) the pooling rounds sizes up, otherwise
+(mmsegmentation) down: an image side of 512 becomes 65 or 64 at stride 8.
 """
 
 from jittor import nn
 
 from models.layers.batch_norm import BatchNorm
 from models.layers.conv import Conv2d
+from models.tables import RESNET_BLOCKS, RESNET_STEMS
 
 
 def conv3x3(in_planes, planes, stride=1, dilation=1):
@@ -53,21 +53,17 @@ class Bottleneck(nn.Module):
         return self.bn3(self.conv3(y), residual=shortcut, activation="relu")
 
 
-BLOCKS = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3)), 101: (Bottleneck, (3, 4, 23, 3))}
-STEMS = {"deep": (64, 64, 128), "v1c": (32, 32, 64), "v1": (64,)}
-
-
 class ResNet(nn.Module):
-    """`features(x)` -> stage 3 (B, 256e, H/8, W/8) and stage 4 (B, 512e, H/8, W/8), e being the block's expansion."""
+    """`features(x)` -> stage 3 (B, 256e, H/8, W/8) and stage 4 (B, 512e, H/8, W/8), where e = block.expansion."""
 
-    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
+    folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))  # pairs that fold() merges
 
     def __init__(self, depth=101, stem="deep", contract_dilation=False, ceil_pool=True):
-        for value, known, name in ((depth, BLOCKS, "depth"), (stem, STEMS, "stem")):
+        for value, known, name in ((depth, RESNET_BLOCKS, "depth"), (stem, RESNET_STEMS, "stem")):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(str, known))}")
-        block, counts = BLOCKS[depth]
-        planes = STEMS[stem]
+        block, counts = BasicBlock if depth == 18 else Bottleneck, RESNET_BLOCKS[depth]
+        planes = RESNET_STEMS[stem]
         if stem == "v1":
             self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
             self.bn1 = BatchNorm(64)
@@ -96,7 +92,10 @@ class ResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def pool(self, x):
-        """Jittor's pooling refuses maps of three pixels and less; behind a ReLU, zeros around change no maximum."""
+        """Max pooling for feature maps of any size.
+
+        Jittor's pooling fails on sides of 3 and less. Padding with zeros helps and is exact, since x comes from a ReLU.
+        """
         h, w = x.shape[2:]
         if min(h, w) > 3:
             return self.maxpool(x)
@@ -108,7 +107,7 @@ class ResNet(nn.Module):
         x = self.bn1(self.conv1(x), activation="relu")  # (B, 64, H/2, W/2)
         if self.stem != "v1":
             x = self.bn2(self.conv2(x), activation="relu")
-            x = self.bn3(self.conv3(x), activation="relu")  # (B, 128, H/2, W/2), with v1c 64 channels
+            x = self.bn3(self.conv3(x), activation="relu")  # (B, 128, H/2, W/2); 64 channels with v1c
         x = self.layer1(self.pool(x))  # (B, 64e, H/4, W/4)
         x3 = self.layer3(self.layer2(x))  # (B, 256e, H/8, W/8)
         return x3, self.layer4(x3)

@@ -1,9 +1,9 @@
-"""Visual Attention Network (Guo et al., 2022), b0 to b6. Names are the state-dict keys of the published files.
+"""Visual Attention Network (Guo et al., 2022), b0 to b6. Attribute names are the published state-dict keys.
 
-Input (B, 3, H, W); `features(x)` -> four maps of `dims` channels at strides 4, 8, 16, 32, sizes rounded up. For output
-stride 16 or 8 the patch embeddings of the last stages keep stride 1, and, with `dilate`, every depthwise convolution
-behind them is dilated as much as the map is denser: weights then mean what they meant (a-trous; the dense map, sampled,
-is the sparse one). Without `dilate` they see less far, and fine-tuning has to make up for it.
+`features(x)`: (B, 3, H, W) -> four feature maps of `dims` channels at strides 4, 8, 16, 32, sizes rounded up. For
+output stride 16 or 8, the patch embeddings of the last stages have stride 1. With `dilate`, the depthwise convolutions
+after them are dilated by the same factor (a-trous), so that pretrained weights keep their meaning: the denser map,
+subsampled, equals the original one. Without `dilate` the receptive field shrinks, and the network has to be fine-tuned.
 """
 
 import math
@@ -14,22 +14,11 @@ from jittor import nn
 from models.layers.batch_norm import BatchNorm
 from models.layers.depthwise import DepthwiseConv2d
 from models.layers.dropout import DropPath
-
-SIZES = {  # channels and number of blocks in each stage; drop path in the published segmentation training
-    "van_tiny": ((32, 64, 160, 256), (3, 3, 5, 2), 0.1),
-    "van_small": ((64, 128, 320, 512), (2, 2, 4, 2), 0.1),
-    "van_base": ((64, 128, 320, 512), (3, 3, 12, 3), 0.1),
-    "van_large": ((64, 128, 320, 512), (3, 5, 27, 3), 0.3),
-    "van_b4": ((64, 128, 320, 512), (3, 6, 40, 3), 0.4),
-    "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3), 0.4),
-    "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6), 0.5),
-}
-SIZES.update({f"van_b{n}": SIZES[name] for n, name in enumerate(("van_tiny", "van_small", "van_base", "van_large"))})
-MLP_RATIOS = (8, 8, 4, 4)
+from models.tables import VAN_ALIASES, VAN_MLP_RATIOS, VAN_SIZES
 
 
 def initialised(conv):
-    """Normal, by the fan-out of a group, as the published code; biases 0."""
+    """Initialisation of the published code: normal, scaled by the fan-out of a group; bias 0."""
     fan_out = math.prod(conv.weight.shape[2:]) * conv.out_channels // conv.groups
     conv.weight = jt.init.gauss(tuple(conv.weight.shape), "float32", 0, math.sqrt(2 / fan_out))
     conv.bias = jt.init.constant((conv.out_channels,), "float32", 0.0)
@@ -50,7 +39,7 @@ def per_channel(scale, x):
 
 
 class LayerNorm(nn.Module):
-    """Over the channels of (B, C, H, W)."""
+    """Layer normalisation over the channels of (B, C, H, W)."""
 
     def __init__(self, channels, eps=1e-6):
         self.weight = jt.init.constant((channels,), "float32", 1.0)
@@ -64,7 +53,7 @@ class LayerNorm(nn.Module):
 
 
 class LKA(nn.Module):
-    """Large kernel attention: a gate that has seen 23x23 (with holes) through two depthwise convolutions and a 1x1."""
+    """Large kernel attention: x times a gate computed by a 5x5 and a dilated 7x7 depthwise and a 1x1 convolution."""
 
     def __init__(self, dim, dilation):
         self.conv0 = depthwise(dim, 5, dilation)
@@ -86,7 +75,7 @@ class Attention(nn.Module):
 
 
 class DWConv(nn.Module):
-    """Holds one convolution, because the published keys say mlp.dwconv.dwconv."""
+    """One convolution; the class exists because the published key is mlp.dwconv.dwconv."""
 
     def __init__(self, dim, dilation):
         self.dwconv = depthwise(dim, 3, dilation)
@@ -113,7 +102,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, mlp_ratio * dim, dilation)
         self.layer_scale_1 = jt.init.constant((dim,), "float32", 1e-2)
         self.layer_scale_2 = jt.init.constant((dim,), "float32", 1e-2)
-        self.drop_path = DropPath(drop_path)  # of each sample alone, and only in training
+        self.drop_path = DropPath(drop_path)  # per sample, in training only
 
     def execute(self, x):
         x = x + self.drop_path(per_channel(self.layer_scale_1, self.attn(self.norm1(x))))
@@ -132,25 +121,26 @@ class PatchEmbed(nn.Module):
 
 
 class VAN(nn.Module):
-    """The backbone; with `num_classes` the ImageNet classifier: `classify(x)` -> (B, num_classes)."""
+    """The backbone. With `num_classes` also the ImageNet classifier: `classify(x)` -> (B, num_classes)."""
 
     def __init__(self, van_size="van_base", output_stride=32, dilate=True, drop_path=None, num_classes=0):
-        name = van_size if van_size.startswith("van_") else f"van_{van_size}"  # "tiny" and "b0" will do
-        if name not in SIZES:
-            raise ValueError(f"van_size is {van_size!r}; choose from {', '.join(SIZES)}")
+        name = van_size if van_size.startswith("van_") else f"van_{van_size}"  # accepts "tiny" and "b0", too
+        name = VAN_ALIASES.get(name, name)
+        if name not in VAN_SIZES:
+            raise ValueError(f"van_size is {van_size!r}; choose from {', '.join([*VAN_SIZES, *VAN_ALIASES])}")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride is {output_stride!r}; a VAN has 8, 16 or 32")
-        self.dims, depths, usual = SIZES[name]
-        drop_path = usual if drop_path is None else drop_path
-        rates = [drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))]  # from 0, over all blocks
+        self.dims, depths, default = VAN_SIZES[name]
+        drop_path = default if drop_path is None else drop_path
+        rates = [drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))]  # linear over all blocks
         stride, density, channels = 1, 1, 3
-        for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, MLP_RATIOS), 1):
+        for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, VAN_MLP_RATIOS), 1):
             kernel, step = (7, 4) if stage == 1 else (3, 2)
-            before = density  # how much denser than its own stride the map is that this stage reads
+            embed_dilation = density if dilate else 1  # by how much the input is denser than in the published network
             if stride * step > output_stride:
                 step, density = 1, density * step
             stride *= step
-            setattr(self, f"patch_embed{stage}", PatchEmbed(channels, dim, kernel, step, before if dilate else 1))
+            setattr(self, f"patch_embed{stage}", PatchEmbed(channels, dim, kernel, step, embed_dilation))
             dilation = density if dilate else 1
             blocks = [Block(dim, ratio, rates.pop(0), dilation) for _ in range(depth)]
             setattr(self, f"block{stage}", nn.Sequential(*blocks))

@@ -14,7 +14,7 @@ from jittor import nn
 
 from models import MODELS, build_model
 from models.layers import dropout
-from models.losses import segmentation_loss
+from models.losses import segmentation_losses
 from utils import runtime
 from utils.training import amp
 
@@ -101,7 +101,7 @@ def test_what_networks_use_agrees_with_the_cpu(rng):
     def work():
         v = jt.array(x)
         up = nn.interpolate(v, size=(17, 21), mode="bilinear", align_corners=True)
-        loss = segmentation_loss([v, v * 0.5], jt.array(labels))["loss"]
+        loss = segmentation_losses([v, v * 0.5], jt.array(labels))["loss"]
         pooled = nn.Pool(3, 2, 1, ceil_mode=True, op="maximum")(v)
         index, _ = jt.argmax(v, 1)
         found = jt.concat([i.float32() for i in (v > 0.5).where()])
@@ -164,7 +164,7 @@ def test_training_in_mixed_precision_learns_and_keeps_float32_weights(rng, dtype
     labels = jt.array((np.arange(4 * 65 * 65).reshape(4, 65, 65) // 900 % 4).astype("int32"))
     losses = []
     for _ in range(40):
-        loss = segmentation_loss(model(images), labels)["loss"]
+        loss = segmentation_losses(model(images), labels)["loss"]
         scaler.step(optimizer, loss)
         losses.append(float(loss.item()))
     assert np.isfinite(losses).all() and losses[-1] < 0.6 * losses[0], losses

@@ -1,4 +1,4 @@
-"""Criss-cross attention, to be carried away whole: this folder imports only jittor and itself."""
+"""Criss-cross attention. This folder imports only jittor and numpy, so it can be copied into another project."""
 
 from .functional import criss_cross_attention
 from .module import RCCA, CrissCrossAttention

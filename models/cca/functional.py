@@ -1,4 +1,4 @@
-"""`criss_cross_attention(q, k, v)`: checks the arguments, picks a backend, states the maths."""
+"""`criss_cross_attention(q, k, v)`: definition, argument checks, choice of the backend."""
 
 import sys
 
@@ -6,20 +6,20 @@ import jittor as jt
 
 from .reference import criss_cross_attention_reference
 
-CHOICES = ("auto", "reference", "fused")
-_said = set()  # fallbacks are reported once, not at every step
+BACKENDS = ("auto", "reference", "fused")
+_reported = set()  # reasons for a fallback that were printed already
 
 
 def criss_cross_attention(q, k, v, backend="auto"):
-    """For each pixel, the softmax of <q, k> over its row and its column (itself once), applied to v. No scaling.
+    """For each pixel, attention to the pixels of its row and column (itself once), without scaling:
 
         out[b, :, i, j] = sum over u of softmax_u(<q[b, :, i, j], k[b, :, u]>) v[b, :, u],   u in row i or column j
 
-    q, k: (B, Cq, H, W), v: (B, C, H, W) -> (B, C, H, W); volumes (B, C, H, W, D) likewise, over three axes.
-    float16 and bfloat16: on the CPU computed in float32 and rounded once; on the GPU by tensor cores, with sums and
+    q, k: (B, Cq, H, W), v: (B, C, H, W) -> (B, C, H, W). Volumes (B, C, H, W, D): the same over three axes.
+    float16 and bfloat16: on the CPU computed in float32 and rounded once; on the GPU with tensor cores, sums and
     softmax in float32.
-    backend: `reference` (plain operations), `fused` (C++ or CUDA kernels, no attention stored), `auto` (fused where it
-    runs).
+    backend: `reference` (Jittor operations), `fused` (C++ or CUDA kernels that do not store the attention), `auto`
+    (default: fused if available).
     """
     check(q, k, v)
     backend = resolve(backend, v.dtype)
@@ -37,9 +37,9 @@ def criss_cross_attention(q, k, v, backend="auto"):
 
 
 def resolve(backend, dtype="float32"):
-    """The backend that a choice stands for on this machine. What is asked for by name and cannot run is an error."""
-    if backend not in CHOICES:
-        raise ValueError(f"unknown attention backend {backend!r}; choose from {', '.join(CHOICES)}")
+    """-> "reference" or "fused". A RuntimeError if `backend` is "fused" and cannot run on this machine."""
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown attention backend {backend!r}; choose from {', '.join(BACKENDS)}")
     if backend == "reference":
         return backend
     reason = why_not_fused()
@@ -49,14 +49,14 @@ def resolve(backend, dtype="float32"):
         return "fused"
     if backend == "fused":
         raise RuntimeError(f"the fused attention cannot run here: {reason}. Next: backend='auto' or 'reference'")
-    if reason not in _said:
-        _said.add(reason)
+    if reason not in _reported:
+        _reported.add(reason)
         print(f"attention: reference instead of fused, because {reason}", file=sys.stderr)
     return "reference"
 
 
 def why_not_fused():
-    """ "" where the kernels run; else the reason."""
+    """The reason why the fused kernels cannot run on this machine, or "" if they can."""
     if jt.flags.use_cuda:
         return ""
     if "g++" not in jt.flags.cc_path and "clang" not in jt.flags.cc_path:
@@ -65,7 +65,7 @@ def why_not_fused():
 
 
 def check(q, k, v):
-    """A ValueError that names what does not fit and what to do, before anything is launched. Only metadata is read."""
+    """Raises a ValueError if dtypes or shapes do not match. Reads only metadata, runs no operator."""
     for name, x in (("query", q), ("key", k), ("value", v)):
         if not isinstance(x, jt.Var):
             raise ValueError(f"{name} is a {type(x).__name__}; expected a jittor Var, which jt.array(...) makes")

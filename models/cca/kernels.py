@@ -1,6 +1,6 @@
-"""The fused kernels as jt.Functions. This is the only file that calls jt.code; the C++ is in src/ and compiles alone.
+"""The fused kernels as jt.Functions. The C++ and CUDA code is in src/ and also compiles without Jittor.
 
-Shapes reach the kernels at run time: one binary serves every size of a type and rank.
+Shapes are passed at run time: there is one binary per dtype and number of axes.
 """
 
 from pathlib import Path
@@ -8,8 +8,8 @@ from pathlib import Path
 import jittor as jt
 
 SRC = Path(__file__).resolve().parent / "src"
-# Jittor watches the files it is told of here and recompiles when one changes; in the files themselves the includes are
-# written so that its scanner, which knows no relative paths, passes over them.
+# Jittor recompiles when a file that is included here changes. Its scanner does not support relative paths; the files
+# therefore indent their own includes (#    include), which the scanner skips.
 CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cpu_rest.h", "cca_cpu.h")
 CUDA_FILES = ("cuda_memory.cuh", "cuda_product.cuh", "cuda_tiles.cuh", "cuda_forward.cuh", "cuda_backward.cuh")
 CUDA_FILES += ("cca_cuda.cuh",)
@@ -18,12 +18,15 @@ CUDA_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CUDA_FILES)
 
 
 def sides(axes):
-    """C++ for the sizes of the picture or volume, read from the value, input 2."""
+    """C++ for the spatial sizes, taken from v (input 2)."""
     return "{" + ", ".join(f"in2_shape{2 + axis}" for axis in range(axes)) + "}"
 
 
 class FusedCPU(jt.Function):
-    """q, k: (B, Cq, S1, .., Sn), v: (B, C, S1, .., Sn), float32 or float64 -> like v. O(S) numbers are kept."""
+    """q, k: (B, Cq, S1, .., Sn), v: (B, C, S1, .., Sn), float32 or float64 -> like v.
+
+    For the backward pass two numbers per position are kept.
+    """
 
     def execute(self, q, k, v):
         axes = len(v.shape) - 2
@@ -55,9 +58,9 @@ class FusedCPU(jt.Function):
 
 
 class FusedCUDA(jt.Function):
-    """The same on the GPU, for float32, float16 and bfloat16. Statistics and sums are float32 in any case.
+    """The same on the GPU, for float32, float16 and bfloat16. Statistics and sums are always float32.
 
-    The sums of 16-bit results grow in float32 outputs that nobody keeps; float32 results are their own sums.
+    16-bit results are summed in additional float32 outputs, which are discarded; float32 results in place.
     """
 
     def execute(self, q, k, v):
@@ -94,7 +97,7 @@ class FusedCUDA(jt.Function):
 
 
 def call(axes):
-    """C++ for a cca::Call: batch, channels of q and v, sizes."""
+    """C++ for a cca::Call: batch, channels of q and of v, spatial sizes."""
     sizes = ", ".join(f"int(in2_shape{2 + axis})" for axis in range(axes))
     return f"cca::Call{{int(in2_shape0), int(in0_shape1), int(in2_shape1), {{{sizes}}}}}"
 

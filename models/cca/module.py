@@ -1,4 +1,4 @@
-"""The attention as layers. Names are those of the released checkpoints: query_conv, key_conv, value_conv, gamma."""
+"""The attention as layers, with the attribute names of the released checkpoints."""
 
 import jittor as jt
 from jittor import nn
@@ -7,7 +7,7 @@ from .functional import criss_cross_attention
 
 
 class CrissCrossAttention(nn.Module):
-    """(B, C, H, W) -> gamma * attention + x. gamma starts at 0: a new module is the identity until it has learnt."""
+    """(B, C, H, W) -> gamma * attention + x. gamma is initialised to 0, so a new module is the identity."""
 
     def __init__(self, in_dim, backend="auto"):
         if in_dim < 8:
@@ -19,7 +19,7 @@ class CrissCrossAttention(nn.Module):
         self.backend = backend
 
     def check(self, x):
-        """The convolutions would answer a wrong input with an assertion of Jittor that names nothing."""
+        """Raises a ValueError that names the module and the expected shape; Jittor's own assertion would not."""
         channels, shape = self.value_conv.in_channels, tuple(x.shape)
         name = type(self).__name__
         if len(shape) != 4:
@@ -40,7 +40,7 @@ class CrissCrossAttention(nn.Module):
 
 
 class RCCA(CrissCrossAttention):
-    """Recurrent criss-cross attention: one module, `recurrence` times. After two, every pixel has seen every pixel."""
+    """Recurrent criss-cross attention: one module applied `recurrence` times. Two passes connect all pixels."""
 
     def __init__(self, in_dim, recurrence=2, backend="auto"):
         if recurrence < 0:

@@ -1,7 +1,7 @@
-"""Criss-cross attention in reshapes, matmul and softmax: the definition, and the path that works everywhere.
+"""Criss-cross attention in Jittor operations (transpose, matmul, softmax): the reference for the fused kernels.
 
-For pixel u: energies against every pixel in its row and its column, itself once (H + W - 1 in all), no scaling, softmax
-over them together, weighted sum of the values. A volume has one more axis and nothing else new.
+For each pixel: dot products of its query with the keys of all pixels in its row and column, itself once (H + W - 1 in
+all), no scaling, one softmax over all of them, weighted sum of the values. Volumes have one more axis.
 """
 
 import jittor as jt
@@ -9,22 +9,22 @@ from jittor import nn
 
 
 def attention_weights(q, k):
-    """q, k: (B, Cq, S1, .., Sn) -> (B, S1, .., Sn, S1 + .. + Sn), the entries along axis 1 first, then axis 2, ..
+    """q, k: (B, Cq, S1, .., Sn) -> (B, S1, .., Sn, S1 + .. + Sn), those along S1 first, then S2, ..
 
-    A pixel meets itself on every axis; only the last axis keeps it, the others hold weight 0 there.
+    The pixel itself lies on every axis. It is counted on the last axis; on the others its weight is 0.
     """
     parts, total = exponentials(q, k)
     return divide(parts, total)
 
 
 def divide(x, total):
-    """In float64: compiled with -Ofast, float32 is divided by way of an approximate reciprocal, and on some processors
-    n / n then misses 1 in the last digit."""
+    """x / total, computed in float64. With -Ofast, float32 division uses an approximate reciprocal: on some processors
+    n / n differs from 1 in the last bit."""
     return (x.float64() / total.float64()).cast(x.dtype)
 
 
 def exponentials(q, k):
-    """The softmax before its division: exp(energy - largest) as above, and its sum (B, S1, .., Sn, 1)."""
+    """Numerator and denominator of the softmax: exp(energy - maximum), (B, S1, .., Sn, S1 + .. + Sn), and its sum."""
     axes = len(q.shape) - 2
     energies = []
     for axis in range(axes):
@@ -42,8 +42,8 @@ def exponentials(q, k):
 
 
 def criss_cross_attention_reference(q, k, v):
-    """q, k: (B, Cq, S1, .., Sn), v: (B, C, S1, .., Sn) -> like v. The softmax runs in float32 or better."""
-    weights, total = exponentials(q, k)  # divided by the total at the end: equal values then give exactly that value
+    """q, k: (B, Cq, S1, .., Sn), v: (B, C, S1, .., Sn) -> like v. The softmax runs in at least float32."""
+    weights, total = exponentials(q, k)  # divided at the end: then equal values give exactly that value
     axes = len(v.shape) - 2
     out, start = None, 0
     for axis in range(axes):
@@ -58,7 +58,7 @@ def criss_cross_attention_reference(q, k, v):
 
 
 def lines(x, axis):
-    """(B, C, S1, .., Sn) -> (B, the other axes, Sa, C): each line along `axis` a small matrix."""
+    """(B, C, S1, .., Sn) -> (B, the other axes, Sa, C): one matrix for each line along `axis`."""
     others = [2 + a for a in range(len(x.shape) - 2) if a != axis]
     return x.transpose([0, *others, 2 + axis, 1])
 

@@ -1,4 +1,4 @@
-"""The layers that are one node or a few: emit(graph, layer, x, name) -> Map."""
+"""Conversion of single layers, one or a few nodes each: function(graph, layer, x, name) -> Map."""
 
 import math
 
@@ -9,7 +9,7 @@ from models.layers.batch_norm import SLOPES, BatchNorm
 
 
 def conv(g, m, x, name):
-    """Any convolution, grouped ones too."""
+    """Any convolution, also with groups."""
     kernel, stride, pad, dilation = (tuple(v) for v in (m.kernel_size, m.stride, m.padding, m.dilation))
     inputs = [x.name, g.weight(f"{name}.weight", m.weight.numpy())]
     if m.bias is not None:
@@ -25,7 +25,7 @@ def conv(g, m, x, name):
 
 
 def norm(g, m, x, name, residual=None, activation="none"):
-    """A BatchNorm, or what folding left of it; then the sum with `residual`, then the activation."""
+    """A BatchNorm or, after folding, `Folded`; then the sum with `residual`, then the activation."""
     if isinstance(m, BatchNorm):
         keys = ("weight", "bias", "running_mean", "running_var")
         parts = [g.weight(f"{name}.{key}", getattr(m, key).numpy()) for key in keys]
@@ -52,14 +52,14 @@ def times(g, x, y, name):
 
 
 def gelu(g, x, name):
-    """x / sqrt(2), Erf, + 1, * x, * 0.5: runtimes know this form and make it one kernel."""
+    """x / sqrt(2), Erf, + 1, * x, * 0.5: runtimes recognise this form and fuse it into one kernel."""
     y = g.node("Div", [x.name, g.number(math.sqrt(2))], f"{name}.scaled")
     y = g.node("Add", [g.node("Erf", [y], f"{name}.erf"), g.number(1.0)], f"{name}.plus")
     return x.like(g.node("Mul", [g.node("Mul", [x.name, y], f"{name}.gated"), g.number(0.5)], name))
 
 
 def layer_norm(g, m, x, name):
-    """Over the channels; in float32 also with --float16: squares of values above 255 are beyond float16."""
+    """Over the channels; in float32 even with --float16, because squares of values above 255 overflow float16."""
     x = g.to_float32(x)
     scale, shift = (np.reshape(part.numpy(), (1, -1, 1, 1)) for part in (m.weight, m.bias))
     mean = g.node("ReduceMean", [x.name], f"{name}.mean", axes=[1], keepdims=1)
@@ -74,7 +74,7 @@ def layer_norm(g, m, x, name):
 
 
 def max_pool(g, m, x, name):
-    """3x3, stride 2. Rounding up is padding of one more at the end: not every runtime has ceil_mode right."""
+    """3x3, stride 2. Rounding up is one more pixel of padding at the end, as some runtimes get ceil_mode wrong."""
     up = int(m.ceil_mode)
     y = g.node("MaxPool", [x.name], name, kernel_shape=(3, 3), strides=(2, 2), pads=(1, 1, 1 + up, 1 + up))
     shape = x.shape and (*x.shape[:2], *((side + up - 1) // 2 + 1 for side in x.shape[2:]))
@@ -87,12 +87,12 @@ def resize(g, x, to, name):
         return x
     if x.shape:
         shape = (*x.shape[:2], *to.shape[2:])
-        sizes = g.whole(*shape)
+        sizes = g.integers(*shape)
     else:
         shape, parts = None, [g.sizes(x, 0, 2), g.sizes(to, 2, 4)]
         sizes = g.node("Concat", parts, f"{name}.sizes", axis=0)
-    how = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
-    return Map(g.node("Resize", [x.name, "", "", sizes], name, **how), shape)
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    return Map(g.node("Resize", [x.name, "", "", sizes], name, **attributes), shape)
 
 
 def concat(g, maps, name):

@@ -1,6 +1,7 @@
-"""Blocks, backbones and heads, written down beside `execute` of each module: emit(graph, module, x, name) -> Map.
+"""Conversion of blocks, backbones and heads; each function mirrors the `execute` of its module.
 
-`emit` finds the function of a module by its class. A new layer needs one more function and a line in EMITTERS.
+`emit(graph, module, x, name)` -> Map calls the function for the class of the module. A new layer needs a function and a
+line in EMITTERS.
 """
 
 from jittor import nn
@@ -15,30 +16,30 @@ from models.layers.dropout import Dropout2d
 
 
 def emit(g, module, x, name):
-    for kind in type(module).__mro__:
-        if kind in EMITTERS:
-            return EMITTERS[kind](g, module, x, name)
-    raise ValueError(f"{name} is a {type(module).__name__}, which models/export cannot write; add it to EMITTERS")
+    for cls in type(module).__mro__:
+        if cls in EMITTERS:
+            return EMITTERS[cls](g, module, x, name)
+    raise ValueError(f"{name} is a {type(module).__name__}, which models/export does not support; add it to EMITTERS")
 
 
-def inside(name, *keys):
+def join(name, *keys):
     return ".".join((*([name] if name else []), *keys))
 
 
 def child(g, parent, key, x, name):
-    return emit(g, getattr(parent, key), x, inside(name, key))
+    return emit(g, getattr(parent, key), x, join(name, key))
 
 
 def sequential(g, m, x, name):
     for key, layer in m.layers.items():
-        x = emit(g, layer, x, inside(name, str(key)))
+        x = emit(g, layer, x, join(name, str(key)))
     return x
 
 
 def conv_norm(g, m, number, x, name, **options):
     """convN and bnN of a block; `options`: residual and activation of bnN."""
-    y = conv(g, getattr(m, f"conv{number}"), x, inside(name, f"conv{number}"))
-    return norm(g, getattr(m, f"bn{number}"), y, inside(name, f"bn{number}"), **options)
+    y = conv(g, getattr(m, f"conv{number}"), x, join(name, f"conv{number}"))
+    return norm(g, getattr(m, f"bn{number}"), y, join(name, f"bn{number}"), **options)
 
 
 def residual(g, m, x, name):
@@ -54,7 +55,7 @@ def residual(g, m, x, name):
 def ccnet_logits(g, m, x, name):
     for number in (1,) if m.stem == "v1" else (1, 2, 3):
         x = conv_norm(g, m, number, x, name, activation="relu")
-    x = layers.max_pool(g, m.maxpool, x, inside(name, "maxpool"))
+    x = layers.max_pool(g, m.maxpool, x, join(name, "maxpool"))
     for stage in (1, 2, 3, 4):
         x = child(g, m, f"layer{stage}", x, name)
     return child(g, m, "head", x, name)
@@ -63,7 +64,7 @@ def ccnet_logits(g, m, x, name):
 def head(g, m, x, name):
     y = child(g, m, "conva", x, name)
     y = child(g, m, "convb", child(g, m, "cca", y, name), name)
-    return child(g, m, "bottleneck", layers.concat(g, [x, y], inside(name, "both")), name)
+    return child(g, m, "bottleneck", layers.concat(g, [x, y], join(name, "both")), name)
 
 
 def van_logits(g, m, x, name):
@@ -75,7 +76,7 @@ def van_logits(g, m, x, name):
     if m.multi:
         _, x2, *small = maps
         large = [layers.resize(g, g.to_float32(y), x2, f"{y.name}.large") for y in small]
-        x = layers.concat(g, [x2, *(g.to_working(y) for y in large)], inside(name, "maps"))
+        x = layers.concat(g, [x2, *(g.to_working(y) for y in large)], join(name, "maps"))
         x = child(g, m, "squeeze", x, name)
     return child(g, m, "head", x, name)
 
@@ -87,26 +88,26 @@ def patch_embed(g, m, x, name):
 def van_block(g, m, x, name):
     for number, branch in ((1, "attn"), (2, "mlp")):
         y = child(g, m, branch, child(g, m, f"norm{number}", x, name), name)
-        key = inside(name, f"layer_scale_{number}")
+        key = join(name, f"layer_scale_{number}")
         scale = g.per_channel(key, getattr(m, f"layer_scale_{number}").numpy())
-        x = layers.plus(g, x, layers.times(g, y, scale, f"{key}.scaled"), inside(name, f"sum{number}"))
+        x = layers.plus(g, x, layers.times(g, y, scale, f"{key}.scaled"), join(name, f"sum{number}"))
     return x
 
 
 def van_attention(g, m, x, name):
-    y = layers.gelu(g, child(g, m, "proj_1", x, name), inside(name, "gelu"))
+    y = layers.gelu(g, child(g, m, "proj_1", x, name), join(name, "gelu"))
     y = child(g, m, "proj_2", child(g, m, "spatial_gating_unit", y, name), name)
-    return layers.plus(g, x, y, inside(name, "sum"))
+    return layers.plus(g, x, y, join(name, "sum"))
 
 
 def lka(g, m, x, name):
     y = child(g, m, "conv1", child(g, m, "conv_spatial", child(g, m, "conv0", x, name), name), name)
-    return layers.times(g, x, y, inside(name, "gate"))
+    return layers.times(g, x, y, join(name, "gate"))
 
 
 def mlp(g, m, x, name):
     y = child(g, m, "dwconv", child(g, m, "fc1", x, name), name)
-    return child(g, m, "fc2", layers.gelu(g, y, inside(name, "gelu")), name)
+    return child(g, m, "fc2", layers.gelu(g, y, join(name, "gelu")), name)
 
 
 EMITTERS = {
@@ -116,7 +117,7 @@ EMITTERS = {
     Folded: norm,
     ccnet.BatchNormAct: lambda g, m, x, name: norm(g, m, x, name, activation=m.activation),
     ccnet.Activation: lambda g, m, x, name: layers.activate(g, x, m.activation, name),
-    Dropout2d: lambda g, m, x, name: x,  # nothing in evaluation; DropPath is one, too
+    Dropout2d: lambda g, m, x, name: x,  # the identity in evaluation; also DropPath, a subclass
     RCCA: rcca,
     ccnet.RCCAHead: head,
     ccnet.CCNet: ccnet_logits,

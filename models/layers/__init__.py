@@ -1,1 +1,1 @@
-"""The layers of the networks, and how they are made fast."""
+"""The layers of the networks, with their fast implementations."""

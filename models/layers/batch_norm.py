@@ -1,14 +1,13 @@
-"""The BatchNorm of every network here: statistics over the batch of all ranks, exactly, and PyTorch's running variance.
+"""Synchronised BatchNorm: exact statistics over the batches of all ranks, running statistics as in PyTorch.
 
-Keys are weight, bias, running_mean, running_var. Jittor's own BatchNorm keeps a biased running variance, computes
-E[x^2] - E[x]^2, which loses the variance of a channel with a large mean, and weighs all ranks alike when their batches
-differ in size.
+Keys are weight, bias, running_mean, running_var. Jittor's BatchNorm differs: its running variance is biased, it
+computes E[x^2] - E[x]^2, which is inaccurate for channels with a large mean, and it gives all ranks the same weight
+even if their batches differ in size.
 
-`plain` and `fused` compute the same: normalisation, then the sum with `residual`, then the activation. Both take
-(x, weight, bias, eps, residual, activation) and return y, mean, biased variance, number of values of a channel. The
-gradients are written out: Jittor's own would keep two more arrays of the size of x. On the CPU Jittor runs everything
-but convolutions on one thread, and reads x once for each sum; src/batch_norm.h uses all threads, and reads x twice
-forward and twice backward.
+`plain` (Jittor operations) and `fused` (src/batch_norm.h, float32 on the CPU, multi-threaded) compute the same:
+normalisation, then the sum with `residual`, then the activation. Both take (x, weight, bias, eps, residual,
+activation) and return y, mean, biased variance, number of values per channel. The gradients are explicit, because
+Jittor's automatic ones would keep two more arrays of the size of x.
 """
 
 from pathlib import Path
@@ -17,7 +16,7 @@ import jittor as jt
 from jittor import nn
 
 FILE = Path(__file__).resolve().parent / "src" / "batch_norm.h"
-SLOPES = {"none": 1.0, "relu": 0.0, "leaky_relu": 0.01}  # activation -> its slope for negative values
+SLOPES = {"none": 1.0, "relu": 0.0, "leaky_relu": 0.01}  # activation -> slope for negative inputs
 
 
 def activate(x, activation):
@@ -28,7 +27,7 @@ def activate(x, activation):
 class BatchNorm(nn.Module):
     """(B, C, ...) -> the same shape: activation(normalised x + residual).
 
-    `frozen`: as in evaluation, whatever the mode; see `freeze`.
+    `frozen`: running statistics are used in training, too; see `freeze`.
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
@@ -57,14 +56,14 @@ class BatchNorm(nn.Module):
 
 
 class Folded(nn.Module):
-    """In the place of a BatchNorm that was folded into the convolution before it; see fold.py."""
+    """Replaces a BatchNorm that was folded into the convolution before it; see fold.py."""
 
     def execute(self, x, residual=None, activation="none"):
         return activate(x if residual is None else x + residual, activation)
 
 
 def freeze(model):
-    """Fix the statistics and the scales of every BatchNorm in `model`, for fine-tuning with small batches."""
+    """Freeze statistics, weight and bias of every BatchNorm in `model`, for fine-tuning with small batches. -> count"""
     layers = [module for module in model.modules() if isinstance(module, BatchNorm)]
     for layer in layers:
         layer.frozen = True
@@ -84,17 +83,17 @@ def plain(x, weight, bias, eps, residual=None, activation="none"):
 
 
 def fused(x, weight, bias, eps, residual=None, activation="none"):
-    """Float32 on the CPU."""
+    """For float32 on the CPU."""
     return Fused(SLOPES[activation])(x, weight, bias, eps, residual)
 
 
 class Plain(jt.Function):
-    """Everything before the residual sum, in plain operations."""
+    """Normalisation without residual sum and activation, in Jittor operations."""
 
     def execute(self, x, weight, bias, eps):
         self.dims = [0, *range(2, x.ndim)]
-        own = jt.array([float(x.numel() // x.shape[1])])
-        mean, count = sum_over_ranks(x.sum(self.dims), own)
+        local_count = jt.array([float(x.numel() // x.shape[1])])
+        mean, count = sum_over_ranks(x.sum(self.dims), local_count)
         mean = mean / count
         centred = x - mean.broadcast(x, self.dims)
         (var,) = sum_over_ranks((centred * centred).sum(self.dims))
@@ -106,11 +105,11 @@ class Plain(jt.Function):
 
     def grad(self, g, *_):
         x, mean, deviation, weight, count = self.saved
-        hat = (x - mean.broadcast(x, self.dims)) / deviation.broadcast(x, self.dims)
-        own_bias, own_weight = g.sum(self.dims), (g * hat).sum(self.dims)
-        all_bias, all_weight = sum_over_ranks(own_bias, own_weight)
-        shared = (all_bias / count).broadcast(x, self.dims) + hat * (all_weight / count).broadcast(x, self.dims)
-        return (g - shared) * (weight / deviation).broadcast(x, self.dims), own_weight, own_bias, None
+        normalised = (x - mean.broadcast(x, self.dims)) / deviation.broadcast(x, self.dims)
+        d_bias, d_weight = g.sum(self.dims), (g * normalised).sum(self.dims)  # of this rank
+        all_bias, all_weight = sum_over_ranks(d_bias, d_weight)
+        shift, slope = ((total / count).broadcast(x, self.dims) for total in (all_bias, all_weight))
+        return (g - (shift + normalised * slope)) * (weight / deviation).broadcast(x, self.dims), d_weight, d_bias, None
 
 
 class Fused(jt.Function):
@@ -118,12 +117,12 @@ class Fused(jt.Function):
         self.slope = slope
 
     def execute(self, x, weight, bias, eps, residual):
-        own = jt.array([float(x.numel() // x.shape[1])])
+        local_count = jt.array([float(x.numel() // x.shape[1])])
         channels = tuple(weight.shape)
-        own_mean, squares = call([channels] * 2, [x], "norm::moments(maps, in0_p, out0_p, out1_p);")
-        total, count = sum_over_ranks(own_mean * own, own)
+        local_mean, squares = call([channels] * 2, [x], "norm::moments(maps, in0_p, out0_p, out1_p);")
+        total, count = sum_over_ranks(local_mean * local_count, local_count)
         mean = total / count
-        (var,) = sum_over_ranks(squares + (own_mean - mean).sqr() * own)
+        (var,) = sum_over_ranks(squares + (local_mean - mean).sqr() * local_count)
         var = var / count
         deviation = jt.sqrt(var + eps)
         scale = weight / deviation
@@ -136,18 +135,18 @@ class Fused(jt.Function):
     def grad(self, g, *_):
         x, y, mean, deviation, scale, count, with_residual = self.saved
         source = "norm::sums(maps, slope, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p);"
-        own_bias, own_x = call([mean.shape] * 2, [g, x, y, mean], source, slope=self.slope)
-        own_weight = own_x / deviation
-        all_bias, all_weight = sum_over_ranks(own_bias, own_weight)
+        d_bias, sum_gx = call([mean.shape] * 2, [g, x, y, mean], source, slope=self.slope)
+        d_weight = sum_gx / deviation  # of this rank
+        all_bias, all_weight = sum_over_ranks(d_bias, d_weight)
         tilt, shift = scale / deviation * all_weight / count, scale * all_bias / count
         source = "norm::gradient(maps, slope, in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, in6_p, out0_p, {});"
-        by_x, *by_residual = call(
+        dx, *d_residual = call(
             [x.shape] * (2 if with_residual else 1),
             [g, x, y, mean, scale, tilt, shift],
             source.format("out1_p" if with_residual else "nullptr"),
             slope=self.slope,
         )
-        return by_x, own_weight, own_bias, None, by_residual[0] if with_residual else None
+        return dx, d_weight, d_bias, None, d_residual[0] if with_residual else None
 
 
 def call(shapes, inputs, source, **numbers):
@@ -164,7 +163,7 @@ def call(shapes, inputs, source, **numbers):
 
 
 def sum_over_ranks(*vectors):
-    """Each vector summed over all ranks, in one message."""
+    """The sum of each vector over all ranks, in one all-reduce."""
     if not jt.in_mpi:
         return vectors
     total = jt.concat(vectors).mpi_all_reduce("add")

@@ -1,7 +1,7 @@
-"""Convolutions that call oneDNN directly (src/packed.h), on processors with AVX-512; elsewhere they are Jittor's.
+"""Conv2d that calls oneDNN directly (src/packed.h) on processors with AVX-512, and Jittor's convolution elsewhere.
 
-Jittor lets oneDNN 2.6 choose the layout. What it chooses needs up to a quarter of the time for rearranging, and has
-kernels that add up thousands of terms in one go, with up to eight times the rounding error of those used here.
+Jittor lets oneDNN 2.6 choose the memory layout. Its choice spends up to a quarter of the time on reordering, and its
+kernels have up to eight times the rounding error of the ones used here.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ class Version(ctypes.Structure):
 
 @functools.cache
 def folder():
-    """The folder of the oneDNN that Jittor uses, or None if it or the processor will not do."""
+    """The folder of the oneDNN library that Jittor uses; None if its version or the processor is not supported."""
     root = Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl"
     folders = [path for path in root.glob("dnnl*") if path.is_dir()]
     if jt.compile_extern.mkl_ops is None or len(folders) != 1:
@@ -32,7 +32,7 @@ def folder():
     library.dnnl_version.restype = ctypes.POINTER(Version)
     version, isa = library.dnnl_version().contents, library.dnnl_get_effective_cpu_isa()
     if version.major != 2 or version.minor < 6 or isa & AVX512_CORE != AVX512_CORE:
-        return None  # others have no fast code for a residual, or for some dilations
+        return None  # no fast kernels for residual sums or for some dilations
     return folders[0]
 
 
@@ -50,7 +50,7 @@ def call(shape, inputs, source, **numbers):
 
 
 class Convolution(jt.Function):
-    """x (B, C, H, W), weight (O, C, k, k) -> (B, O, oh, ow); the gradients are Jittor's."""
+    """x (B, C, H, W), weight (O, C, k, k) -> (B, O, oh, ow). The gradients are computed by Jittor's operators."""
 
     def __init__(self, stride, pad, dilation):
         self.window = {"stride": stride, "pad": pad, "dilation": dilation}
@@ -74,11 +74,11 @@ class Convolution(jt.Function):
 
 
 class Conv2d(nn.Conv2d):
-    """Square kernels, one group."""
+    """For square kernels and one group."""
 
     def execute(self, x):
-        odd = self.in_channels % LANES or self.out_channels % LANES
-        if odd or jt.flags.use_cuda or x.dtype != "float32" or folder() is None:
+        partial_block = self.in_channels % LANES or self.out_channels % LANES
+        if partial_block or jt.flags.use_cuda or x.dtype != "float32" or folder() is None:
             return super().execute(x)
         y = Convolution(self.stride[0], self.padding[0], self.dilation[0])(x, self.weight)
         return y if self.bias is None else y + self.bias.broadcast(y.shape, [0, 2, 3])

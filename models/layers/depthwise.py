@@ -1,8 +1,7 @@
-"""Depthwise convolution that is right on both devices.
+"""Depthwise convolution on the CPU (oneDNN, called by Jittor) and on CUDA (src/depthwise.cuh).
 
-On the CPU, Jittor hands it to oneDNN, forward and backward. On CUDA, Jittor's own kernel is taken only if CUDA was on
-when the layer was built, does not compile on CUDA 13, and adds up weight gradients with atomics; ours
-(src/depthwise.cuh) is chosen when the layer runs.
+Jittor's CUDA kernel is not used: Jittor selects it only if CUDA was on when the layer was built, it does not compile
+with CUDA 13, and its weight gradients are summed by atomics, so they differ from run to run.
 """
 
 from pathlib import Path
@@ -24,7 +23,7 @@ CHECK = """
 
 
 class DepthwiseCUDA(jt.Function):
-    """x (B, C, H, W), weight (C, 1, kh, kw) -> (B, C, oh, ow). Sizes reach the kernels at run time."""
+    """x (B, C, H, W), weight (C, 1, kh, kw) -> (B, C, oh, ow). One compiled kernel serves all sizes."""
 
     def __init__(self, stride, padding, dilation):
         self.stride, self.padding, self.dilation = stride, padding, dilation
@@ -68,7 +67,7 @@ class DepthwiseCUDA(jt.Function):
 class DepthwiseConv2d(nn.Conv2d):
     def __init__(self, channels, kernel_size, stride=1, padding=0, dilation=1, bias=True):
         super().__init__(channels, channels, kernel_size, stride, padding, dilation, groups=channels, bias=bias)
-        self.__dict__.pop("depthwise_conv", None)  # Jittor's own, if CUDA is on now
+        self.__dict__.pop("depthwise_conv", None)  # set by Jittor if CUDA is on
 
     def execute(self, x):
         if not jt.flags.use_cuda:

@@ -1,8 +1,7 @@
-"""Dropout as a function of (seed, step, layer, sample) alone, so that a run can be repeated, resumed and shared.
+"""Dropout that depends only on (seed, step, layer, sample), so that runs are reproducible and can be resumed.
 
-The masks here are small (a number per channel, or per sample), so numpy draws them: Jittor's own random numbers depend
-on the order in which operators happen to run. A rank takes its rows of the mask of the global batch: N ranks drop what
-one would drop.
+The masks are drawn with numpy, because Jittor's random numbers depend on the order in which operators run. Each rank
+takes its rows of the mask of the global batch, so the result does not depend on the number of ranks.
 """
 
 import jittor as jt
@@ -13,12 +12,12 @@ now = {"seed": 0, "step": 0, "first": 0, "calls": 0}
 
 
 def at(seed, step, first=0):
-    """Say which step begins, and at which sample of the global batch this process (or this piece of a batch) starts."""
+    """Start a step. `first`: index in the global batch of the first sample that the next forward pass gets."""
     now.update(seed=seed, step=step, first=first, calls=0)
 
 
 def kept(batch, channels, rate):
-    """(batch, channels) float32: 0 with probability `rate`, else 1 / (1 - rate). Each call in a step draws anew."""
+    """A mask (batch, channels) float32: 0 with probability `rate`, else 1 / (1 - rate); different for each call."""
     rng = np.random.default_rng([now["seed"], now["step"], now["calls"]])
     now["calls"] += 1
     draws = rng.random((now["first"] + batch, channels), dtype=np.float32)[now["first"] :]
@@ -26,11 +25,11 @@ def kept(batch, channels, rate):
 
 
 class Dropout2d(nn.Module):
-    """Whole channels of (B, C, H, W), each sample for itself; only in training."""
+    """Drops whole channels of (B, C, H, W), independently for each sample, in training only."""
 
     def __init__(self, rate=0.1):
         if not 0 <= rate < 1:
-            raise ValueError(f"a dropout rate is at least 0 and below 1, not {rate}")
+            raise ValueError(f"the dropout rate must be at least 0 and below 1, got {rate}")
         self.rate, self.is_train = rate, True
 
     def execute(self, x):
@@ -43,7 +42,7 @@ class Dropout2d(nn.Module):
 
 
 class DropPath(Dropout2d):
-    """The whole branch of a sample: stochastic depth."""
+    """Drops the whole residual branch of a sample (stochastic depth)."""
 
     def mask(self, x):
         return kept(x.shape[0], 1, self.rate).repeat(x.shape[1], axis=1)

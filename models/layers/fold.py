@@ -1,4 +1,4 @@
-"""For evaluation: BatchNorm goes into the convolution before it, scale into its weight and shift into its bias."""
+"""Folds BatchNorms into the weights and biases of the convolutions before them, for evaluation."""
 
 import jittor as jt
 from jittor import nn
@@ -8,10 +8,10 @@ from models.layers.packed import pack
 
 
 def fold(model, packing=True):
-    """Folds in place every convolution whose output only a BatchNorm reads, and packs what packed.py can. -> in words.
+    """Folds BatchNorms in place where possible, then packs the network (packed.py) if supported. -> a summary, text.
 
-    With `packing` off, the convolutions stay ordinary ones, for whoever wants their weights.
-    `model` is in evaluation mode and stays there: its keys are no longer those of a checkpoint.
+    `packing=False` keeps ordinary convolutions, for example to export their weights. The model must be in evaluation
+    mode. Afterwards it cannot be trained, and its state-dict keys no longer match a checkpoint.
     """
     if model.is_training():
         raise ValueError("fold() is for evaluation; call model.eval() first")

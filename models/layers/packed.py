@@ -1,8 +1,8 @@
-"""Evaluation on the CPU without rearranging: a folded CCNet whose maps stay in oneDNN's own layout between its layers.
+"""Evaluation on the CPU in oneDNN's blocked layout: feature maps (B, C/16, H, W, 16) between all layers of a CCNet.
 
-Each convolution alone rearranges picture, weights and result: at 1x3x513x513 that, with BatchNorm, ReLU and sums each
-walking over memory anew, is a third of a forward pass. Here maps are (B, C/16, H, W, 16), weights are packed once, and
-a convolution applies bias, residual and activation itself.
+Weights are packed once, and a convolution also applies bias, residual sum and activation. Without this, each
+convolution reorders its input, weights and output; at 1x3x513x513, that and separate BatchNorm, ReLU and sums take a
+third of the forward pass.
 """
 
 import jittor as jt
@@ -34,11 +34,11 @@ def max_pool(x, pool):
 
 
 class PackedConv(nn.Module):
-    """A convolution with square kernel on packed maps; LANES divides its channels."""
+    """A convolution with a square kernel on packed maps. The channels must be multiples of LANES."""
 
     def __init__(self, conv):
-        out, inside, kernel, _ = conv.weight.shape
-        weight = conv.weight.reshape((out // LANES, LANES, inside // LANES, LANES, kernel, kernel))
+        out, inputs, kernel, _ = conv.weight.shape
+        weight = conv.weight.reshape((out // LANES, LANES, inputs // LANES, LANES, kernel, kernel))
         self.weight = weight.permute(0, 2, 4, 5, 3, 1).stop_grad()  # (O/16, I/16, k, k, 16 inputs, 16 outputs)
         self.bias = (jt.zeros(out) if conv.bias is None else conv.bias).stop_grad()
         self.window = {"stride": conv.stride[0], "pad": conv.padding[0], "dilation": conv.dilation[0]}
@@ -60,17 +60,17 @@ class PackedConv(nn.Module):
 
 
 def pack(model):
-    """Packs a folded CCNet in place for the CPU. -> whether that was possible."""
+    """Packs a folded CCNet in place. -> False, model unchanged, if its layers or the machine do not allow it."""
     cca, last = model.head.cca, (model.head.bottleneck[3], model.dsn[3])
-    stay = [model.conv1, cca.query_conv, cca.key_conv, cca.value_conv, *last]  # they read or write ordinary maps
+    stay = [model.conv1, cca.query_conv, cca.key_conv, cca.value_conv, *last]  # their input or output is not packed
     places = []
     for module in model.modules():
         layers = module.layers if isinstance(module, nn.Sequential) else module.__dict__
         for key, conv in layers.items():
             if isinstance(conv, nn.Conv2d) and not any(conv is other for other in stay):
                 places.append((layers, key, conv))
-    odd = [conv for *_, conv in places if conv.in_channels % LANES or conv.out_channels % LANES]
-    if jt.flags.use_cuda or odd or folder() is None:
+    unsupported = [conv for *_, conv in places if conv.in_channels % LANES or conv.out_channels % LANES]
+    if jt.flags.use_cuda or unsupported or folder() is None:
         return False
     for layers, key, conv in places:
         layers[key] = PackedConv(conv)
@@ -89,7 +89,7 @@ def residual(block, x):
 
 
 def features(model, x):
-    x = rearrange(nn.relu(model.conv1(x)), True)  # three channels are no block: this one is Jittor's
+    x = rearrange(nn.relu(model.conv1(x)), True)  # conv1 has 3 input channels: not packed
     if model.stem != "v1":
         x = model.conv3(model.conv2(x, activation="relu"), activation="relu")
     x = max_pool(x, model.maxpool)
@@ -102,12 +102,12 @@ def features(model, x):
 
 
 def conv_act(pair, x):
-    """A packed convolution and the Activation behind it."""
+    """A packed convolution with the Activation that follows it."""
     return pair[0](x, activation=pair[1].activation)
 
 
 def run(model, x):
-    """What model(x) gives in evaluation."""
+    """model(x) in evaluation."""
     x3, x4 = features(model, x)
     head = model.head
     y = head.cca(rearrange(conv_act(head.conva, x4), False))

@@ -61,7 +61,7 @@ def jittor_step(args, precision):
     import jittor as jt
 
     from models import build_model
-    from models.losses import segmentation_loss
+    from models.losses import segmentation_losses
     from utils.training import amp
 
     jt.flags.use_tensorcore = int(
@@ -76,7 +76,7 @@ def jittor_step(args, precision):
     images, labels = (jt.array(x) for x in batch_of(args))
 
     def step():
-        loss = segmentation_loss(model(images), labels, 255)["loss"]
+        loss = segmentation_losses(model(images), labels, 255)["loss"]
         scaler.step(optimizer, loss)
         jt.sync_all(True)
         return float(loss.item())

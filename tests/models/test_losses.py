@@ -6,7 +6,7 @@ import pytest
 from support.ohem import ohem_by_numpy
 
 from models import losses
-from models.losses import category_consistency, cross_entropy, ohem_label, segmentation_loss, upsample
+from models.losses import category_consistency_losses, cross_entropy, ohem_label, segmentation_losses, upsample
 
 GOLDEN = np.load(Path(__file__).resolve().parents[1] / "golden" / "losses.npz")
 
@@ -29,41 +29,41 @@ def example(rng, ignored_rows=3):
 
 def test_cross_entropy_is_the_mean_over_valid_pixels(rng):
     logits, label = example(rng)
-    got = cross_entropy(jt.array(logits), jt.array(label)).item()
-    np.testing.assert_allclose(got, by_numpy(logits, label), rtol=1e-5)
+    result = cross_entropy(jt.array(logits), jt.array(label)).item()
+    np.testing.assert_allclose(result, by_numpy(logits, label), rtol=1e-5)
 
 
 def test_another_ignore_label(rng):
     logits, label = example(rng, 0)
-    got = cross_entropy(jt.array(logits), jt.array(label), ignore=0).item()
-    np.testing.assert_allclose(got, by_numpy(logits, label, ignore=0), rtol=1e-5)
+    result = cross_entropy(jt.array(logits), jt.array(label), ignore=0).item()
+    np.testing.assert_allclose(result, by_numpy(logits, label, ignore=0), rtol=1e-5)
 
 
-def test_class_weights_weigh_the_mean_also_with_an_ignored_label_beyond_the_classes(rng):
+def test_class_weights_with_an_ignore_label_above_the_number_of_classes(rng):
     logits, label = example(rng)
     weight = np.array([0.5, 1, 2, 4, 0.1], np.float32)
-    got = cross_entropy(jt.array(logits), jt.array(label), class_weight=jt.array(weight)).item()
-    np.testing.assert_allclose(got, by_numpy(logits, label, weight=weight), rtol=1e-5)
+    result = cross_entropy(jt.array(logits), jt.array(label), class_weight=jt.array(weight)).item()
+    np.testing.assert_allclose(result, by_numpy(logits, label, weight=weight), rtol=1e-5)
 
 
-def test_nothing_but_void_gives_zero_and_no_nan():
+def test_the_loss_is_zero_without_valid_pixels():
     logits = jt.randn(2, 5, 7, 6)
     void = jt.full((2, 7, 6), 255).int32()
     for ohem in (None, {"thresh": 0.7, "min_kept": 0}, {"thresh": 0.7, "min_kept": 500}):
-        loss = segmentation_loss([logits, logits], void, ohem=ohem)["loss"]
+        loss = segmentation_losses([logits, logits], void, ohem=ohem)["loss"]
         assert loss.item() == 0 and (jt.grad(loss, logits).numpy() == 0).all()
 
 
-def test_auxiliary_loss_counts_four_tenths():
+def test_the_weight_of_the_auxiliary_loss_is_0_4():
     main, aux = jt.randn(2, 5, 4, 4), jt.randn(2, 5, 4, 4)
     label = jt.randint(0, 5, (2, 16, 16)).int32()
-    values = {name: value.item() for name, value in segmentation_loss([main, aux], label).items()}
+    values = {name: value.item() for name, value in segmentation_losses([main, aux], label).items()}
     np.testing.assert_allclose(values["loss"], values["main"] + 0.4 * values["aux"], rtol=1e-6)
-    assert set(segmentation_loss([main], label)) == {"loss", "main"}
+    assert set(segmentation_losses([main], label)) == {"loss", "main"}
 
 
-def test_pieces_of_a_batch_add_up_to_the_whole(rng):
-    """`total` is the mean weight of a piece: the mean of the pieces is then the loss of the whole, however uneven."""
+def test_the_mean_loss_of_the_parts_of_a_batch_is_that_of_the_batch(rng):
+    """With `total`, the mean weight per part, even if the parts have different numbers of valid pixels."""
     logits, label = example(rng)
     label[0, :6] = 255
     whole = cross_entropy(jt.array(logits), jt.array(label)).item()
@@ -84,8 +84,8 @@ def test_upsampling_keeps_the_corners():
 @pytest.mark.parametrize(
     "small, large", [((3, 4), (9, 13)), ((13, 17), (97, 129)), ((9, 12), (65, 89)), ((1, 5), (8, 5))]
 )
-def test_the_gradient_of_upsampling_is_its_adjoint(rng, small, large):
-    """<up(x), y> = <x, up*(y)>, and the sum of the gradient is the sum of y: no factor is lost."""
+def test_the_gradient_of_upsampling_is_the_adjoint(rng, small, large):
+    """<up(x), y> = <x, up*(y)>, and the sum of the gradient is the sum of y."""
     x0 = rng.standard_normal((2, 3, *small)).astype(np.float32)
     y = rng.standard_normal((2, 3, *large)).astype(np.float32) + 0.5
     x = jt.array(x0)
@@ -96,19 +96,19 @@ def test_the_gradient_of_upsampling_is_its_adjoint(rng, small, large):
 
 
 @pytest.mark.parametrize("case", ["ohem_a", "ohem_c"])
-def test_ohem_is_the_official_one(case):
-    """Kept pixels, loss and both gradients of the published code."""
+def test_ohem_equals_the_official_code(case):
+    """Kept pixels, loss and both gradients."""
     g = {name: GOLDEN[f"{case}/{name}"] for name in ("main", "dsn", "label", "new_label", "min_kept", "dmain", "ddsn")}
     main, aux, label = jt.array(g["main"]), jt.array(g["dsn"]), jt.array(g["label"].astype(np.int32))
     ohem = {"thresh": 0.7, "min_kept": int(g["min_kept"])}
     kept = ohem_label(upsample(main, label.shape[1:]), label, **ohem).numpy()
     np.testing.assert_array_equal(kept, g["new_label"])
     for options, total in ((ohem, GOLDEN[f"{case}/loss"]), (None, GOLDEN[f"{case}/loss_plain_dsn"])):
-        loss = segmentation_loss([main, aux], label, ohem=options)["loss"]
+        loss = segmentation_losses([main, aux], label, ohem=options)["loss"]
         np.testing.assert_allclose(loss.item(), total, rtol=1e-5)
         if options:
-            for got, wanted in zip(jt.grad(loss, [main, aux]), (g["dmain"], g["ddsn"])):
-                np.testing.assert_allclose(got.numpy(), wanted, atol=1e-6 * abs(wanted).max() + 1e-9, rtol=1e-4)
+            for result, expected in zip(jt.grad(loss, [main, aux]), (g["dmain"], g["ddsn"])):
+                np.testing.assert_allclose(result.numpy(), expected, atol=1e-6 * abs(expected).max() + 1e-9, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -117,29 +117,29 @@ def test_ohem_is_the_official_one(case):
 def test_ohem_in_every_regime(rng, keep, regime):
     label = rng.integers(0, 5, (2, 61, 76)).astype(np.int32)
     logits = rng.standard_normal((2, 5, 61, 76)).astype(np.float32) * 0.3
-    np.put_along_axis(logits, label[:, None], 3.5, 1)  # confident: nothing is below the given threshold
+    np.put_along_axis(logits, label[:, None], 3.5, 1)  # probabilities above the given threshold
     logits[0, :, :20] = rng.standard_normal((5, 20, 76))
     label[:, 30:40] = 255
-    wanted, threshold = ohem_by_numpy(logits, label, 0.6, keep)
+    expected, threshold = ohem_by_numpy(logits, label, 0.6, keep)
     assert regime == ("given" if threshold == 0.6 else "all" if threshold == 1 else "raised")
-    got = ohem_label(jt.array(logits), jt.array(label), thresh=0.6, min_kept=keep).numpy()
-    assert (got != wanted).mean() < 1e-3  # a probability that equals the threshold may fall on either side
+    result = ohem_label(jt.array(logits), jt.array(label), thresh=0.6, min_kept=keep).numpy()
+    assert (result != expected).mean() < 1e-3  # rounding: probabilities at the threshold
 
 
-def test_the_pixel_that_sets_the_threshold_is_kept(rng):
-    """At 17x17 the coarse grid is the four corners: the threshold is a pixel's own probability, to the bit."""
+def test_the_pixel_that_defines_the_threshold_is_kept(rng):
+    """At 17x17 the coarse grid is the four corners, so the threshold is exactly the probability of a pixel."""
     label = rng.integers(0, 5, (2, 17, 17)).astype(np.int32)
     for _ in range(20):
         logits = rng.standard_normal((2, 5, 17, 17)).astype(np.float32)
         np.put_along_axis(logits, label[:, None], 3 + rng.random((2, 1, 17, 17)), 1)
-        wanted, _ = ohem_by_numpy(logits.astype(float), label, 0.1, 64 * 3)
-        got = ohem_label(jt.array(logits), jt.array(label), thresh=0.1, min_kept=64 * 3).numpy()
-        corners = got[:, ::16, ::16]
-        assert (corners != 255).sum() == 3  # as many as are wanted, the one at the threshold among them
-        assert (got != wanted).sum() == 0
+        expected, _ = ohem_by_numpy(logits.astype(float), label, 0.1, 64 * 3)
+        result = ohem_label(jt.array(logits), jt.array(label), thresh=0.1, min_kept=64 * 3).numpy()
+        corners = result[:, ::16, ::16]
+        assert (corners != 255).sum() == 3  # as many as requested, including the one at the threshold
+        assert (result != expected).sum() == 0
 
 
-def test_ohem_with_every_pixel_certain_keeps_all_when_all_are_wanted():
+def test_ohem_keeps_all_pixels_if_min_kept_requires_it():
     logits = jt.zeros((1, 5, 16, 16))
     logits[:, 2] = 100
     label = jt.full((1, 16, 16), 2).int32()
@@ -147,10 +147,10 @@ def test_ohem_with_every_pixel_certain_keeps_all_when_all_are_wanted():
     assert (ohem_label(logits, label, min_kept=0).numpy() == 255).all()
 
 
-def test_category_consistency_has_the_published_values_and_gradient():
+def test_category_consistency_equals_the_published_values_and_gradient():
     features = jt.array(GOLDEN["ccl_a/feat"].astype(np.float32))
     label = jt.array(GOLDEN["ccl_a/label"].astype(np.int32))
-    parts = category_consistency(features, label, 19)
+    parts = category_consistency_losses(features, label, 19)
     for name, key in (("var", "l_var"), ("dis", "l_dis"), ("reg", "l_reg"), ("ccl", "total")):
         np.testing.assert_allclose(parts[name].item(), GOLDEN[f"ccl_a/{key}"], rtol=1e-5)
     gradient = jt.grad(parts["ccl"], features).numpy()
@@ -158,18 +158,18 @@ def test_category_consistency_has_the_published_values_and_gradient():
 
 
 @pytest.mark.parametrize("value", [255, 3])
-def test_category_consistency_of_no_class_or_one_is_finite(value):
+def test_category_consistency_with_at_most_one_class_is_finite(value):
     features = jt.randn(2, 16, 17, 13)
-    parts = category_consistency(features, jt.full((2, 17, 13), value).int32(), 19)
+    parts = category_consistency_losses(features, jt.full((2, 17, 13), value).int32(), 19)
     assert parts["dis"].item() == 0 and np.isfinite(jt.grad(parts["ccl"], features).numpy()).all()
     assert (parts["ccl"].item() == 0) == (value == 255)
 
 
-def test_category_consistent_loss_takes_labels_of_full_size_at_the_nearest_pixel():
+def test_category_consistent_loss_resizes_labels_by_nearest_neighbour():
     layer = losses.CategoryConsistentLoss(24, 19)
     x, label = jt.randn(2, 24, 17, 13), jt.randint(0, 19, (2, 129, 97)).int32()
     parts = layer(x, label)
     grads = jt.grad(parts["ccl"], layer.parameters())
     assert parts["ccl"].item() > 0 and abs(grads[0].numpy()).sum() > 0
-    wanted = category_consistency(layer.reduce(x), jt.array(label.numpy()[:, ::8, ::8]), 19)["ccl"]
-    np.testing.assert_allclose(parts["ccl"].item(), wanted.item(), rtol=1e-6)
+    expected = category_consistency_losses(layer.reduce(x), jt.array(label.numpy()[:, ::8, ::8]), 19)["ccl"]
+    np.testing.assert_allclose(parts["ccl"].item(), expected.item(), rtol=1e-6)

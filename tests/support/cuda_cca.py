@@ -1,4 +1,4 @@
-"""The CUDA kernels on the stand-in, numpy in and out; and criss-cross attention in numpy, in float64."""
+"""Runs the CUDA kernels on the CPU with cuda_standin.h, on numpy arrays; and the attention in numpy, in float64."""
 
 import ctypes
 import hashlib
@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 SUPPORT = Path(__file__).resolve().parent
+STANDIN = SUPPORT / "cuda_standin.h"
 SRC = SUPPORT.parents[1] / "models" / "cca" / "src"
 TYPES = ("float32", "float16", "bfloat16")
 
 
 def build(source=SUPPORT / "cuda_cca.cc", src=SRC, flags=()):
-    """Compile for the stand-in, once for each content of the files; -> path of the library."""
-    files = [Path(source), SUPPORT / "cuda_standin.h", *sorted(Path(src).glob("*.cuh"))]
+    """Compiles `source` with the stand-in, once for each content of the files. -> path of the library"""
+    files = [Path(source), STANDIN, *sorted(Path(src).glob("*.cuh"))]
     key = hashlib.sha256(b"".join(f.read_bytes() for f in files) + repr((flags, str(src))).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"ccnet-standin-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -25,7 +26,7 @@ def build(source=SUPPORT / "cuda_cca.cc", src=SRC, flags=()):
     if not library.exists():
         new = folder / f"{key}.{os.getpid()}.so"
         command = ["g++", "-std=c++14", "-O2", "-Wall", "-Wno-unknown-pragmas", "-shared", "-fPIC", *flags]
-        command += ["-include", SUPPORT / "cuda_standin.h", "-I", src, source, "-o", new]
+        command += ["-include", STANDIN, "-I", src, source, "-o", new]
         done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert not done.stderr, done.stderr
@@ -34,7 +35,7 @@ def build(source=SUPPORT / "cuda_cca.cc", src=SRC, flags=()):
 
 
 def to_type(x, dtype):
-    """float array -> the numbers of a type, rounded to the nearest; bfloat16 as uint16, which numpy lacks."""
+    """A float array rounded to `dtype`. bfloat16, which numpy does not have, is returned as uint16."""
     if dtype != "bfloat16":
         return x.astype(dtype)
     bits = x.astype(np.float32).view(np.uint32)
@@ -46,7 +47,7 @@ def to_float64(x, dtype):
 
 
 class Kernels:
-    """The library; a device like an H200 unless told otherwise. Every result starts as NaN, so a gap shows."""
+    """The compiled kernels; the default device is like an H200. Outputs are filled with NaN before each call."""
 
     def __init__(self, library):
         self.library = ctypes.CDLL(str(library))
@@ -63,10 +64,10 @@ class Kernels:
             n += 1
 
     def plan(self, dtype, kernel, axis, shape, shared, processors):
-        """Tiles that `kernel` (statistics, values, gradients) gets for shape (batch, cq, c, height, width)."""
+        """The tiles of `kernel` (statistics, values, gradients) for shape (batch, cq, c, height, width)."""
         numbers = (ctypes.c_int * 7)()
-        kind = ("statistics", "values", "gradients").index(kernel)
-        self.library.cca_plan(TYPES.index(dtype), kind, axis, *shape, shared, processors, numbers)
+        number = ("statistics", "values", "gradients").index(kernel)
+        self.library.cca_plan(TYPES.index(dtype), number, axis, *shape, shared, processors, numbers)
         return dict(zip(("lines", "queries", "round", "keys", "parts", "threads", "bytes"), numbers))
 
     def call(self, name, dtype, q, v, *rest):
@@ -92,15 +93,15 @@ class Kernels:
         return to
 
     def run(self, q, k, v, g, dtype="float32"):
-        """out, dq, dk, dv in float64, of float arrays rounded to the type."""
+        """-> out, dq, dk, dv in float64; the inputs are rounded to `dtype` first."""
         q, k, v, g = (to_type(x, dtype) for x in (q, k, v, g))
         out, stats = self.forward(q, k, v, dtype)
         return [to_float64(x, dtype) for x in (out, *self.backward(q, k, v, out, stats, g, dtype))]
 
 
 def jittor_source(monkeypatch, kernels):
-    """Let FusedCUDA run as it is, its source given to g++ behind the stand-in instead of to nvcc; -> the sources."""
-    header = f'#include "{SUPPORT / "cuda_standin.h"}"\n{kernels.CUDA_HEADER}'
+    """Makes FusedCUDA run on the CPU: its source is compiled by g++ with the stand-in instead of nvcc. -> sources"""
+    header = f'#include "{STANDIN}"\n{kernels.CUDA_HEADER}'
     header += "#define float16 __half\n#define bfloat16 __nv_bfloat16\n"
     sources = []
 
@@ -127,20 +128,35 @@ def poisoned(shape, dtype=np.float32):
     return np.full(np.prod(shape) * np.dtype(dtype).itemsize, 255, np.uint8).view(dtype).reshape(shape)
 
 
+def draw(rng, sides, batch=1, cq=3, c=10):
+    """-> q, k, v and the gradient of out, in float64."""
+    return [rng.standard_normal((batch, n, *sides)) for n in (cq, cq, c, c)]
+
+
+def rounded(inputs, dtype):
+    return [to_float64(to_type(x, dtype), dtype) for x in inputs]
+
+
+def distances(results, expected):
+    """The largest error of each array, relative to its largest value if that is above 1."""
+    return [np.abs(a - b).max() / max(np.abs(b).max(), 1) for a, b in zip(results, expected)]
+
+
 def attention(q, k, v, g=None):
-    """out, or out, dq, dk, dv: all pairs of positions in one line, by einsum. Inputs in float64."""
+    """-> out or, with the gradient g of out, (out, dq, dk, dv), by einsum in float64."""
     sides = q.shape[2:]
-    e, letters = [], "hwd"[: len(sides)]
+    energies, letters = [], "hwd"[: len(sides)]
     for axis, m in enumerate(letters):
         other = letters.replace(m, "x")
         energy = np.einsum(f"bc{letters},bc{other}->b{letters}x", q, k)
-        if axis < len(sides) - 1:  # itself counts on the last axis only
+        if axis < len(sides) - 1:  # the position itself is counted on the last axis only
             here = np.arange(sides[axis])
             at = [slice(None)] * (len(sides) + 2)
             at[1 + axis], at[-1] = here, here
             energy[tuple(at)] = -np.inf
-        e.append(energy)
-    w = np.exp(np.concatenate(e, -1) - np.concatenate(e, -1).max(-1, keepdims=True))
+        energies.append(energy)
+    energies = np.concatenate(energies, -1)
+    w = np.exp(energies - energies.max(-1, keepdims=True))
     w = np.split(w / w.sum(-1, keepdims=True), np.cumsum(sides)[:-1], axis=-1)
     pairs = [(letters, letters.replace(m, "x")) for m in letters]
     out = sum(np.einsum(f"b{here}x,bc{there}->bc{here}", a, v) for a, (here, there) in zip(w, pairs))

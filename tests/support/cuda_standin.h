@@ -1,18 +1,18 @@
-// A stand-in for CUDA that lets g++ compile the .cuh files as they are and run them on a CPU:
+// A stand-in for CUDA: with it, g++ compiles the unchanged .cuh files, and the kernels run on a CPU:
 //
 //   g++ -std=c++14 -O2 -include tests/support/cuda_standin.h ...
 //
-// Modelled: blocks one after the other, the threads of a block as coroutines that run from barrier to barrier,
+// Supported: blocks run one after the other, the threads of a block as coroutines that switch at barriers;
 // __syncthreads, __syncwarp, __shfl_xor_sync, dynamic shared memory, wmma 16 x 16 x 16 with float sums, __half and
-// __nv_bfloat16 with their rounding, launches and their limits, the few runtime calls in use. `__shared__` arrays of
-// fixed size are one array for the block, but are not watched; the kernels have none.
-// Found, with the place in memory and the thread, and thrown as an exception by the launch:
-//   - an access outside a buffer; a write to an input; vectors and wmma tiles at addresses that are not aligned;
-//   - a read of memory that nothing has written, in shared memory and in outputs;
-//   - a race: two threads at one place, one of them writing, between them neither a barrier nor, inside a warp, a
-//     __syncwarp. Found by bookkeeping, whether or not this order of execution made it do harm;
-//   - a barrier or warp instruction that not every thread reaches, or that meets another one.
-// Not modelled: time, caches, bank conflicts, the order of additions inside a tensor core, --use_fast_math, votes,
+// __nv_bfloat16 with their rounding, launches and their limits, the runtime calls in use. `__shared__` arrays of fixed
+// size work but are not checked; the kernels have none.
+// Detected, and thrown as an exception by the launch, with memory location and thread:
+//   - accesses outside a buffer; writes to an input; vectors and wmma tiles at misaligned addresses;
+//   - reads of uninitialised memory, in shared memory and in outputs;
+//   - races: two threads access a location, at least one writes, and there is no barrier (in a warp: no __syncwarp)
+//     between them. Each access is recorded, so a race is detected even if the result happens to be correct;
+//   - a barrier or warp instruction that not every thread reaches, or different ones reached at the same time.
+// Not supported: time, caches, bank conflicts, the order of additions inside a tensor core, --use_fast_math, votes,
 // atomics, streams, several devices, clusters, asynchronous copies, threads and blocks along y and z.
 #ifndef CUDA_STANDIN_H
 #define CUDA_STANDIN_H
@@ -55,11 +55,11 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 
 namespace standin {
 
-// Two bytes of memory: who wrote and who read last, and when. Time counts barriers, of warps and of blocks.
+// State of two bytes of memory: the threads that wrote and read last, and when. Time is counted in barriers.
 struct Cell {
     std::uint32_t written, read;  // 0: never
     std::uint16_t writer, reader;
-    bool shared_read;  // several lanes of one warp have read since its last barrier
+    bool shared_read;  // read by several lanes of one warp since its last barrier
 };
 const std::uint16_t kSeveralWarps = 0xffff;
 
@@ -76,13 +76,13 @@ struct Thread {
     ucontext_t context;
     std::vector<char> stack;
     State state;
-    const char* place;  // of the barrier it waits at
+    const char* place;  // source location of the barrier
 };
 
 struct Machine {
-    int shared_limit = 232448, processors = 132;  // an H200; tests set others
+    int shared_limit = 232448, processors = 132;  // an H200; set by cca_device()
     cudaError_t error = cudaSuccess;
-    std::map<const void*, int> allowed;            // bytes of shared memory, of kernels that asked
+    std::map<const void*, int> allowed;            // kernel -> bytes of shared memory requested
     std::vector<std::vector<int>> launches;        // blocks, threads, bytes
     std::vector<std::unique_ptr<Region>> regions;  // the first is shared memory
     alignas(1024) char shared[256 << 10];
@@ -90,11 +90,11 @@ struct Machine {
     ucontext_t scheduler;
     std::function<void()> body;
     std::string fault;
-    int count = 0, current = 0;  // threads of the block, and the one that runs
+    int count = 0, current = 0;  // number of threads of the block; running thread
     std::uint32_t time = 1, launch_start = 1, block_start = 1, block_time = 1, warp_time[32] = {};
     float exchange[32][2][256];  // of each warp
     Machine() { regions.emplace_back(new Region{"shared memory", shared, 0, true, {}}); }
-    bool ordered(std::uint32_t when, int thread) const {  // has `thread` met the current one since then?
+    bool ordered(std::uint32_t when, int thread) const {  // is there a barrier between `when` and now?
         if (thread == current || when < launch_start) return true;
         if (when < block_start) return false;
         return when < block_time || (thread / 32 == current / 32 && when < warp_time[current / 32]);
@@ -111,13 +111,13 @@ static Machine gpu;
 inline void touch(Region* r, const void* p, std::size_t bytes, bool write) {
     const std::ptrdiff_t at = r ? (const char*)p - r->base : 0;
     const auto place = [&] { return r->name + " at byte " + std::to_string(at) + " of " + std::to_string(r->bytes); };
-    if (!r) fail("a pointer into no known buffer");
+    if (!r) fail("a pointer outside all known buffers");
     if (at < 0 || at + bytes > r->bytes) fail((write ? "write outside " : "read outside ") + place());
     if (write && !r->writable) fail("write to the input " + place());
     if (!r->writable) return;
     for (std::size_t n = at / 2; n < (at + bytes + 1) / 2; n++) {
         Cell& c = r->cells[n];
-        if (!write && c.written == 0) fail("read of what nothing has written, " + place());
+        if (!write && c.written == 0) fail("read of uninitialised memory, " + place());
         if (c.written && !gpu.ordered(c.written, c.writer))
             fail("race: thread " + std::to_string(c.writer) + " wrote before without a barrier, " + place());
         const bool same_warp = c.reader / 32 == gpu.current / 32 && c.reader != kSeveralWarps;
@@ -126,7 +126,7 @@ inline void touch(Region* r, const void* p, std::size_t bytes, bool write) {
         const bool others =
             c.shared_read && same_warp && c.read >= std::max(gpu.block_time, gpu.warp_time[gpu.current / 32]);
         if (write) {
-            if (recent || others) fail("race: written while another thread may still read, " + place());
+            if (recent || others) fail("race: write while another thread may still read, " + place());
             c.written = gpu.time;
             c.writer = gpu.current;
             c.read = 0;
@@ -138,7 +138,7 @@ inline void touch(Region* r, const void* p, std::size_t bytes, bool write) {
     }
 }
 
-// A pointer that knows its buffer, and what it points to.
+// A pointer that checks every access against its buffer.
 template <class T>
 struct Checked {
     struct Place {
@@ -163,13 +163,13 @@ struct Checked {
     Place operator*() const { return {*this}; }
 };
 
-// A buffer the kernels may use, as long as this lives. An output counts as unwritten.
+// Registers a buffer that kernels may access, for the lifetime of the object. Outputs count as uninitialised.
 struct Buffer {
     Buffer(const char* name, const void* p, std::size_t bytes, bool writable) {
         std::vector<Cell> cells(writable ? (bytes + 1) / 2 : 0);
         gpu.regions.emplace_back(new Region{name, (char*)p, bytes, writable, cells});
     }
-    ~Buffer() { gpu.regions.pop_back(); }  // the last one made is the first to go
+    ~Buffer() { gpu.regions.pop_back(); }  // destroyed in reverse order
 };
 
 // ------------------------------------------------------------------------------------------- threads and blocks
@@ -182,7 +182,7 @@ inline void wait(State state, const char* place) {
 }
 inline void warp_barrier(const char* place, bool orders = false) {
     wait(kAtWarp, place);
-    if (orders && gpu.current % 32 == 0) gpu.warp_time[gpu.current / 32] = ++gpu.time;  // lane 0 is the first to go on
+    if (orders && gpu.current % 32 == 0) gpu.warp_time[gpu.current / 32] = ++gpu.time;  // lane 0 continues first
 }
 
 [[noreturn]] inline void give_up(const std::string& what) {
@@ -190,14 +190,14 @@ inline void warp_barrier(const char* place, bool orders = false) {
                              std::to_string(gpu.current));
 }
 
-// Lets threads [from, to) go on if all of them wait in this state, at the same place.
+// Continues threads [from, to) if all of them wait in this state at the same source location.
 inline bool release(int from, int to, State state) {
     for (int n = from; n < to; n++)
         if (gpu.threads[n].state != state) return false;
     const std::string place = gpu.threads[from].place;
     for (int n = from; n < to; n++) {
         if (gpu.threads[n].place != place)
-            give_up("threads meet at different barriers: " + place + " and " + gpu.threads[n].place);
+            give_up("threads wait at different barriers: " + place + " and " + gpu.threads[n].place);
         gpu.threads[n].state = kReady;
     }
     return true;
@@ -278,7 +278,7 @@ cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute, int bytes) {
     standin::gpu.allowed[(const void*)kernel] = bytes;
     return cudaSuccess;
 }
-// ------------------------------------------------------------------------------------------- numbers of 16 bits
+// ------------------------------------------------------------------------------------------- 16-bit floating point
 
 template <int>
 struct Bits16 {
@@ -314,7 +314,7 @@ inline __nv_bfloat16 __float2bfloat16_rn(float f) {
 inline float number(__half x) { return __half2float(x); }
 inline float number(__nv_bfloat16 x) { return __bfloat162float(x); }
 
-// ------------------------------------------------------------------------------------ wmma, 8 numbers a lane
+// ------------------------------------------------------------------------------------ wmma, 8 elements per lane
 
 namespace nvcuda {
 namespace wmma {
@@ -325,16 +325,16 @@ struct row_major;
 struct col_major;
 enum layout_t { mem_row_major };
 template <class Use, int M, int N, int K, class T, class Layout = void>
-struct fragment {  // the lane has row lane / 2, columns lane % 2 * 8 to + 7
+struct fragment {  // each lane has row lane / 2, columns lane % 2 * 8 to + 7
     static_assert(M == 16 && N == 16 && K == 16, "only 16 x 16 x 16");
     float x[8];
 };
 
-// Where number n of the lane lies in a tile.
+// Index of element n of the lane in a tile.
 template <class T>
 int place(const T* tile, int pitch, int n, bool rows) {
     if ((std::uintptr_t)tile % 32 || pitch * sizeof(T) % 16)
-        standin::fail("a wmma tile must start at a multiple of 32 bytes, its rows be a multiple of 16 apart");
+        standin::fail("a wmma tile must start at a multiple of 32 bytes, with a pitch that is a multiple of 16 bytes");
     const int row = threadIdx.x % 32 / 2, column = threadIdx.x % 2 * 8 + n;
     return rows ? row * pitch + column : column * pitch + row;
 }
@@ -365,7 +365,7 @@ void mma_sync(fragment<accumulator, 16, 16, 16, float>& d, const fragment<matrix
 }  // namespace wmma
 }  // namespace nvcuda
 
-// ---------------------------------------------------------------- what cuda_memory.cuh leaves to its compiler
+// ---------------------------------------------------------------- replaces the CUDA part of cuda_memory.cuh
 
 namespace cca {
 template <class T>
@@ -382,14 +382,14 @@ bool aligned(standin::Checked<const T> p) {
 }
 template <int N, class T>
 Pack<T, N> load_pack(standin::Checked<const T> p) {
-    if (!aligned<N, T>(p)) standin::fail("read of a vector that is not aligned");
+    if (!aligned<N, T>(p)) standin::fail("misaligned vector read");
     Pack<T, N> pack;
     for (int n = 0; n < N; n++) pack.x[n] = p[n];
     return pack;
 }
 template <int N, class T>
 void store_pack(standin::Checked<T> p, const Pack<T, N>& pack) {
-    if (!aligned<N, T>(p)) standin::fail("write of a vector that is not aligned");
+    if (!aligned<N, T>(p)) standin::fail("misaligned vector write");
     for (int n = 0; n < N; n++) p[n] = pack.x[n];
 }
 }  // namespace cca

@@ -1,16 +1,11 @@
-"""The state-dict keys and shapes of released checkpoints, by rule: {key: shape}. Checked by test_convert.py."""
+"""The state-dict keys and shapes of released checkpoints: {key: shape}.
+
+Generated here; tests/utils/weights/test_names.py compares them with digests of the published files.
+"""
 
 import hashlib
 
-VAN = {  # channels, blocks
-    "van_tiny": ((32, 64, 160, 256), (3, 3, 5, 2)),
-    "van_small": ((64, 128, 320, 512), (2, 2, 4, 2)),
-    "van_base": ((64, 128, 320, 512), (3, 3, 12, 3)),
-    "van_large": ((64, 128, 320, 512), (3, 5, 27, 3)),
-    "van_b4": ((64, 128, 320, 512), (3, 6, 40, 3)),
-    "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3)),
-    "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6)),
-}
+from models.tables import RESNET_BLOCKS, RESNET_STEMS, VAN_MLP_RATIOS, VAN_SIZES
 
 
 def conv(name, out, into, side=1, bias=False):
@@ -18,7 +13,7 @@ def conv(name, out, into, side=1, bias=False):
 
 
 def norm(name, channels, counters):
-    keys = {f"{name}.{kind}": (channels,) for kind in ("weight", "bias", "running_mean", "running_var")}
+    keys = {f"{name}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")}
     return {**keys, **({f"{name}.num_batches_tracked": ()} if counters else {})}
 
 
@@ -47,7 +42,7 @@ def stem(names, planes, counters):
 
 
 DEEP = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
-R50, R101 = (3, 4, 6, 3), (3, 4, 23, 3)
+R50, R101 = RESNET_BLOCKS[50], RESNET_BLOCKS[101]
 
 
 def attention(name):
@@ -57,7 +52,7 @@ def attention(name):
 
 
 def official(blocks=R101, classes=19, counters=False, last=3):
-    keys = {**stem(DEEP, (64, 64, 128), counters), **stages(blocks, 128, counters)}
+    keys = {**stem(DEEP, RESNET_STEMS["deep"], counters), **stages(blocks, 128, counters)}
     keys.update({**conv("head.conva.0", 512, 2048, 3), **norm("head.conva.1", 512, counters)})
     keys.update({"head.cca.gamma": (1,), **attention("head.cca")})
     keys.update({**conv("head.convb.0", 512, 512, 3), **norm("head.convb.1", 512, counters)})
@@ -72,7 +67,7 @@ def serge():
 
 
 def mmseg(blocks, classes=19):
-    keys = stem((("stem.0", "stem.1"), ("stem.3", "stem.4"), ("stem.6", "stem.7")), (32, 32, 64), True)
+    keys = stem((("stem.0", "stem.1"), ("stem.3", "stem.4"), ("stem.6", "stem.7")), RESNET_STEMS["v1c"], True)
     keys = {f"backbone.{key}": shape for key, shape in {**keys, **stages(blocks, 64, True)}.items()}
     head, aux = "decode_head", "auxiliary_head"
     keys.update(conv(f"{head}.conv_seg", classes, 512, 1, True))
@@ -87,7 +82,7 @@ CLASSIFIER = {"fc.weight": (1000, 2048), "fc.bias": (1000,)}
 
 
 def mit():
-    return {**stem(DEEP, (64, 64, 128), False), **stages(R101, 128, False), **CLASSIFIER}
+    return {**stem(DEEP, RESNET_STEMS["deep"], False), **stages(R101, 128, False), **CLASSIFIER}
 
 
 def torchvision(blocks):
@@ -96,8 +91,8 @@ def torchvision(blocks):
 
 def van(size):
     keys, into = {}, 3
-    dims, depths = VAN[size]
-    for stage, (out, count, ratio) in enumerate(zip(dims, depths, (8, 8, 4, 4)), 1):
+    dims, depths, _ = VAN_SIZES[size]
+    for stage, (out, count, ratio) in enumerate(zip(dims, depths, VAN_MLP_RATIOS), 1):
         embed = f"patch_embed{stage}"
         keys.update(
             {**conv(f"{embed}.proj", out, into, 7 if stage == 1 else 3, True), **norm(f"{embed}.norm", out, True)}
@@ -118,6 +113,6 @@ def van(size):
 
 
 def digest(keys):
-    """Of the keys and shapes, in any order."""
+    """A hash of keys and shapes that does not depend on their order."""
     lines = "".join(f"{key} {list(keys[key])}\n" for key in sorted(keys))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]

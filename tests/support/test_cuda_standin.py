@@ -1,19 +1,19 @@
-"""What the stand-in for CUDA models, and what it finds: small kernels, most of them wrong on purpose."""
+"""The stand-in for CUDA: what it supports and which errors it detects, with small kernels."""
 
 import ctypes
 import re
 
 import numpy as np
 import pytest
-from support.cuda_cca import SUPPORT, build, pointer, to_type
+from support.cuda_cca import STANDIN, build, pointer, to_type
 
 KERNELS = r"""
 namespace cca {
 
 using standin::Buffer;
 
-// what: the fault to make, 0 for none. in, out: as many floats as threads.
-void play(int what, int n, const float* in_all, float* out_all) {
+// fault: the error to make, 0 for none. in, out: one float per thread.
+void run_fault(int fault, int n, const float* in_all, float* out_all) {
     CCA_DYNAMIC_SHARED(memory);
     const Shared<float> s(reinterpret_cast<float*>(memory));
     const Global<const float> in(in_all);
@@ -21,40 +21,40 @@ void play(int what, int n, const float* in_all, float* out_all) {
     const int t = threadIdx.x, i = blockIdx.x * blockDim.x + t;
     __shared__ float fixed[64];
     if (t < 64) fixed[t] = 1;
-    s[t] = in[what == 1 ? i + 1 : i];
-    if (what == 2) out[i - 1] = 0;
-    if (what == 3) const_cast<float&>(*in_all) = 0, Global<float>(const_cast<float*>(in_all))[i] = 0;
-    if (what == 4) s[t] = s[blockDim.x];
-    if (what == 5) s[blockDim.x + 32] = 0;
-    if (what != 6) __syncthreads();
-    const float reversed = what < 14 ? s[blockDim.x - 1 - t] : 0;
-    if (what == 7) s[t] = 0;
-    if (what == 8 && t < 32) __syncthreads();
-    if (what == 9 && t == 3) return;
-    if (what == 9) __syncthreads();
-    if (what == 10) {
+    s[t] = in[fault == 1 ? i + 1 : i];
+    if (fault == 2) out[i - 1] = 0;
+    if (fault == 3) const_cast<float&>(*in_all) = 0, Global<float>(const_cast<float*>(in_all))[i] = 0;
+    if (fault == 4) s[t] = s[blockDim.x];
+    if (fault == 5) s[blockDim.x + 32] = 0;
+    if (fault != 6) __syncthreads();
+    const float reversed = fault < 14 ? s[blockDim.x - 1 - t] : 0;
+    if (fault == 7) s[t] = 0;
+    if (fault == 8 && t < 32) __syncthreads();
+    if (fault == 9 && t == 3) return;
+    if (fault == 9) __syncthreads();
+    if (fault == 10) {
         if (t % 2) __syncwarp();
         else __shfl_xor_sync(0xffffffffu, 1.f, 1);
     }
-    if (what == 11) load_pack<4, float>(s + 1);
-    if (what == 12) out[0] = reversed;
-    if (what == 13) {
+    if (fault == 11) load_pack<4, float>(s + 1);
+    if (fault == 12) out[0] = reversed;
+    if (fault == 13) {
         if (t < 32) __syncthreads();
         else __syncthreads();
     }
-    if (what == 14) s[t] = s[t ^ 1];
-    if (what == 15) {  // lanes of one warp alone change places: the warp has to meet, not the block
-        const float mate = s[t ^ 1];
+    if (fault == 14) s[t] = s[t ^ 1];
+    if (fault == 15) {  // lanes of one warp exchange values: a barrier of the warp is enough
+        const float other = s[t ^ 1];
         __syncwarp();
-        s[t] = mate;
+        s[t] = other;
         __syncwarp();
         out[i] = s[t ^ 1];
-    } else if (what != 12) {
+    } else if (fault != 12) {
         out[i] = reversed + __shfl_xor_sync(0xffffffffu, reversed, 1) + fixed[63];
     }
 }
 
-// out = a b, of 16 x 16 numbers in 16 bits; b is given by columns.
+// out = a b for 16 x 16 matrices in 16 bits; b is stored by columns.
 template <class T>
 void multiply(const T* a_all, const T* b_all, float* out) {
     nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, T, nvcuda::wmma::row_major> a;
@@ -80,13 +80,13 @@ const char* guarded(const F& f) {
     return message.c_str();
 }
 
-extern "C" const char* play(int what, int blocks, int threads, int bytes, const float* in, float* out) {
+extern "C" const char* run_fault(int fault, int blocks, int threads, int bytes, const float* in, float* out) {
     const standin::Buffer buffers[] = {{"in", in, sizeof(float) * blocks * threads, false},
                                        {"out", out, sizeof(float) * blocks * threads, true}};
-    return guarded([&] { CCA_LAUNCH(cca::play, blocks, threads, bytes, what, blocks * threads, in, out); });
+    return guarded([&] { CCA_LAUNCH(cca::run_fault, blocks, threads, bytes, fault, blocks * threads, in, out); });
 }
 extern "C" int allow(int bytes) {
-    return cudaFuncSetAttribute(cca::play, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    return cudaFuncSetAttribute(cca::run_fault, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
 }
 extern "C" const char* multiply(int type, const void* a, const void* b, float* out) {
     const standin::Buffer buffers[] = {{"a", a, 512, false}, {"b", b, 512, false}, {"out", out, 1024, true}};
@@ -109,67 +109,67 @@ def library(tmp_path_factory):
     source = tmp_path_factory.mktemp("standin") / "kernels.cc"
     source.write_text(KERNELS)
     library = ctypes.CDLL(str(build(source)))
-    library.play.restype = library.multiply.restype = ctypes.c_char_p
+    library.run_fault.restype = library.multiply.restype = ctypes.c_char_p
     return library
 
 
 @pytest.fixture
-def play(library):
-    def call(what, blocks=2, threads=64, bytes=None):
+def run(library):
+    def call(fault, blocks=2, threads=64, bytes=None):
         size = blocks * threads
         numbers, out = np.arange(size, dtype=np.float32), np.full(size, np.nan, np.float32)
         bytes = threads * 4 if bytes is None else bytes
-        return library.play(what, blocks, threads, bytes, pointer(numbers), pointer(out)).decode(), out
+        return library.run_fault(fault, blocks, threads, bytes, pointer(numbers), pointer(out)).decode(), out
 
     return call
 
 
-def test_blocks_threads_barriers_shuffles_and_shared_memory(play):
-    said, out = play(0)
+def test_blocks_threads_barriers_shuffles_and_shared_memory(run):
+    message, out = run(0)
     reversed = np.arange(128).reshape(2, 64)[:, ::-1]
     neighbour = reversed.reshape(2, 32, 2)[:, :, ::-1].reshape(2, 64)
-    np.testing.assert_array_equal(out.reshape(2, 64), reversed + neighbour + 1, said)
+    np.testing.assert_array_equal(out.reshape(2, 64), reversed + neighbour + 1, message)
 
 
 @pytest.mark.parametrize(
-    "what, words",
+    "fault, words",
     [
         (1, "read outside in at byte 512 of 512: block 1, thread 63"),
         (2, "write outside out at byte -4 of 512: block 0, thread 0"),
         (3, "write to the input in"),
         (4, "read outside shared memory at byte 256 of 256"),
         (5, "write outside shared memory"),
-        (6, "read of what nothing has written, shared memory at byte 252 of 256"),
+        (6, "read of uninitialised memory, shared memory at byte 252 of 256"),
         (7, "race: .* shared memory"),
         (8, "not every thread reaches the barrier at .*kernels.cc:[0-9]+"),
         (9, "not every thread reaches the barrier"),
-        (10, "threads meet at different barriers: .*shfl"),
-        (11, "read of a vector that is not aligned"),
+        (10, "threads wait at different barriers: .*shfl"),
+        (11, "misaligned vector read"),
         (12, "race: .* out at byte 0"),
-        (13, "threads meet at different barriers: .*kernels.cc"),
+        (13, "threads wait at different barriers: .*kernels.cc"),
         (14, "race: .* shared memory"),
     ],
 )
-def test_faults_are_found(play, what, words):
-    said, _ = play(what)
-    assert re.search(words, said), said
-    np.testing.assert_array_equal(play(15)[1], np.arange(128))  # and the next launch is none the worse
+def test_faults_are_detected(run, fault, words):
+    message, _ = run(fault)
+    assert re.search(words, message), message
+    np.testing.assert_array_equal(run(15)[1], np.arange(128))  # the next launch works
 
 
-def test_inside_a_warp_its_own_barrier_is_enough(play):
-    said, out = play(15)
-    np.testing.assert_array_equal(out, np.arange(128), said)
+def test_inside_a_warp_a_barrier_of_the_warp_is_enough(run):
+    message, out = run(15)
+    np.testing.assert_array_equal(out, np.arange(128), message)
 
 
-def test_a_read_before_any_write_is_found_even_where_the_number_is_not_used(play):
-    assert "read outside" in play(4, bytes=256)[0] and "nothing has written" in play(4, bytes=512)[0]
+def test_a_read_of_uninitialised_memory_is_detected_even_if_the_value_is_not_used(run):
+    assert "read outside" in run(4, bytes=256)[0] and "uninitialised" in run(4, bytes=512)[0]
 
 
-def test_limits_of_a_launch(library, play):
+def test_limits_of_a_launch(library, run):
     refused = "invalid value or configuration"
-    assert play(0, threads=2048)[0] == play(0, threads=33)[0] == play(0, bytes=(48 << 10) + 4)[0] == refused
+    assert run(0, threads=2048)[0] == run(0, threads=33)[0] == run(0, bytes=(48 << 10) + 4)[0] == refused
     assert library.allow(1 << 20) != 0 and library.allow(64 << 10) == 0
-    said, out = play(0, bytes=64 << 10)
+    message, out = run(0, bytes=64 << 10)
     assert np.isfinite(out).all()
 
 
@@ -180,11 +180,11 @@ def test_tensor_cores_multiply_exactly_and_add_in_float32(library, rng, dtype):
     memory = memory[-memory.ctypes.data % 32 :]
     left, right, out = memory[:512], memory[512:1024], memory[1024:2048].view(np.float32).reshape(16, 16)
     left[:], right[:] = (np.ascontiguousarray(to_type(x, dtype)).view(np.uint8).ravel() for x in (a, b.T))
-    kind = 1 if dtype == "float16" else 2
-    library.multiply(kind, pointer(left), pointer(right), pointer(out))
+    number = 1 if dtype == "float16" else 2
+    library.multiply(number, pointer(left), pointer(right), pointer(out))
     np.testing.assert_array_equal(out, a @ b)
     elsewhere = memory[2064:2576]
-    assert b"multiple of 32 bytes" in library.multiply(kind, pointer(elsewhere), pointer(right), pointer(out))
+    assert b"multiple of 32 bytes" in library.multiply(number, pointer(elsewhere), pointer(right), pointer(out))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -196,13 +196,13 @@ def test_16_bit_numbers_round_to_the_nearest_even(library, rng, dtype):
     bits, back = np.zeros(len(x), np.uint16), np.zeros(len(x), np.float32)
     library.round16(1 if dtype == "float16" else 2, len(x), pointer(x), pointer(bits), pointer(back))
     with np.errstate(over="ignore"):
-        want = to_type(x, dtype)
-    np.testing.assert_array_equal(bits, want.view(np.uint16))
+        expected = to_type(x, dtype)
+    np.testing.assert_array_equal(bits, expected.view(np.uint16))
     if dtype == "float16":
-        np.testing.assert_array_equal(back, want.astype(np.float32))
+        np.testing.assert_array_equal(back, expected.astype(np.float32))
     else:
         np.testing.assert_array_equal(back.view(np.uint32), bits.astype(np.uint32) << 16)
 
 
 def test_it_is_small():
-    assert len((SUPPORT / "cuda_standin.h").read_text().splitlines()) < 400
+    assert len(STANDIN.read_text().splitlines()) < 400

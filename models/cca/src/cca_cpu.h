@@ -1,13 +1,13 @@
-// Criss-cross attention on the CPU, forward and backward, without ever storing attention. Compiles alone:
+// Criss-cross attention on the CPU, forward and backward, without storing the attention. Compiles on its own:
 //
 //   g++ -std=c++14 -Ofast -march=native -fopenmp -fsyntax-only -x c++ models/cca/src/cca_cpu.h
 //
-// q, k (B, Cq, S), v, out (B, C, S) with S = S1 * .. * Sn positions. Each axis is one pass over its lines: energies of
-// a line with itself, softmax, weighted sum of the values, merged with what the earlier axes gave. Per position only
-// the largest energy (`top`) and the sum of exponentials (`total`) are kept; the backward pass makes the weights again
-// from them. The last axis is contiguous and is worked on line by line (rows); the others N neighbouring lines at a
-// time (lanes), so that no loop walks memory with a stride. Lines share nothing they write: results do not depend on
-// the number of threads.
+// q, k: (B, Cq, S), v, out: (B, C, S) with S = S1 * .. * Sn positions. Each axis is one pass over its lines: the
+// energies q . k of all pairs of positions of a line, softmax, weighted sum of the values, merged with the result of
+// the earlier axes. Per position only the maximum energy (`top`) and the sum of exponentials (`total`) are kept; the
+// backward pass recomputes the weights from them. The last axis is contiguous and is processed line by line (rows), the
+// other axes N neighbouring lines at a time (lanes), so that memory is always read contiguously. No two threads write
+// to the same line, so results do not depend on the number of threads.
 #ifndef CCA_CPU_H
 #define CCA_CPU_H
 
@@ -32,8 +32,8 @@ inline int threads_available() {
 #endif
 }
 
-// The axes that have something to say. A position meets itself on every axis; only the last one counts it, so an axis
-// of length 1 before it has nothing left.
+// One Problem per axis that contributes. A position lies on every axis but is counted on the last one only, so an
+// earlier axis of length 1 contributes nothing.
 inline std::vector<Problem> passes(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, i64 lanes) {
     std::vector<Problem> list;
     for (std::size_t axis = 0; axis < sides.size(); axis++) {
@@ -49,7 +49,7 @@ inline std::vector<Problem> passes(i64 batch, i64 cq, i64 c, const std::vector<i
     return list;
 }
 
-// out (B, C, S); stats (2, B, S) is for the backward pass: top, then total.
+// out (B, C, S). stats (2, B, S) is kept for the backward pass: top, then total.
 template <class T>
 void forward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* q, const T* k, const T* v, T* out,
              T* stats) {
@@ -57,7 +57,7 @@ void forward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* q
     const i64 positions = batch * list[0].lines.plane();
     if (positions == 0) return;
     std::unique_ptr<T[]> other(list.size() > 1 ? new T[2 * positions] : nullptr);
-    T *from = nullptr, *to = list.size() % 2 == 1 ? stats : other.get();  // so that the last pass writes stats
+    T *from = nullptr, *to = list.size() % 2 == 1 ? stats : other.get();  // alternate; the last pass writes to stats
     for (std::size_t n = 0; n < list.size(); n++) {
         const bool first = n == 0, last = n + 1 == list.size();
         const T *top0 = from, *total0 = from + positions;
@@ -75,7 +75,7 @@ void forward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* q
     }
 }
 
-// g is the gradient of out; dq, dk, dv are written whole.
+// g is the gradient of out; all elements of dq, dk, dv are written.
 template <class T>
 void backward(i64 batch, i64 cq, i64 c, const std::vector<i64>& sides, const T* q, const T* k, const T* v, const T* out,
               const T* stats, const T* g, T* dq, T* dk, T* dv) {

@@ -1,10 +1,11 @@
-// Criss-cross attention on the GPU: from float, half or bfloat16 tensors (B, channels, S1, .., Sn) to launches.
-// Compiles alone:
+// Criss-cross attention on the GPU for float, half or bfloat16 tensors (B, channels, S1, .., Sn): choice of the tiles
+// and launches. Compiles on its own:
 //
 //   nvcc -std=c++14 -arch=sm_80 -cubin -o /dev/null models/cca/src/cca_cuda.cuh -x cu
 //
-// The axes come one after the other, columns first; the first one writes, the others add. Everything runs on the
-// default stream, nothing waits. Errors are C++ exceptions that name the size; Jittor makes Python's of them.
+// The axes are processed one after the other, columns first; the first writes, the others add. Everything runs on the
+// default stream without synchronisation. Errors are C++ exceptions that contain the shape; Jittor converts them into
+// Python exceptions.
 #ifndef CCA_CUDA_CUH
 #define CCA_CUDA_CUH
 
@@ -23,11 +24,11 @@
 namespace cca {
 
 struct Device {
-    int shared;      // bytes a thread block may have, once asked for
+    int shared;      // largest shared memory of a thread block in bytes (opt-in)
     int processors;  // multiprocessors
 };
 
-// A call, for messages: "batch 8, 64 and 512 channels, size 97x97".
+// The shape of a call. It appears in error messages: "batch 8, 64 and 512 channels, size 97x97".
 struct Call {
     int batch, cq, c;
     std::vector<int> sides;
@@ -50,12 +51,12 @@ struct Call {
         return d;
     }
 
-    // The axes that have something to say. A position meets itself on every axis and counts on the last one only, so an
-    // axis of length 1 before it has nothing left.
+    // One Pass per axis that contributes. A position lies on every axis but is counted on the last one only, so an
+    // earlier axis of length 1 contributes nothing.
     std::vector<Pass> passes() const {
         i64 plane = 1;
         for (int side : sides) plane *= side;
-        if (plane * (c > cq ? c : cq) > 0x7fffffff) check(cudaErrorInvalidValue, "2^31 numbers or more in a picture");
+        if (plane * (c > cq ? c : cq) > 0x7fffffff) check(cudaErrorInvalidValue, "2^31 elements or more in an image");
         std::vector<Pass> list;
         for (std::size_t n = 0; n < sides.size(); n++) {
             const bool last = n + 1 == sides.size();
@@ -70,14 +71,14 @@ struct Call {
 
 inline int even_tile(int length, int tiles) { return up((length + tiles - 1) / tiles); }
 
-// How many bytes a position and channel costs between the L2 cache and the multiprocessors, and what is lost to them.
-// The floors at the top of the files are reached with every tensor read once; small tiles read v, or g, several times
-// over, and lines that stand alone read whole sectors for one number. An estimate: it chooses, and promises nothing.
+// Estimated bytes moved between the L2 cache and the multiprocessors per position and channel, including waste. The
+// lower bounds at the top of the files hold if every tensor is read once; small tiles read v or g several times, and
+// single lines along a strided axis read a whole sector per element. Only used to compare tiles.
 template <class T>
 double cost(Kernel kernel, const Pass& p, const Device& d) {
-    const double size = sizeof(T), group = size * (1 << p.shift);  // bytes beside each other
+    const double size = sizeof(T), group = size * (1 << p.shift);  // contiguous bytes
     double sectors = 1;
-    if (p.axis.inner > 1)  // whole sectors where rows are aligned; else about one more, shared with the neighbour
+    if (p.axis.inner > 1)  // full sectors if rows are aligned, else about one more per group
         sectors = p.axis.inner * int(sizeof(T)) % 32 == 0 ? (group < 32 ? 32 : group) / group : (32 - size) / group + 1;
     const double keys = (p.axis.length + p.keys - 1) / p.keys, queries = p.tiles();  // tiles of a line
     double bytes = 0;
@@ -85,22 +86,22 @@ double cost(Kernel kernel, const Pass& p, const Device& d) {
     if (kernel == kValues) bytes = size * queries + 4 * (2 * keys - 1);                 // v; sums
     if (kernel == kGradients) bytes = size * (keys + queries) + 4 * (2 * queries - 1);  // g, v; sums of dv
     const double waves = double(p.batch) * p.groups() * (kernel == kGradients ? 1 : queries) / d.processors;
-    // A block that has a multiprocessor to itself computes nothing while it loads.
+    // If only one block fits on a multiprocessor, it cannot compute while it loads.
     const bool alone = kernel != kGradients && Layout<T>(kernel, p).bytes * 2 > d.shared;
     return bytes * sectors * std::ceil(waves) / waves * (alone ? 1.5 : 1);
 }
 
-// The cheapest tiles that fit. The smallest, one line and 16 x 16, fit everywhere.
+// The cheapest tiles that fit. The smallest (one line, 16 x 16) fit on every card.
 template <class T>
 Pass plan(const Call& call, Kernel kernel, Pass p, const Device& d) {
     const int length = p.axis.length;
     double best = -1;
     Pass chosen = p;
-    const int most_keys = kernel == kStatistics ? kColumns * kBlock : kMostKeys;  // there, a warp sees whole tiles
+    const int most_keys = kernel == kStatistics ? kColumns * kBlock : kMostKeys;  // there a warp handles whole tiles
     for (p.shift = 0; p.shift < 4 && (p.shift == 0 || (p.axis.inner > 1 && p.axis.lines >> p.shift > 0)); p.shift++)
         for (int key_tiles = (length + most_keys - 1) / most_keys;; key_tiles *= 2) {
             p.keys = even_tile(length, key_tiles);
-            const int most = kRows * kBlock * (kMostWarps / p.column_blocks() >> p.shift);  // queries in a round
+            const int most = kRows * kBlock * (kMostWarps / p.column_blocks() >> p.shift);  // queries per round
             for (int query_tiles = 1; most > 0; query_tiles *= 2) {
                 p.queries = even_tile(length, query_tiles);
                 p.round = p.queries < most ? p.queries : most;
@@ -114,25 +115,25 @@ Pass plan(const Call& call, Kernel kernel, Pass p, const Device& d) {
             if (p.keys == kBlock) break;
         }
     if (best < 0) call.check(cudaErrorInvalidConfiguration, "no tile fits into shared memory");
-    if (kernel == kValues)  // few lines: several blocks share them, each makes the weights again for its channels
+    if (kernel == kValues)  // few lines: several blocks share them, each for a part of the channels
         while (chosen.parts < 8 && p.c / chosen.parts >= 4 * kChunk &&
                chosen.batch * chosen.groups() * chosen.tiles() * chosen.parts * 2 <= 2 * d.processors)
             chosen.parts *= 2;
     return chosen;
 }
 
-// Asks for the shared memory and launches. `launch(blocks, threads, bytes)` does it.
+// Requests the shared memory and calls `launch(blocks, threads, bytes)`.
 template <class T, class F, class Launch>
-void run(const Call& call, const char* what, Kernel kind, F* kernel, const Pass& p, const Launch& launch) {
-    const int bytes = Layout<T>(kind, p).bytes;
-    const i64 blocks = i64(p.batch) * p.groups() * (kind == kGradients ? 1 : p.tiles()) * p.parts;
+void run(const Call& call, const char* what, Kernel kernel, F* function, const Pass& p, const Launch& launch) {
+    const int bytes = Layout<T>(kernel, p).bytes;
+    const i64 blocks = i64(p.batch) * p.groups() * (kernel == kGradients ? 1 : p.tiles()) * p.parts;
     if (blocks > 0x7fffffff) call.check(cudaErrorInvalidConfiguration, "too many lines");
-    call.check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), what);
+    call.check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), what);
     launch(unsigned(blocks), unsigned(32 * p.warps()), bytes);
     call.check(cudaGetLastError(), what);
 }
 
-// out like v. stats (2, B, S) is for the backward pass; sums (B, C, S) is scratch, for float out itself.
+// out like v. stats (2, B, S) is kept for the backward pass. sums (B, C, S) is scratch memory; for float it is out.
 template <class T>
 void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, float* stats, float* sums) {
     const Device d = call.device();
@@ -150,7 +151,7 @@ void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, 
     }
 }
 
-// x.dq, x.dk, x.dv are written whole.
+// All elements of x.dq, x.dk, x.dv are written.
 template <class T>
 void backward_cuda(const Call& call, const Gradients<T>& x) {
     const Device d = call.device();

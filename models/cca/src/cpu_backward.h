@@ -1,8 +1,8 @@
-// One axis of the backward pass. The weights of each line are made again from top and total; with g the gradient of out
-// and delta = sum over channels of g * out,
+// One axis of the backward pass. The weights w of each line are recomputed from top and total. With the gradient g of
+// out and delta = sum over channels of g * out,
 //     dv(l) += sum_i w(i, l) g(i)        de(i, l) = w(i, l) (g(i) . v(l) - delta(i))
 //     dq(i) += sum_l de(i, l) k(l)       dk(l) += sum_i de(i, l) q(i)
-// The first axis writes dq, dk, dv, the later ones add. See cca_cpu.h.
+// The first axis writes dq, dk, dv, the later ones add to them. See cca_cpu.h.
 #ifndef CCA_CPU_BACKWARD_H
 #define CCA_CPU_BACKWARD_H
 
@@ -18,7 +18,7 @@ struct Gradients {
     T *dq, *dk, *dv;
 };
 
-// Adds to, or writes, the lanes of a gradient: position n of channel m lies at to + m * plane + n * step.
+// Writes or adds the lanes of a gradient. Position n of channel m is at to + m * plane + n * step.
 template <class T>
 struct Accumulate {
     typedef Simd<T> S;
@@ -37,7 +37,7 @@ void backward_lanes(const Problem& p, const Gradients<T>& x, bool first, int thr
     typedef Simd<T> S;
     const Lines& lines = p.lines;
     const i64 N = S::N, L = lines.length, plane = lines.plane(), groups = (p.in_lanes + N - 1) / N;
-    const i64 tile = positions_in_tile(L, N), few = 64;  // channels that are packed at a time
+    const i64 tile = positions_in_tile(L, N), few = 64;  // channels packed at a time
     const i64 tasks = p.batch * lines.outer * groups, inner = lines.inner;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (i64 task = 0; task < tasks; task++) {
@@ -46,7 +46,7 @@ void backward_lanes(const Problem& p, const Gradients<T>& x, bool first, int thr
         const int lanes = int(p.in_lanes - group * N < N ? p.in_lanes - group * N : N);
         Scratch<T> scratch(((p.cq + few) * (L + tile) + 2 * tile * L) * N);
         T *keys = scratch.take(p.cq * L * N), *queries = scratch.take(p.cq * tile * N);
-        T *weights = scratch.take(tile * L * N), *energies = scratch.take(tile * L * N);  // energies: their gradient
+        T *weights = scratch.take(tile * L * N), *energies = scratch.take(tile * L * N);  // energies: gradient of e
         T *values = scratch.take(few * L * N), *grads = scratch.take(few * tile * N);
         pack_lanes(keys, x.k + at_q, p.cq, L, lines, lanes);
         for (i64 i0 = 0; i0 < L; i0 += tile) {
@@ -88,7 +88,7 @@ void backward_lanes(const Problem& p, const Gradients<T>& x, bool first, int thr
     }
 }
 
-// As Accumulate, for a contiguous line: vector n of channel m, the last one short.
+// Like Accumulate, for a contiguous line: vector n of channel m; the last vector may be partial.
 template <class T>
 struct AccumulateRow {
     typedef Simd<T> S;
@@ -106,7 +106,7 @@ void backward_rows(const Problem& p, const Gradients<T>& x, bool first, int thre
     typedef Simd<T> S;
     const Lines& lines = p.lines;
     const i64 N = S::N, L = lines.length, plane = lines.plane(), vectors = (L + N - 1) / N, pitch = vectors * N;
-    const i64 few = 64;  // channels that are packed at a time
+    const i64 few = 64;  // channels packed at a time
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (i64 task = 0; task < p.batch * lines.outer; task++) {
         const i64 b = task / lines.outer, start = task % lines.outer * L;

@@ -1,4 +1,4 @@
-// What the forward and the backward pass share: scratch memory, tiles, the softmax of one line merged with earlier
+// Shared by the forward and the backward pass: scratch memory, tile sizes, the softmax of a line merged with earlier
 // axes.
 #ifndef CCA_CPU_COMMON_H
 #define CCA_CPU_COMMON_H
@@ -11,8 +11,7 @@
 
 namespace cca {
 
-// Memory of a thread that stays between calls; what `take` gives lies behind each other, each on a cache line of its
-// own.
+// Scratch memory of a thread, kept between calls. `take` returns consecutive parts that start at separate cache lines.
 template <class T>
 class Scratch {
   public:
@@ -46,20 +45,21 @@ class Scratch {
 struct Problem {
     i64 batch, cq, c;
     Lines lines;
-    bool keep_self;  // only one axis counts the position itself
-    i64 in_lanes;    // so many lines along `inner` are worked on N at a time; see cpu_rest.h for the others
+    bool keep_self;  // whether a position is counted on this axis
+    i64 in_lanes;    // lines along `inner` processed N at a time; see cpu_rest.h for the others
 };
 
-inline i64 positions_in_tile(i64 length, i64 lanes) {  // so many queries that their weights fill about half an L2 cache
+// Number of queries whose weights fill about half of an L2 cache.
+inline i64 positions_in_tile(i64 length, i64 lanes) {
     const i64 most = (1088 << 10) / (length * lanes * 4);
     const i64 tiles = (length + most - 1) / (most > 0 ? most : 1);
     return most < 8 ? (length < 8 ? length : 8) : (length + tiles - 1) / tiles;
 }
 
-const i64 kLowest = -1000000000000000000;  // an energy that never wins, far from overflow when subtracted
+const i64 kLowest = -1000000000000000000;  // used as -infinity; differences do not overflow
 
-// energy -> exp(energy - top) in place, over `count` vectors `step` apart. top and total are those of this axis and the
-// earlier ones together; what the earlier ones summed up is to be multiplied with scale_old. A NaN makes the total NaN.
+// energy -> exp(energy - top) in place, for `count` vectors at a distance of `step`. `top` and `total` include the
+// earlier axes, whose sums have to be multiplied by scale_old. If an energy is NaN, total is NaN.
 template <class T>
 struct Merge {
     typedef Simd<T> S;

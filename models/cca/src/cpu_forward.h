@@ -1,5 +1,5 @@
-// One axis of the forward pass: energies of each line with itself, softmax merged with what earlier axes left in top
-// and total, weighted sum of the values merged into out. See cca_cpu.h.
+// One axis of the forward pass: energies of all pairs of positions of a line, softmax merged with top and total of the
+// earlier axes, weighted sum of the values merged into out. See cca_cpu.h.
 #ifndef CCA_CPU_FORWARD_H
 #define CCA_CPU_FORWARD_H
 
@@ -15,8 +15,8 @@ void forward_lanes(const Problem& p, const T* q, const T* k, const T* v, T* out,
     typedef Simd<T> S;
     const Lines& lines = p.lines;
     const i64 N = S::N, L = lines.length, plane = lines.plane(), groups = (p.in_lanes + N - 1) / N;
-    const i64 tile = positions_in_tile(L, N), few = 6;  // channels of v that are packed at a time
-    i64 parts = 1;  // where there are more threads than lines, several share a line, each with its part of the channels
+    const i64 tile = positions_in_tile(L, N), few = 6;  // channels of v packed at a time
+    i64 parts = 1;  // with more threads than lines, several threads share a line, each for a part of the channels
     while (p.batch * lines.outer * groups * parts < 2 * threads && parts * 64 < p.c) parts *= 2;
     const i64 tasks = p.batch * lines.outer * groups * parts;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -65,8 +65,8 @@ void forward_rows(const Problem& p, const T* q, const T* k, const T* v, T* out, 
     typedef Simd<T> S;
     const Lines& lines = p.lines;
     const i64 N = S::N, L = lines.length, plane = lines.plane(), vectors = (L + N - 1) / N, pitch = vectors * N;
-    const i64 few = 24;  // channels between one line and the next
-    i64 together = 4;    // neighbouring lines: longer stretches of memory
+    const i64 few = 24;  // channels of a line before the next line
+    i64 together = 4;    // neighbouring lines per task: longer contiguous reads
     while (together > 1 && p.batch * lines.outer < together * 2 * threads) together /= 2;
     while (together > 1 && together * L * pitch * i64(sizeof(T)) > (768 << 10)) together /= 2;
     const i64 bundles = (lines.outer + together - 1) / together;
@@ -82,7 +82,7 @@ void forward_rows(const Problem& p, const T* q, const T* k, const T* v, T* out, 
             T *w = weights + r * L * pitch, *scale_old = scales + 3 * r * pitch;
             pack_row(keys, k + b * p.cq * plane + (o0 + r) * L, p.cq, pitch, lines);
             pack_row(queries, q + b * p.cq * plane + (o0 + r) * L, p.cq, pitch, lines);
-            product<T, true>(L, vectors, p.cq, keys, 1, pitch, queries, N, pitch,  // w(key, query)
+            product<T, true>(L, vectors, p.cq, keys, 1, pitch, queries, N, pitch,  // weights (key, query)
                              [=](i64 l, i64 n, typename S::V e) { S::store(w + l * pitch + n * N, e); });
             if (!p.keep_self)
                 for (i64 l = 0; l < L; l++) w[l * pitch + l] = T(kLowest);
@@ -109,7 +109,7 @@ void forward_rows(const Problem& p, const T* q, const T* k, const T* v, T* out, 
                                      const int lanes = int(L - n * N < N ? L - n * N : N);
                                      T* here = to + c * plane + n * N;
                                      if (!first) sum += S::load(here, lanes) * S::load(scale + n * N);
-                                     if (last) {  // sum / total, exact where the quotient is: one correction step
+                                     if (last) {  // sum / total with one correction step: exact if the quotient is
                                          const typename S::V share = S::load(scale + 2 * pitch + n * N);
                                          const typename S::V quotient = sum * share;
                                          sum = quotient + (sum - quotient * S::load(scale + pitch + n * N)) * share;

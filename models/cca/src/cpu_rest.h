@@ -1,5 +1,5 @@
-// Pictures are often 16 n + 1 wide, and one column left over would cost as much as sixteen. Lines that do not fill half
-// a group of N are copied side by side as contiguous lines, and worked on as such.
+// Feature maps are often 16 n + 1 wide, and the last column alone would cost as much as sixteen. Remaining lines that
+// fill at most half a group of N are therefore copied to contiguous memory and processed as rows.
 #ifndef CCA_CPU_REST_H
 #define CCA_CPU_REST_H
 
@@ -49,7 +49,7 @@ class Rest {
     }
 
   private:
-    // (batch x outer, channels, count, length) of the lines that are left, from and to (batch, channels, plane).
+    // The remaining lines as (batch x outer, channels, count, length), copied from and to (batch, channels, plane).
     class Copy {
       public:
         Copy(const Rest& rest, const T* from, i64 channels)

@@ -1,18 +1,18 @@
-// The backward pass on the GPU. With g the gradient of out, w(i, l) = exp(e(i, l) - top(i)) / total(i) made again from
-// what the forward pass kept, and delta(i) = sum over c of g(c, i) out(c, i), in one launch for all axes,
+// The backward pass on the GPU. With the gradient g of out, w(i, l) = exp(e(i, l) - top(i)) / total(i), recomputed from
+// the statistics of the forward pass, and delta(i) = sum over c of g(c, i) out(c, i), computed in a launch of its own,
 //     dv(c, l) = sum over i of w(i, l) g(c, i)          d(i, l) = w(i, l) (sum over c of g(c, i) v(c, l) - delta(i))
 //     dq(c, i) = sum over l of d(i, l) k(c, l)          dk(c, l) = sum over i of d(i, l) q(c, i)
-// `gradients` is launched once an axis. A thread block owns its lines and takes their tiles (queries x keys) one after
-// the other, so that nobody else writes what it adds to: no atomics, and the same bits every time. g . v grows in
-// registers while the channels stream by once; the same chunk of g gives that chunk of dv. Columns write, rows add.
+// `gradients` is launched once per axis. A thread block processes all tiles (queries x keys) of its lines one after the
+// other, so that no other block adds to the same outputs: no atomics, bitwise reproducible. g . v is accumulated in
+// registers over chunks of channels; each chunk of g is also used for that chunk of dv. Columns write, rows add.
 //
 // At 8x512x97x97 with 64 query channels (rates as in cuda_forward.cuh):
 //   delta        float32  309 MB:               H200  72 us memory;                 V100  343
 //                16 bits  154 MB                      36                                  172
 //   gradients    float32 1274 MB, 35.5 GFLOP:        296             530 arithmetic      1415, 2262
 //                16 bits  830 MB                     193              45                  923,  284
-// The sums of g . v set the tile: 8 warps hold 128 x 128 of them, or half as many for each of two lines. Larger tiles
-// would need registers that there are not; smaller ones read g or v, and add to dv, several times over.
+// The sums of g . v limit the tile: 8 warps hold 128 x 128 of them, or half as many for each of two lines. Larger tiles
+// do not fit into the registers; smaller ones read g or v, and update dv, more often.
 #ifndef CCA_CUDA_BACKWARD_CUH
 #define CCA_CUDA_BACKWARD_CUH
 
@@ -26,11 +26,12 @@ template <class T>
 struct Gradients {
     const T *q, *k, *v, *out, *g;
     const float* stats;
-    float *delta, *dq_sums, *dk_sums, *dv_sums;  // scratch; for float the sums are dq, dk, dv themselves
+    float *delta, *dq_sums, *dk_sums, *dv_sums;  // scratch; for float the sums are dq, dk, dv
     T *dq, *dk, *dv;
 };
 
-// delta (B, plane). 32 positions a block, its warps share the channels: neighbouring lanes read neighbouring numbers.
+// delta (B, plane). 32 positions per block, whose warps share the channels; neighbouring lanes read neighbouring
+// values.
 template <class T>
 __global__ void __launch_bounds__(32 * kMostWarps)
     delta(int c, int plane, const T* g_all, const T* out_all, float* to) {
@@ -78,7 +79,7 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
             const bool first_keys = l0 == 0, last_keys = l0 + p.keys >= axis.length;
             const bool first_queries = i0 == 0, last_queries = i0 + p.round >= axis.length;
             const int busy = here.busy(queries, keys) ? queries : 0;
-            const int row = here.row + threadIdx.x % 32 / 2;  // this thread's first query in weights and d
+            const int row = here.row + threadIdx.x % 32 / 2;  // first query of this thread in weights and d
             const Shared<T> mine = weights + here.line * at_w.line() + row * at_w.pitch();
             const i64 where = i64(here.b) * axis.plane + here.start + (i0 + row) * axis.inner;
             {

@@ -1,20 +1,20 @@
-// The forward pass on the GPU. Two kernels, each launched once an axis, columns first:
-//   statistics   e(i, l) = q(i) . k(l) over the line; top(i), the largest e, and total(i), the sum of exp(e - top),
-//                merged with those of the earlier axes (their logarithm in two parts: exact for equal energies);
+// The forward pass on the GPU. Two kernels, each launched once per axis, columns first:
+//   statistics   e(i, l) = q(i) . k(l) over the line; top(i), the maximum of e, and total(i), the sum of exp(e - top),
+//                merged with those of the earlier axes (log-sum-exp in two parts, exact for equal energies);
 //   values       sum(c, i) += sum over l of exp(e(i, l) - top(i)) v(c, l); after the last axis out = sum / total.
-// Energies are made again instead of kept: the weights of a tile live in shared memory while the channels of v stream
-// by. A position counts itself on the last axis only.
+// Energies are recomputed instead of stored: the weights of a tile stay in shared memory while the channels of v are
+// read in chunks. A position is counted on the last axis only.
 //
-// At 8x512x97x97 with 64 query channels, all axes, every tensor moved once a launch (an H200: 4.3 TB/s, 67 TFLOP/s
-// float32, 790 16 bits, measured; a V100: 0.9 TB/s, 15.7 and 125 TFLOP/s, by its data sheet). 97 positions fill 7
-// squares of 16, so the arithmetic of a real run is (112 / 97)^2 = 1.33 times that:
+// Lower bounds in microseconds at 8x512x97x97 with 64 query channels, all axes, if every tensor is moved once per
+// launch (H200: 4.3 TB/s, 67 TFLOP/s in float32, 790 in 16 bits, measured; V100: 0.9 TB/s, 15.7 and 125 TFLOP/s, data
+// sheet). 97 positions need 7 squares of 16, so the actual arithmetic is (112 / 97)^2 = 1.33 times that:
 //   statistics   float32  79 MB,  1.9 GFLOP: H200 18 us memory, 28 arithmetic; V100   88,  119
 //                16 bits  40 MB                    9             2                     45,   15
 //   values       float32 850 MB, 16.8 GFLOP:      198           251                   944, 1071
 //                16 bits 580 MB                   135            21                   644,  135
-// So float32 waits for arithmetic: 32 x 64 sums in the registers of a warp, long lines of keys. 16 bits wait for
-// memory: all queries of a line in one tile, where shared memory has room for their weights, so that v comes by once;
-// sums stay in float32 between the axes at the price of a quarter of those bytes. `plan` in cca_cuda.cuh weighs this
+// So float32 is limited by arithmetic: 32 x 64 sums in the registers of a warp, long tiles of keys. 16 bits are limited
+// by memory: all queries of a line in one tile, if shared memory has room for their weights, so that v is read once.
+// Sums stay in float32 between the axes, which takes a quarter of those bytes. `plan` in cca_cuda.cuh chooses the tiles
 // for each card.
 #ifndef CCA_CUDA_FORWARD_CUH
 #define CCA_CUDA_FORWARD_CUH
@@ -25,7 +25,7 @@
 
 namespace cca {
 
-// The largest energy so far, and the sum of exp(energy - top). A NaN makes the sum NaN.
+// The maximum energy so far and the sum of exp(energy - top). If an energy is NaN, the sum is NaN.
 struct Softmax {
     float top, total;
     __device__ void merge(float other_top, float other_total) {
@@ -35,7 +35,7 @@ struct Softmax {
     }
 };
 
-// stats: (2, B, positions), top and then total.
+// stats: (2, B, positions), top, then total.
 template <class T>
 __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
     statistics(const Pass p, const T* q_all, const T* k_all, float* stats_all) {
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
     const Shared<float> sums(reinterpret_cast<float*>(memory + at.sums));
     const Tile<T> at_w(p.queries, p.keys), at_v(kChunk, p.keys);
     const Tile<float> at_s(kChunk, p.round);
-    const i64 picture = i64(here.b) * axis.plane;
+    const i64 image = i64(here.b) * axis.plane;
     const Global<const float> stats(stats_all);
     const int i0 = here.tile * p.queries;
     const int queries = at_most(axis.length - i0, p.queries);
@@ -104,13 +104,13 @@ __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
         for (int r = 0; r < queries; r += p.round) {
             const int now = at_most(queries - r, p.round), row = here.row + threadIdx.x % 32 / 2;
             Sums<T, kRows, kColumns> sum;
-            energies<T>(sum, p, here, Global<const T>(q_all) + p.cq * picture, Global<const T>(k_all) + p.cq * picture,
+            energies<T>(sum, p, here, Global<const T>(q_all) + p.cq * image, Global<const T>(k_all) + p.cq * image,
                         i0 + r, now, l0, keys, a, b);
             if (!here.busy(now, keys)) continue;
             float top[kRows];
 #pragma unroll
             for (int m = 0; m < kRows; m++)
-                top[m] = row + m * kBlock < now ? stats[picture + here.start + (i0 + r + row + m * kBlock) * axis.inner]
+                top[m] = row + m * kBlock < now ? stats[image + here.start + (i0 + r + row + m * kBlock) * axis.inner]
                                                 : -kLowest;  // weight 0
             const Shared<T> to = weights + here.line * at_w.line() + (r + row) * at_w.pitch();
             spread<T>(sum, sums + threadIdx.x / 32 * kBlock * (kBlock + 4), here, now, keys,
@@ -123,10 +123,10 @@ __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
                           store8<T>(to + m * kBlock * at_w.pitch() + column, w);
                       });
         }
-        __syncthreads();  // weights are complete, and the squares in `sums` read
+        __syncthreads();  // weights are complete, and the squares in `sums` have been read
         for (int c = c_begin; c < c_end; c += kChunk) {
             const int channels = at_most(c_end - c, kChunk);
-            const i64 chunk = p.c * picture + i64(c) * axis.plane;
+            const i64 chunk = p.c * image + i64(c) * axis.plane;
             stage<T>(b, at_v, Global<const T>(v_all) + chunk, axis, here.group, channels, l0, keys);
             __syncthreads();
             for (int r = 0; r < queries; r += p.round) {
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
                 __syncthreads();
                 const Output<T> out = {Global<float>(sums_all) + chunk, Global<T>(out_all) + chunk, p.first && l0 == 0,
                                        p.last && l0 + p.keys >= axis.length};
-                const Global<const float> totals = stats + p.batch * i64(axis.plane) + picture;
+                const Global<const float> totals = stats + p.batch * i64(axis.plane) + image;
                 deliver(out, sums, at_s, axis, here.group, channels, i0 + r, now, [&](float x, int i) {
                     return __fdiv_rn(x, totals[here.group.start + (i0 + r + i) * axis.inner]);
                 });

@@ -1,12 +1,11 @@
-// What all CUDA kernels share: pointers, numbers of 2 and 4 bytes, lines of a tensor, and the way of a tile of them
-// into shared memory and back.
+// Shared by all CUDA kernels: pointers, conversions, lines of a tensor, copying tiles to and from shared memory.
 //
-// A block works on a group of 1, 2, 4 or 8 lines. Along the contiguous axis a group is one line, and the threads of a
-// warp read neighbouring positions. Along the others a group is so many neighbouring lines, and the threads read
-// neighbouring lines first: a warp then touches 32 / group stretches of group numbers. Memory moves in sectors of 32
-// bytes, so a lone line of 2-byte numbers would cost 16 times its size on the way from the L2 cache, a group of 4 costs
-// 5 times, of 8 three times, where rows are not aligned. In shared memory every line lies for itself, (line, channel,
-// position), padded with zeros to whole blocks of 16 positions.
+// A block processes a group of 1, 2, 4 or 8 lines. Along the contiguous axis a group is one line, and the threads of a
+// warp read neighbouring positions. Along the other axes a group consists of neighbouring lines, and the threads of a
+// warp first read across the lines, then along them: 32 / group contiguous pieces of `group` elements. Memory is moved
+// in sectors of 32 bytes: if rows are not aligned, reading one line of 2-byte elements from the L2 cache costs 16 times
+// its size, a group of 4 lines 5 times, a group of 8 three times. In shared memory the order is (line, channel,
+// position), padded with zeros to multiples of 16 positions.
 #ifndef CCA_CUDA_MEMORY_CUH
 #define CCA_CUDA_MEMORY_CUH
 
@@ -21,29 +20,29 @@ namespace cca {
 
 typedef long long i64;
 
-const int kBlock = 16;         // positions and channels come in squares of 16 x 16, the shape of the tensor cores
-const int kRows = 2;           // squares that a warp has in its registers: 32 queries ..
+const int kBlock = 16;         // tiles consist of squares of 16 x 16, the shape of the tensor cores
+const int kRows = 2;           // squares in the registers of a warp: 32 queries ..
 const int kColumns = 4;        // .. against 64 keys
-const int kMostWarps = 8;      // of a thread block, so that each may have 255 registers
-const int kMostKeys = 128;     // of a tile
-const int kChunk = 32;         // channels of values that are staged at a time
-const float kLowest = -1e30f;  // an energy that never wins, far from overflow when subtracted
+const int kMostWarps = 8;      // per thread block, so that each thread can have 255 registers
+const int kMostKeys = 128;     // per tile
+const int kChunk = 32;         // channels of values staged at a time
+const float kLowest = -1e30f;  // used as -infinity; differences do not overflow
 
 template <class T>
-__host__ __device__ constexpr int depth() {  // channels of queries and keys that are staged at a time
+__host__ __device__ constexpr int depth() {  // channels of queries and keys staged at a time
     return 64 / int(sizeof(T));
 }
 
 // ------------------------------------------------------------------------------------------------------------ pointers
 
-#if defined(__CUDACC__)  // the stand-in of the tests has its own: they check every access
+#if defined(__CUDACC__)  // tests/support/cuda_standin.h has its own, which check every access
 template <class T>
 using Global = T*;
 template <class T>
 using Shared = T*;
 
 template <class T, int N>
-struct alignas(sizeof(T) * N) Pack {  // N numbers that move in one access; the address must be a multiple of its size
+struct alignas(sizeof(T) * N) Pack {  // N elements of one memory access; the address must be aligned to its size
     T x[N];
 };
 template <int N, class T>
@@ -82,19 +81,19 @@ __device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
 
 // --------------------------------------------------------------------------------------------------------------- lines
 
-// A tensor (channels, outer, length, inner) seen as outer * inner lines along `length`.
+// A tensor (channels, outer, length, inner) as outer * inner lines along `length`.
 struct Axis {
-    int length, inner, lines, plane;  // plane: positions of a channel; all channels of a picture are fewer than 2^31
+    int length, inner, lines, plane;  // plane: positions of a channel; an image has fewer than 2^31 elements
     __host__ __device__ int start(int line) const { return line / inner * length * inner + line % inner; }
 };
 
-// The lines of this block. `start` belongs to the thread: lanes of a warp take the lines of the group in turn.
+// The lines of this block. Neighbouring threads read neighbouring lines; `line` and `start` are those of this thread.
 struct Group {
     int size, shift;  // 1 << shift
-    int lines;        // those that exist; fewer in the last group
-    int line;         // the thread's
+    int lines;        // existing lines; fewer than size in the last group
+    int line;         // of this thread
     int start, first;
-    bool together;  // all lines exist and are neighbours in memory
+    bool together;  // all lines exist and are adjacent in memory
 
     __device__ Group(const Axis& axis, int shift, int number) : size(1 << shift), shift(shift) {
         const int at = number << shift, rest = axis.lines - at;
@@ -106,8 +105,8 @@ struct Group {
     }
 };
 
-// A tile (line, channel, position) in shared memory. Channels are an odd number of 16 bytes apart and lines an odd
-// number of 32: neighbours start in different banks.
+// A tile (line, channel, position) in shared memory. The pitch of channels is an odd multiple of 16 bytes, that of
+// lines an odd multiple of 32, so that neighbours start in different banks.
 template <class T>
 struct Tile {
     int channels, positions;  // multiples of 16
@@ -119,9 +118,9 @@ struct Tile {
 
 __host__ __device__ constexpr int up(int n) { return (n + kBlock - 1) / kBlock * kBlock; }
 
-// Fills a tile from `channels` channels (one plane apart, the first at `from`) and `positions` positions from i0 on of
-// the group's lines; zeros elsewhere. 16 bytes at a time, along the line or across the group, where the addresses allow
-// it; else number by number, four in flight.
+// Copies `channels` channels (the first at `from`, one plane apart) and `positions` positions, starting at i0, of the
+// lines of the group to a tile and fills the rest with zeros. 16 bytes at a time, along the line or across the group,
+// if the addresses are aligned; otherwise single elements, four loads in flight.
 template <class T>
 __device__ void stage(Shared<T> to, const Tile<T>& tile, Global<const T> from, const Axis& axis, const Group& group,
                       int channels, int i0, int positions) {
@@ -164,8 +163,8 @@ __device__ void stage(Shared<T> to, const Tile<T>& tile, Global<const T> from, c
     }
 }
 
-// Sums of a tile, to be written or to be added to what is there. Between the first and the last time they are floats in
-// `sums`; the last time they become T in `to`. (For float the two are one.)
+// Where the sums of a tile are written (`first`) or added. Until the `last` time they are stored as float in `sums`,
+// then as T in `to`. For float, `sums` and `to` are the same.
 template <class T>
 struct Output {
     Global<float> sums;

@@ -1,11 +1,11 @@
-// The matrix products of one warp, on operands in shared memory, sums in float registers. Two engines, one interface:
+// Matrix products of one warp: operands in shared memory, sums in float registers. Two classes with one interface:
 //   Tensor  half on every card from V100 on, bfloat16 from A100 on: tensor cores through wmma;
-//   Simt    float, and bfloat16 on older cards: each lane has 2 x 4 numbers of every 16 x 16 square.
+//   Simt    float, and bfloat16 on older cards: each lane computes 2 x 4 elements of every 16 x 16 square.
 // add<KA, KB>(a, .., b, .., depth): sum(m, n) += over k < depth of a(m, k) b(k, n), depth a multiple of 16.
-//   KA: a(m, k) lies at a[m * lda + k], else at a[k * lda + m];   KB: b(k, n) at b[n * ldb + k], else at b[k * ldb +
-//   n].
-// In Simt, 2 M + 4 N loads of 16 bytes feed 32 M N multiply-adds of a lane, 8 to 13 each: arithmetic, not shared
-// memory, is what takes the time.
+//   KA: a(m, k) is at a[m * lda + k], otherwise at a[k * lda + m];
+//   KB: b(k, n) is at b[n * ldb + k], otherwise at b[k * ldb + n].
+// In Simt, a lane needs 2 M + 4 N loads of 16 bytes for 32 M N multiply-adds, that is 8 to 13 per load: it is limited
+// by arithmetic, not by shared memory.
 #ifndef CCA_CUDA_PRODUCT_CUH
 #define CCA_CUDA_PRODUCT_CUH
 
@@ -23,7 +23,7 @@ namespace cca {
 
 template <class T, int M, int N>
 struct Simt {
-    float sum[M][N][2][4];  // rows r, r + 8; columns 4 c + j, or c + 4 j where b runs along k: no two lanes in one bank
+    float sum[M][N][2][4];  // rows r, r + 8; columns 4 c + j, or c + 4 j with KB: no bank conflicts
 
     __device__ void clear() {
 #pragma unroll
@@ -151,8 +151,8 @@ struct HasTensorCores<__nv_bfloat16> {
 };
 #endif
 
-// Thread blocks that should fit into the registers of a multiprocessor: a lane may have 128 of them, or 255. Tensor
-// cores of V100, and numbers that are converted on the way, need more than 128.
+// Thread blocks per multiprocessor for __launch_bounds__: a thread may use 128 registers with two, 255 with one. Tensor
+// cores on V100, and bfloat16 without tensor cores, need more than 128.
 template <class T>
 __host__ __device__ constexpr int side_by_side() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 750

@@ -1,6 +1,5 @@
-// What the kernels of both directions do with a tile, queries x keys of a group of lines: shared memory laid out,
-// energies (or g . v) in the registers of the warps, weights in shared memory, products of staged channels with the
-// weights.
+// Operations on a tile (queries x keys of a group of lines), used by the forward and the backward kernels: layout of
+// shared memory, energies (or g . v) in registers, weights in shared memory, products of channels with the weights.
 #ifndef CCA_CUDA_TILES_CUH
 #define CCA_CUDA_TILES_CUH
 
@@ -12,12 +11,12 @@ namespace cca {
 
 enum Kernel { kStatistics, kValues, kGradients };
 
-// One axis of one kernel, and its tiles. A thread block takes `queries` positions of the lines of a group, `round` of
-// them at a time; the keys come in tiles of `keys`. Of these a warp has 32 x 64 energies of one line in its registers.
+// One axis of one kernel, and its tiles. A thread block processes `queries` positions of the lines of a group, `round`
+// of them at a time, and the keys in tiles of `keys`. A warp has 32 x 64 energies of one line in its registers.
 struct Pass {
     Axis axis;
     int batch, cq, c;
-    bool keep_self, first, last;  // of the axes that have something to do
+    bool keep_self, first, last;  // first, last: among the axes that contribute
     int shift, queries, round, keys;
     int parts;  // thread blocks that share the channels of a group, in `values`
 
@@ -28,7 +27,7 @@ struct Pass {
     __host__ __device__ int warps() const { return row_blocks() * column_blocks() << shift; }
 };
 
-// Where things lie in the shared memory of a block, in bytes from its start.
+// Offsets in the shared memory of a block, in bytes.
 template <class T>
 struct Layout {
     int weights, a, b, sums, bytes;
@@ -45,12 +44,12 @@ struct Layout {
     }
 };
 
-// What this block, and this warp in it, is to do.
+// The part of the work of this block and of this warp.
 struct Place {
     int b, tile, part;
     Group group;
-    int line, start;  // the warp's: line of the group, and where it starts
-    int row, column;  // first query of the round, and first key of the tile, of its energies
+    int line, start;  // of this warp: line of the group, and its first position
+    int row, column;  // of this warp: first query of the round, first key of the tile
 
     __device__ explicit Place(const Pass& p)
         : b(int(blockIdx.x) / p.parts / p.tiles() / p.groups()),
@@ -67,11 +66,11 @@ struct Place {
     __device__ bool busy(int queries, int keys) const { return line < group.lines && row < queries && column < keys; }
 };
 
-// Squares of 16 that n positions take, at most `most`.
+// Number of squares of 16 for n positions, at most `most`.
 __device__ inline int squares(int n, int most) { return n < most * kBlock ? up(n) / kBlock : most; }
 __device__ inline int at_most(int n, int most) { return n < most ? n : most; }
 
-// sum(i, l) = a(i) . b(l) over the channels that are staged, for the queries and keys of the warp.
+// sum(i, l) += a(i) . b(l) over the staged channels, for the queries and keys of the warp.
 template <class T>
 __device__ void meet(Sums<T, kRows, kColumns>& sum, const Place& here, Shared<const T> a, const Tile<T>& at_a,
                      Shared<const T> b, const Tile<T>& at_b, int queries, int keys) {
@@ -81,13 +80,13 @@ __device__ void meet(Sums<T, kRows, kColumns>& sum, const Place& here, Shared<co
                                        squares(queries - here.row, kRows), squares(keys - here.column, kColumns));
 }
 
-// sum(i, l) = q(i) . k(l). q and k point to the channels of one picture.
+// sum(i, l) = q(i) . k(l). q and k point to the channels of one image.
 template <class T>
 __device__ void energies(Sums<T, kRows, kColumns>& sum, const Pass& p, const Place& here, Global<const T> q,
                          Global<const T> k, int i0, int queries, int l0, int keys, Shared<T> a, Shared<T> b) {
     const Tile<T> at_a(depth<T>(), p.round), at_b(depth<T>(), p.keys);
     sum.clear();
-    __syncthreads();  // whatever was in shared memory has been read
+    __syncthreads();  // the previous content of shared memory has been read
     for (int c = 0; c < p.cq; c += depth<T>()) {
         stage<T>(a, at_a, q + c * p.axis.plane, p.axis, here.group, p.cq - c, i0, queries);
         stage<T>(b, at_b, k + c * p.axis.plane, p.axis, here.group, p.cq - c, l0, keys);
@@ -97,7 +96,7 @@ __device__ void energies(Sums<T, kRows, kColumns>& sum, const Pass& p, const Pla
     }
 }
 
-// Gives the sums of a warp to f(m, column, 8 numbers beside each other). Two lanes share row m * 16 + lane / 2.
+// Calls f(m, column, 8 neighbouring sums) for all sums of a warp. Two lanes share row m * 16 + lane / 2.
 template <class T, class F>
 __device__ void spread(const Sums<T, kRows, kColumns>& sum, Shared<float> square, const Place& here, int queries,
                        int keys, const F& f) {
@@ -118,8 +117,8 @@ __device__ void spread(const Sums<T, kRows, kColumns>& sum, Shared<float> square
         }
 }
 
-// sum(c, i) = sum over the keys of b(c, l) weights(i, l), for the staged channels: a square of positions to a warp at a
-// time, as long as there are any, into the tile of sums.
+// sums(c, i) = sum over the keys of b(c, l) weights(i, l), for the staged channels. Each warp computes one square of
+// positions at a time.
 template <class T>
 __device__ void against_queries(const Pass& p, const Group& group, Shared<const T> b, const Tile<T>& at_b,
                                 Shared<const T> weights, const Tile<T>& at_w, Shared<float> sums,
@@ -137,8 +136,7 @@ __device__ void against_queries(const Pass& p, const Group& group, Shared<const 
     }
 }
 
-// sum(c, l) = sum over the queries of the tile of a(c, i) weights(i, l), for the channels staged in a. All warps share
-// in.
+// sums(c, l) = sum over the queries of the tile of a(c, i) weights(i, l), for the channels staged in a.
 template <class T>
 __device__ void against_keys(const Pass& p, const Group& group, Shared<const T> a, const Tile<T>& at_a,
                              Shared<const T> weights, const Tile<T>& at_w, Shared<float> sums, const Tile<float>& at_s,

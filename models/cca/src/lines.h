@@ -1,7 +1,7 @@
-// Products on packed lines, in register blocks. Two layouts:
-//   lanes  (.., n, N)  N neighbouring lines side by side, one in each lane of a vector: all arithmetic is lane by lane;
-//   rows   (.., n)     one line, its positions in the lanes, padded with zeros to whole vectors.
-// A block keeps 24 accumulators (12 where there are 16 registers) and loads less than one operand for two multiplies.
+// Matrix products of packed lines, blocked for registers. Two layouts:
+//   lanes  (.., n, N)  N neighbouring lines, one per vector lane; all arithmetic is element-wise over the lanes;
+//   rows   (.., n)     one line, its positions in the lanes, padded with zeros to full vectors.
+// A block has 24 accumulators (12 if there are only 16 registers) and needs less than one load per two multiplications.
 #ifndef CCA_LINES_H
 #define CCA_LINES_H
 
@@ -11,8 +11,8 @@
 
 namespace cca {
 
-// out(m, n) = sum over k of a[m * am + k * ak] * b[n * bn + k * bk]: a is a vector, or with Splat one number for all
-// lanes; b is a vector. Strides count numbers. `emit(m, n, sum)` gets each result; blocks are M x NN.
+// out(m, n) = sum over k of a[m * am + k * ak] * b[n * bn + k * bk]. a is a vector or, with Splat, one number for all
+// lanes; b is a vector. Strides are in elements. `emit(m, n, sum)` is called for each result; blocks are M x NN.
 template <class T, bool Splat, int M, int NN, class Emit>
 inline void block(i64 m0, i64 n0, i64 count, const T* a, i64 am, i64 ak, const T* b, i64 bn, i64 bk, const Emit& emit) {
     typedef Simd<T> S;
@@ -41,7 +41,7 @@ inline void strip(i64 rows, i64 n0, i64 count, const T* a, i64 am, i64 ak, const
     for (; m < rows; m++) block<T, Splat, 1, NN>(m, n0, count, a, am, ak, b, bn, bk, emit);
 }
 
-// All of out(rows, columns). Columns are shared out evenly between strips of at most 4, so that none is nearly empty.
+// out(rows, columns). The columns are divided evenly into strips of at most 4.
 template <class T, bool Splat, class Emit>
 void product(i64 rows, i64 columns, i64 count, const T* a, i64 am, i64 ak, const T* b, i64 bn, i64 bk,
              const Emit& emit) {
@@ -57,13 +57,13 @@ void product(i64 rows, i64 columns, i64 count, const T* a, i64 am, i64 ak, const
     }
 }
 
-// Lines of a tensor (channels, outer, length, inner): along `length`, `inner` apart. Copies between it and the layouts.
+// The lines along `length` of a tensor (channels, outer, length, inner); neighbouring positions are `inner` apart.
 struct Lines {
     i64 outer, length, inner;
     i64 plane() const { return outer * length * inner; }
 };
 
-// (channels, count, N) from `count` positions of `lanes` neighbouring lines; missing lanes become 0.
+// -> (channels, count, N): `count` positions of `lanes` neighbouring lines; the other lanes become 0.
 template <class T>
 void pack_lanes(T* to, const T* from, i64 channels, i64 count, const Lines& lines, int lanes) {
     typedef Simd<T> S;
@@ -71,7 +71,7 @@ void pack_lanes(T* to, const T* from, i64 channels, i64 count, const Lines& line
         for (i64 l = 0; l < count; l++, to += S::N) S::store(to, S::load(from + l * lines.inner, lanes));
 }
 
-// (channels, pitch) from one contiguous line; 0 behind its end.
+// -> (channels, pitch): one contiguous line, padded with 0.
 template <class T>
 void pack_row(T* to, const T* from, i64 channels, i64 pitch, const Lines& lines) {
     for (i64 c = 0; c < channels; c++, from += lines.plane(), to += pitch) {
@@ -80,7 +80,7 @@ void pack_row(T* to, const T* from, i64 channels, i64 pitch, const Lines& lines)
     }
 }
 
-// (n, pitch) from (n, pitch): the square part is transposed, in tiles that stay in the first cache.
+// (n, pitch) -> (n, pitch): transposes the n x n part, in tiles that fit into the L1 cache; the padding becomes 0.
 template <class T>
 void transpose(T* to, const T* from, i64 n, i64 pitch) {
     const i64 tile = 16;

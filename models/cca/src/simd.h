@@ -1,5 +1,4 @@
-// Vectors of T that fill one register, in GCC's and clang's vector extension: any x86 or Arm. Intrinsics only for
-// masks.
+// Vectors of T of one register, with the vector extension of GCC and clang (x86 and Arm). Intrinsics only for masks.
 #ifndef CCA_SIMD_H
 #define CCA_SIMD_H
 
@@ -26,7 +25,7 @@ const int kBytes = 16;
 const int kAccumulators = 12;
 #endif
 
-const int kStrip = 4;  // vectors of the right side in a block
+const int kStrip = 4;  // vectors of the right operand in a block
 
 template <class T>
 struct Bits;
@@ -41,7 +40,7 @@ struct Bits<double> {
     static const type infinity = 0x7ff0000000000000;
 };
 
-// The first `lanes` numbers from or to memory; the others come from `rest` or stay as they are.
+// Load or store the first `lanes` elements only; the other lanes are taken from `rest` or not written.
 template <class V, class T>
 inline V load_some(const T* p, int lanes, V rest) {
     std::memcpy(&rest, p, lanes * sizeof(T));
@@ -79,20 +78,20 @@ struct Simd {
     static V load_or_one(const T* p, int lanes) { return load_some(p, lanes, splat(T(1))); }
     static void store(T* p, V v, int lanes) { lanes == N ? store(p, v) : store_some(p, v, lanes); }
     static V max(V a, V b) { return a > b ? a : b; }
-    // All ones in the lanes that are NaN. On the bits: -Ofast believes that no number is one.
+    // All bits set in the lanes that are NaN. Integer arithmetic, because -Ofast assumes that there is no NaN.
     static I is_nan(V v) { return ((I)v & std::numeric_limits<typename Bits<T>::type>::max()) > Bits<T>::infinity; }
     static V or_bits(V v, I bits) { return (V)((I)v | bits); }
 };
 
-// exp(x) for x <= 0, vectorised: 2^n through the exponent bits, times a polynomial on [-ln2/2, ln2/2]. Results below
-// the normal numbers are 0. Written so that -Ofast has nothing to reassociate away: the rounding goes through integers.
-// The relative error is about |x| ulp, which the weight exp(x) itself makes harmless.
+// exp(x) for x <= 0, vectorised: 2^n by setting the exponent bits, times a polynomial on [-ln2/2, ln2/2]. Subnormal
+// results are 0. Rounding uses a conversion to integer, which -Ofast cannot optimise away. The relative error is about
+// |x| ulp; it is harmless because the weight exp(x) is small for large |x|.
 inline Simd<float>::V exp_nonpositive(Simd<float>::V x) {
     typedef Simd<float> S;
     typedef S::I I;
     const S::V low = S::splat(-87.f);
     const S::V t = (x < low ? low : x) * 1.44269504088896f;
-    const I n = __builtin_convertvector(t - 0.5f, I);  // truncation towards 0, so: to the nearest
+    const I n = __builtin_convertvector(t - 0.5f, I);  // truncates towards 0; together: rounds to nearest
     const S::V z = (t - __builtin_convertvector(n, S::V)) * 0.693147180559945f;
     S::V y = S::splat(1.f / 5040);
     const float series[] = {1.f / 720, 1.f / 120, 1.f / 24, 1.f / 6, 0.5f, 1.f, 1.f};

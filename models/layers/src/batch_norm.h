@@ -1,6 +1,6 @@
-// BatchNorm of training on the CPU, over (B, C, n) float32: y = activation((x - mean) * scale + bias + add), a channel
-// to a thread, so that results do not depend on their number. `slope`: of the activation for negative values (0: ReLU,
-// 1: none). `add` may be null. Compiles alone:
+// BatchNorm in training on the CPU, for (B, C, n) float32: y = activation((x - mean) * scale + bias + add). Each
+// channel is computed by one thread, so results do not depend on the number of threads. `slope`: of the activation for
+// negative inputs (0: ReLU, 1: none). `add`, the residual, may be null. Compiles on its own:
 //
 //   g++ -std=c++14 -Ofast -march=native -fopenmp -fsyntax-only -x c++ models/layers/src/batch_norm.h
 #ifndef BATCH_NORM_H
@@ -12,18 +12,18 @@
 namespace norm {
 
 typedef int64_t Size;
-const Size RUN = 1024;  // numbers added up in float32, before the double that holds the whole sum
+const Size RUN = 1024;  // elements summed in float32 before they are added to a sum in double
 
 struct Maps {
     Size batch, channels, area;
 
-    // work(first): where each plane of a channel begins
+    // Calls work(first) for each plane of a channel; first: index of its first element.
     template <class Work>
     void planes(Size channel, Work work) const {
         for (Size b = 0; b < batch; b++) work((b * channels + channel) * area);
     }
 
-    // work(first, count): the same in pieces
+    // Calls work(first, count) for pieces of at most RUN elements.
     template <class Work>
     void runs(Size channel, Work work) const {
         planes(channel, [&](Size first) {
@@ -32,7 +32,7 @@ struct Maps {
     }
 };
 
-// Of each channel the mean, and the sum of the squared distances from it.
+// For each channel the mean and the sum of squared deviations from it.
 inline void moments(Maps m, const float* x, float* mean, float* squares) {
 #pragma omp parallel for
     for (Size c = 0; c < m.channels; c++) {
@@ -67,7 +67,7 @@ inline void apply(Maps m, float slope, const float* x, const float* mean, const 
     }
 }
 
-// With h the gradient in front of the activation: of each channel the sums of h and of h (x - mean).
+// For each channel the sums of h and h (x - mean), where h is the gradient before the activation.
 inline void sums(Maps m, float slope, const float* g, const float* x, const float* y, const float* mean, float* of_h,
                  float* of_h_x) {
 #pragma omp parallel for
@@ -90,17 +90,17 @@ inline void sums(Maps m, float slope, const float* g, const float* x, const floa
     }
 }
 
-// by_x = h * scale - (x - mean) * tilt - shift; by_add, if it is not null, is h.
+// dx = h * scale - (x - mean) * tilt - shift, and d_add = h unless d_add is null.
 inline void gradient(Maps m, float slope, const float* g, const float* x, const float* y, const float* mean,
-                     const float* scale, const float* tilt, const float* shift, float* by_x, float* by_add) {
+                     const float* scale, const float* tilt, const float* shift, float* dx, float* d_add) {
 #pragma omp parallel for
     for (Size c = 0; c < m.channels; c++) {
         const float middle = mean[c], a = scale[c], b = tilt[c], d = shift[c];
         m.planes(c, [=](Size first) {
             for (Size i = first; i < first + m.area; i++) {
                 const float h = g[i] * (y[i] > 0 ? 1 : slope);
-                if (by_add) by_add[i] = h;
-                by_x[i] = h * a - (x[i] - middle) * b - d;
+                if (d_add) d_add[i] = h;
+                dx[i] = h * a - (x[i] - middle) * b - d;
             }
         });
     }

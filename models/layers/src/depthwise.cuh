@@ -1,10 +1,10 @@
 // Depthwise convolution in CUDA: forward, gradient of the input, gradient of the weight. Any size, stride, padding and
-// dilation; sums in float (double for double); no atomics, so the same bits each time. Compiles alone:
+// dilation. Sums in float (double for double), no atomics: results are bitwise reproducible. Compiles on its own:
 //
 //   nvcc -std=c++14 -c -o /dev/null -x cu models/layers/src/depthwise.cuh
 //
-// Threads of a block share nothing and wait for nobody: tests run the very same kernels on the CPU, thread by thread.
-// All three read each value from the first-level cache about K*K times; the work is bound there and not by memory.
+// The threads are independent (no shared memory, no barriers), so tests can run the same kernels on the CPU, thread by
+// thread. Each value is read about K*K times from the L1 cache, which limits the speed.
 #ifndef DEPTHWISE_CUH
 #define DEPTHWISE_CUH
 
@@ -25,12 +25,12 @@ struct Sum<double> {
     typedef double type;
 };
 
-// Position i of this thread among all of the launch; the launch is 1-D.
+// Index of this thread in the launch, and number of threads; the launch is 1-D.
 __device__ inline long long first() { return (long long)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ inline long long step() { return (long long)gridDim.x * blockDim.x; }
 
-// y (batch, channels, oh, ow), x (batch, channels, h, w), weight (channels, kh, kw). One thread an output. K is the
-// side of the kernel if it is known when compiling (loops unroll), else 0.
+// y (batch, channels, oh, ow), x (batch, channels, h, w), weight (channels, kh, kw). One thread per output. K: the
+// kernel size if known at compile time (loops are unrolled), else 0.
 template <class T, int K>
 __global__ void forward(Shape s, const T* x, const T* weight, T* y) {
     const int kh = K ? K : s.kh, kw = K ? K : s.kw;
@@ -56,7 +56,7 @@ __global__ void forward(Shape s, const T* x, const T* weight, T* y) {
     }
 }
 
-// dx like x, dy like y. One thread an input position; it asks every tap which output it went into.
+// dx like x, dy like y. One thread per input position, which sums over the outputs that it contributed to.
 template <class T, int K>
 __global__ void input_gradient(Shape s, const T* dy, const T* weight, T* dx) {
     const int kh = K ? K : s.kh, kw = K ? K : s.kw;
@@ -82,8 +82,8 @@ __global__ void input_gradient(Shape s, const T* dy, const T* weight, T* dx) {
     }
 }
 
-// partial (slices, channels * kh * kw): each slice has its share of the batch * oh output rows. Neighbouring threads
-// are neighbouring taps of a channel: they read the same dy, and x side by side.
+// partial (slices, channels * kh * kw): each slice sums over its part of the batch * oh output rows. Neighbouring
+// threads compute neighbouring taps of a channel: they read the same dy and neighbouring x.
 template <class T>
 __global__ void weight_partial(Shape s, int slices, const T* x, const T* dy, typename Sum<T>::type* partial) {
     const int taps = s.kh * s.kw;
@@ -108,7 +108,7 @@ __global__ void weight_partial(Shape s, int slices, const T* x, const T* dy, typ
     }
 }
 
-// dw (channels * kh * kw): the slices added up, in order.
+// dw (channels * kh * kw): the sum of the slices, in order.
 template <class T>
 __global__ void weight_total(int slices, long long size, const typename Sum<T>::type* partial, T* dw) {
     for (long long i = first(); i < size; i += step()) {

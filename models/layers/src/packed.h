@@ -1,6 +1,6 @@
-// Convolution and pooling on packed maps (B, C/16, H, W, 16), 16 channels side by side: the layout in which oneDNN's
-// direct kernels work, so that nothing is rearranged between two layers; bias, residual and activation are applied
-// while a result is still in cache. Compiles alone:
+// Convolution and pooling on packed feature maps (B, C/16, H, W, 16): the layout of oneDNN's direct kernels, so that
+// nothing is reordered between two layers. Bias, residual and activation are applied while the result is still in
+// cache. Compiles on its own:
 //
 //   g++ -std=c++14 -I$HOME/.cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp/include -fsyntax-only -x c++
 //   models/layers/src/packed.h
@@ -43,8 +43,8 @@ inline void rearrange(const memory& from, const memory& to) {
 
 typedef dnnl::convolution_forward Convolution;
 
-// y = activation(x * weight + bias + add). weight (O/16, I/16, k, k, 16 inputs, 16 outputs); add may be null; slope: of
-// the activation for negative values (0: ReLU, 1: none).
+// y = activation(x * weight + bias + add). weight: (O/16, I/16, k, k, 16 inputs, 16 outputs). add may be null. slope:
+// of the activation for negative inputs (0: ReLU, 1: none).
 inline void convolution(int batch, int in, int h, int w, int out, int oh, int ow, Window n, float slope, const float* x,
                         const float* weight, const float* bias, const float* add, float* y) {
     const memory::dims shape = {out, in, n.kernel, n.kernel};
@@ -64,7 +64,7 @@ inline void convolution(int batch, int in, int h, int w, int out, int oh, int ow
     };
     Convolution::primitive_desc chosen = choose(from, weights, to);
     memory source = at(from, x), kernel = at(weights, weight), target = at(to, y);
-    const bool slow = std::string(chosen.impl_info_str()).compare(0, 3, "ref") == 0;  // a shape it has no code for
+    const bool slow = std::string(chosen.impl_info_str()).compare(0, 3, "ref") == 0;  // no fast kernel
     if (slow) {
         const auto any = memory::format_tag::any;
         chosen = choose(memory::desc({batch, in, h, w}, memory::data_type::f32, any),
@@ -89,7 +89,7 @@ inline memory::desc plain(int batch, int channels, int h, int w) {
     return memory::desc({batch, channels, h, w}, memory::data_type::f32, memory::format_tag::nchw);
 }
 
-// The same of ordinary arrays, without bias or activation: they are packed for the time of the call.
+// The same for unpacked arrays, without bias and activation; they are packed for the duration of the call.
 inline void plain_convolution(int batch, int in, int h, int w, int out, int oh, int ow, Window n, const float* x,
                               const float* weight, float* y) {
     const memory::desc weights({out, in, n.kernel, n.kernel}, memory::data_type::f32, memory::format_tag::OIhw16i16o);
@@ -115,7 +115,7 @@ inline void max_pool(int batch, int channels, int h, int w, int oh, int ow, Wind
     stream.wait();
 }
 
-// (B, C, H, W) to packed, or back.
+// (B, C, H, W) -> packed, or back.
 inline void rearrange(bool pack, int batch, int channels, int h, int w, const float* x, float* y) {
     const memory::desc flat = plain(batch, channels, h, w);
     const memory::desc dense = map(batch, channels, h, w);

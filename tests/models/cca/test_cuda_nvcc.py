@@ -1,4 +1,4 @@
-"""What nvcc can say without a GPU: that everything compiles for every card it knows, and what the kernels need."""
+"""Checks with nvcc, without a GPU: everything compiles for all architectures, without register spills."""
 
 import re
 import shutil
@@ -15,8 +15,8 @@ from models.cca import kernels
 NVCC = shutil.which("nvcc") or next((str(p) for p in [Path("/usr/local/cuda/bin/nvcc")] if p.exists()), None)
 pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
 
-TABLE = Path(__file__).resolve().parents[3] / "runs" / "cca_nvcc.txt"  # what nvcc says, for the reader
-SHAPE = (8, 64, 512, 97, 97)  # what the table is for
+TABLE = Path(__file__).resolve().parents[3] / "runs" / "cca_nvcc.txt"  # a report for the developer
+SHAPE = (8, 64, 512, 97, 97)  # of the report
 # KB of shared memory of a block and of a multiprocessor, threads of a multiprocessor, multiprocessors of a typical card
 CARDS = {70: (96, 96, 2048, 80), 75: (64, 64, 1024, 40), 80: (163, 164, 2048, 108), 86: (99, 100, 1536, 84)}
 CARDS.update({87: (163, 164, 1536, 16), 88: CARDS[86], 89: (99, 100, 1536, 128), 90: (227, 228, 2048, 132)})
@@ -55,7 +55,7 @@ def compile_for(architecture, source, output, *flags):
 
 
 def resources(report):
-    """(kernel, type, registers, bytes of spills) of each kernel in a report of ptxas."""
+    """Yields (kernel, dtype, registers, bytes of spills) for each kernel in the output of ptxas."""
     names = {"f": "float32", "6__half": "float16", "13__nv_bfloat16": "bfloat16"}
     pattern = r"Function properties for _ZN3cca\d+(\w+?)I(f|6__half|13__nv_bfloat16)E\S*\n(.*?)Used (\d+) registers"
     for kernel, type_, between, registers in re.findall(pattern, report, re.S):
@@ -63,7 +63,7 @@ def resources(report):
 
 
 def resident_warps(registers, threads, bytes, card):
-    """Warps on a multiprocessor. Registers come in portions of 256 a warp; a block takes 1 KB of shared memory more."""
+    """Warps per multiprocessor. Registers are allocated in units of 256 per warp; a block needs 1 KB more memory."""
     _, shared, most, _ = card
     warps = threads // 32
     by_registers = 65536 // (-(-registers * 32 // 256) * 256) // warps
@@ -77,10 +77,11 @@ def test_every_kernel_on_every_architecture_without_spills(tmp_path):
     source.write_text(f'#include "{SRC}/cca_cuda.cuh"\n{INSTANCES}')
     lines = []
     for architecture in architectures():
-        found = list(resources(compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")))
-        assert len(found) == 4 * 3
+        report = compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")
+        used = list(resources(report))
+        assert len(used) == 4 * 3
         card = CARDS.get(architecture, CARDS[max(n for n in CARDS if n <= architecture)])
-        for kernel, dtype, registers, spilled in sorted(found):
+        for kernel, dtype, registers, spilled in sorted(used):
             assert spilled == 0, f"{kernel} {dtype} sm_{architecture}"
             cells = [f"sm_{architecture:<4} {kernel:10} {dtype:9} {registers:5}"]
             for axis in (0, 1) if kernel != "delta" else ():
@@ -97,8 +98,8 @@ def test_every_kernel_on_every_architecture_without_spills(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_the_source_that_jittor_writes_compiles(monkeypatch, tmp_path, dtype):
-    """Jittor expands kernels.py's source around its own headers; for a CPU it writes the same text but for one word."""
+def test_the_source_that_jittor_generates_compiles(monkeypatch, tmp_path, dtype):
+    """The C++ file that Jittor generates around the source of kernels.py; for CUDA one word of it differs."""
     sources = jittor_source(monkeypatch, kernels)
     x = jt.array(np.ones((1, 2, 3, 4), np.float32)).cast(dtype)
     jt.sync(jt.grad(kernels.FusedCUDA()(x, x, x).sum(), [x, x, x]), True)

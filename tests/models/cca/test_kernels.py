@@ -1,4 +1,4 @@
-"""The fused kernels against published results, finite differences, the reference, and against themselves."""
+"""The fused kernels, compared with published results, finite differences and the reference; reproducibility."""
 
 import ctypes
 from pathlib import Path
@@ -12,7 +12,7 @@ from models.cca.functional import resolve
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 BACKENDS = ("reference", "fused")
-# not a multiple of any vector, tile or strip; one-pixel lines; longer than a tile; more than one lane group
+# one-pixel lines; no multiples of vectors, tiles or strips; longer than a tile; more than one group of lanes
 SIZES = [
     (1, 1),
     (1, 9),
@@ -30,15 +30,15 @@ SIZES = [
 
 
 @pytest.fixture
-def doubles():
-    """float64 arrays stay float64."""
+def float64_arrays():
+    """jt.array keeps float64 instead of converting to float32."""
     jt.flags.auto_convert_64_to_32 = 0
     yield
     jt.flags.auto_convert_64_to_32 = 1
 
 
 def run(q, k, v, g, backend):
-    """out, dq, dk, dv as numpy, for numpy inputs."""
+    """-> out, dq, dk, dv; numpy in and out."""
     q, k, v, g = (jt.array(x) for x in (q, k, v, g))
     out = criss_cross_attention(q, k, v, backend)
     return [x.numpy() for x in (out, *jt.grad((out * g).sum(), [q, k, v]))]
@@ -49,8 +49,8 @@ def draw(rng, sides, batch=2, cq=3, c=10, dtype="float32"):
     return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
-def relative(got, want):
-    return np.abs(got - want).max() / max(np.abs(want).max(), 1)
+def relative(result, expected):
+    return np.abs(result - expected).max() / max(np.abs(expected).max(), 1)
 
 
 def golden_cases():
@@ -63,10 +63,10 @@ def golden_cases():
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 1e-5)])
 @pytest.mark.parametrize("case", golden_cases())
-def test_published_results(case, dtype, tolerance, backend, doubles):
+def test_published_results(case, dtype, tolerance, backend, float64_arrays):
     results = run(*(case[part].astype(dtype) for part in "qkvg"), backend)
-    for part, got in zip(("out", "dq", "dk", "dv"), results):
-        assert got.dtype == dtype and relative(got, case[part]) < tolerance, part
+    for part, result in zip(("out", "dq", "dk", "dv"), results):
+        assert result.dtype == dtype and relative(result, case[part]) < tolerance, part
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -84,7 +84,7 @@ def test_published_results_of_the_module(recurrence, backend):
     grads = jt.grad((out * jt.array(case["g"])).sum(), [x, *(module.state_dict()[name] for name in names)])
     assert relative(out.numpy(), case["out"]) < 1e-5 and relative(grads[0].numpy(), case["dx"]) < 1e-5
     for name, grad in zip(names, grads[1:]):
-        if name != "key_conv.bias":  # softmax does not feel it: the gradient is 0, up to rounding
+        if name != "key_conv.bias":  # does not change the softmax: the gradient is 0 up to rounding
             assert relative(grad.numpy(), case[f"d/{name}"]) < 2e-5, name
         else:
             assert np.abs(grad.numpy()).max() < 1e-4
@@ -92,22 +92,22 @@ def test_published_results_of_the_module(recurrence, backend):
 
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-12), ("float32", 1e-5)])
 @pytest.mark.parametrize("sides", SIZES)
-def test_fused_equals_reference(rng, sides, dtype, tolerance, doubles):
+def test_fused_equals_reference(rng, sides, dtype, tolerance, float64_arrays):
     inputs = draw(rng, sides, dtype=dtype)
-    for got, want in zip(run(*inputs, "fused"), run(*(x.astype("float64") for x in inputs), "reference")):
-        assert got.dtype == dtype and np.abs(got - want).max() < tolerance * max(np.abs(want).max(), 1)
+    for result, expected in zip(run(*inputs, "fused"), run(*(x.astype("float64") for x in inputs), "reference")):
+        assert result.dtype == dtype and np.abs(result - expected).max() < tolerance * max(np.abs(expected).max(), 1)
 
 
 @pytest.mark.parametrize("cq, c", [(1, 1), (64, 512), (5, 49)])
 def test_any_number_of_channels(rng, cq, c):
     inputs = draw(rng, (19, 21), batch=1, cq=cq, c=c)
     inputs[0] *= 0.3
-    for got, want in zip(run(*inputs, "fused"), run(*(x.astype("float64") for x in inputs), "reference")):
-        assert relative(got, want) < 2e-5
+    for result, expected in zip(run(*inputs, "fused"), run(*(x.astype("float64") for x in inputs), "reference")):
+        assert relative(result, expected) < 2e-5
 
 
 @pytest.mark.parametrize("sides", [(4, 3), (2, 3, 2)])
-def test_finite_differences(rng, sides, doubles):
+def test_finite_differences(rng, sides, float64_arrays):
     """(f(x + h) - f(x - h)) / 2h along random directions, for each input, in float64."""
     q, k, v, g = draw(rng, sides, dtype="float64")
     _, *grads = run(q, k, v, g, "fused")
@@ -122,7 +122,7 @@ def test_finite_differences(rng, sides, doubles):
             np.testing.assert_allclose((f[0] - f[1]) / (2 * h), (grad * step).sum(), rtol=1e-7, atol=1e-8)
 
 
-def test_the_same_bits_every_time_and_with_any_number_of_threads(rng):
+def test_results_are_bitwise_reproducible_with_any_number_of_threads(rng):
     inputs = draw(rng, (37, 53), cq=8, c=70)
     threads = ctypes.CDLL("libgomp.so.1").omp_set_num_threads
     before = ctypes.CDLL("libgomp.so.1").omp_get_max_threads()
@@ -138,18 +138,18 @@ def test_the_same_bits_every_time_and_with_any_number_of_threads(rng):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_mirroring_and_transposing_the_picture_does_the_same_to_the_result(rng, backend):
+def test_mirroring_and_transposing_the_input_does_the_same_to_the_result(rng, backend):
     inputs = draw(rng, (11, 18))
     plain = run(*inputs, backend)
     for move in (lambda x: x[..., ::-1], lambda x: x[:, :, ::-1], lambda x: x.transpose(0, 1, 3, 2)):
         moved = run(*(np.ascontiguousarray(move(x)) for x in inputs), backend)
-        for got, want in zip(moved, plain):
-            np.testing.assert_allclose(got, move(want), atol=2e-5)
+        for result, expected in zip(moved, plain):
+            np.testing.assert_allclose(result, move(expected), atol=2e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_once_reaches_the_cross_and_twice_every_pixel(backend):
-    """Which inputs move the output of one pixel: the gradient knows."""
+def test_one_pass_depends_on_the_cross_and_two_on_every_pixel(backend):
+    """The gradient of one output pixel is nonzero exactly where the input affects it."""
     x = jt.randn(1, 16, 6, 7)
     for recurrence in (1, 2):
         module = RCCA(16, recurrence, backend)
@@ -162,8 +162,8 @@ def test_once_reaches_the_cross_and_twice_every_pixel(backend):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_16_bit_types_are_as_good_as_the_reference_in_them(rng, dtype):
-    """Flash attention's rule: at most twice as far from float64 as plain operations in the same type. And no NaN."""
+def test_the_error_in_16_bits_is_at_most_twice_that_of_the_reference(rng, dtype):
+    """The criterion of flash attention, relative to float64."""
     inputs = [jt.array(x).cast(dtype) for x in draw(rng, (13, 20), cq=8, c=24)]
     exact = run(*(x.float32().numpy().astype("float64") for x in inputs), "reference")
     errors = {}
@@ -179,7 +179,7 @@ def test_16_bit_types_are_as_good_as_the_reference_in_them(rng, dtype):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_extreme_energies_neither_overflow_nor_vanish(backend):
-    """One key far above the rest takes all the weight; energies of 1e6 are no reason for a NaN."""
+    """The largest of very different energies gets all the weight; energies of 1e6 do not give NaN."""
     q = jt.ones((1, 1, 3, 40))
     k = jt.zeros((1, 1, 3, 40))
     k[0, 0, 1, 7] = 1e6
@@ -191,24 +191,24 @@ def test_extreme_energies_neither_overflow_nor_vanish(backend):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_nan_shows(rng, place, backend):
-    """Compiled with -Ofast, which believes there are none; a diverged run must still see it, in the whole cross."""
+def test_a_nan_propagates(rng, place, backend):
+    """Although -Ofast assumes that there is no NaN: a diverged training run must be detected."""
     inputs = draw(rng, (5, 21), batch=1)
     inputs[place][0, 0, 3, 4] = np.nan
     nan = np.isnan(run(*inputs, backend)[0])
     assert nan[0, 0, 3, 4]
-    if place > 0:  # a key or a value is seen by its row and its column, and by nobody else
+    if place > 0:  # a key or value affects its row and column only
         assert nan[0, 0, 3].all() and nan[0, 0, :, 4].all() and not nan[0, :, 0, 0].any()
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 5), (2, 3, 0, 5), (1, 3, 4, 0)])
-def test_nothing_in_nothing_out(shape):
+def test_empty_inputs_give_empty_outputs(shape):
     q, v = jt.zeros(shape), jt.zeros((shape[0], 6, *shape[2:]))
     for backend in BACKENDS:
         assert tuple(criss_cross_attention(q, q, v, backend).shape) == tuple(v.shape)
 
 
-def test_backends_are_chosen_per_call_and_per_module():
+def test_the_backend_can_be_chosen_per_call_and_per_module():
     assert resolve("auto") == resolve("fused") == "fused" and resolve("reference") == "reference"
     x = jt.randn(1, 16, 5, 6)
     outs = []
@@ -220,14 +220,16 @@ def test_backends_are_chosen_per_call_and_per_module():
     np.testing.assert_allclose(*outs, atol=1e-4)
 
 
-def test_a_fallback_is_said_once_and_a_wish_that_cannot_be_met_is_an_error(monkeypatch, capsys):
+def test_a_fallback_is_reported_once_and_an_unavailable_backend_is_an_error(monkeypatch, capsys):
     from models.cca import functional
 
-    monkeypatch.setattr(functional, "why_not_fused", lambda: "the moon is full")
-    monkeypatch.setattr(functional, "_said", set())
+    monkeypatch.setattr(functional, "why_not_fused", lambda: "there is no compiler")
+    monkeypatch.setattr(functional, "_reported", set())
     assert resolve("auto") == resolve("auto") == "reference"
-    assert capsys.readouterr().err == "attention: reference instead of fused, because the moon is full\n"
-    with pytest.raises(RuntimeError, match="fused attention cannot run here: the moon is full. Next: backend='auto'"):
+    assert capsys.readouterr().err == "attention: reference instead of fused, because there is no compiler\n"
+    with pytest.raises(
+        RuntimeError, match="fused attention cannot run here: there is no compiler. Next: backend='auto'"
+    ):
         resolve("fused")
 
 

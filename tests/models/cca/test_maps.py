@@ -1,4 +1,4 @@
-"""The composed maps are what they claim: the weights with which values reach a pixel."""
+"""Attention maps: the weights with which the values contribute to a pixel."""
 
 import jittor as jt
 import numpy as np
@@ -23,7 +23,7 @@ def layer():
 @pytest.mark.parametrize("recurrence", [1, 2, 3])
 @pytest.mark.parametrize("point", [(2, 3), (0, 8)])
 def test_map_is_the_gradient_of_the_output_with_respect_to_the_values(layer, backend, recurrence, point):
-    """With the weights held fixed, d out[u] / d v[t] is the weight that t has in u."""
+    """With fixed weights, d out[u] / d v[t] is the weight of t in u."""
     x = jt.randn(1, 16, H, W)
     passes = attention_passes(layer, x, recurrence)
 
@@ -36,11 +36,11 @@ def test_map_is_the_gradient_of_the_output_with_respect_to_the_values(layer, bac
     gradient = jt.grad(out[0, 1, point[0], point[1]], v).numpy()
 
     np.testing.assert_allclose(attention_map(passes, *point), gradient[0, 1], atol=1e-6)
-    assert abs(gradient[0, 0]).max() == 0  # no channel mixes with another
+    assert abs(gradient[0, 0]).max() == 0  # channels are independent
 
 
 def test_map_is_a_row_of_the_product_of_the_matrices(layer):
-    """Written out: HW x HW matrices, entry by entry from the definition of the weights."""
+    """Dense HW x HW matrices, built entry by entry from the definition."""
     passes = attention_passes(layer, jt.randn(1, 16, H, W), 2)
     dense = []
     for weights in passes:
@@ -55,7 +55,7 @@ def test_map_is_a_row_of_the_product_of_the_matrices(layer):
         np.testing.assert_allclose(attention_map(passes[:1], y, x).ravel(), dense[0][y * W + x], atol=1e-12)
 
 
-def test_second_pass_looks_from_what_the_first_one_put_out(layer):
+def test_the_second_pass_uses_the_output_of_the_first(layer):
     x = jt.randn(1, 16, H, W)
     first = RCCA(16, recurrence=1)
     first.load_parameters(layer.state_dict())
@@ -66,7 +66,7 @@ def test_second_pass_looks_from_what_the_first_one_put_out(layer):
     assert abs(attention_passes(layer, x, 1)[0] - expected).max() > 1e-3
 
 
-def test_one_pass_reaches_the_cross_and_two_reach_everything(layer):
+def test_one_pass_covers_the_cross_and_two_the_image(layer):
     passes = attention_passes(layer, jt.randn(1, 16, H, W), 2)
     one, two = attention_map(passes[:1], 2, 3), attention_map(passes, 2, 3)
     cross = np.zeros((H, W), bool)
@@ -76,7 +76,7 @@ def test_one_pass_reaches_the_cross_and_two_reach_everything(layer):
 
 
 @pytest.mark.parametrize("recurrence", [1, 2, 3])
-def test_strongest_path_ends_at_the_largest_weight_and_no_other_way_hands_on_more(layer, recurrence):
+def test_strongest_path_ends_at_the_largest_weight_and_no_other_path_is_stronger(layer, recurrence):
     passes = attention_passes(layer, jt.randn(1, 16, H, W), recurrence)
     point = (4, 1)
     path = strongest_path(passes, *point)
@@ -87,8 +87,8 @@ def test_strongest_path_ends_at_the_largest_weight_and_no_other_way_hands_on_mor
     if recurrence == 2:
         ends = [strength(passes[1], point, w) * strength(passes[0], w, path[-1]) for w in np.ndindex(H, W)]
         corner = path[1] if len(path) == 3 else None
-        ways = [corner] if corner else [point, path[-1]]  # a straight line rests one pass at either end
-        assert max(strength(passes[1], point, w) * strength(passes[0], w, path[-1]) for w in ways) == max(ends)
+        turns = [corner] if corner else [point, path[-1]]  # a straight path stays at one end for one pass
+        assert max(strength(passes[1], point, w) * strength(passes[0], w, path[-1]) for w in turns) == max(ends)
 
 
 def strength(weights, a, b):
@@ -100,6 +100,6 @@ def strength(weights, a, b):
     return value
 
 
-def test_a_batch_is_refused_in_words(layer):
-    with pytest.raises(ValueError, match="one picture at a time"):
+def test_a_batch_is_an_error(layer):
+    with pytest.raises(ValueError, match="one image at a time"):
         attention_passes(layer, jt.randn(2, 16, H, W), 2)

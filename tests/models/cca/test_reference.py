@@ -9,7 +9,7 @@ from models.cca.maps import attention_passes
 
 
 def by_loops(q, k, v):
-    """The paper, word for word, in numpy: every pixel looks along every axis through it, and at itself once."""
+    """The definition in numpy: for every pixel, the positions on all axes through it, itself once."""
     out = np.zeros_like(v)
     sides = q.shape[2:]
     for b in range(len(q)):
@@ -27,7 +27,7 @@ def by_loops(q, k, v):
 
 
 @pytest.mark.parametrize("sides", [(5, 7), (1, 1), (1, 6), (6, 1), (2, 3, 4)])
-def test_equals_the_definition_in_loops(rng, sides):
+def test_the_reference_equals_the_definition(rng, sides):
     q, k, v = (rng.standard_normal((2, c, *sides)).astype(np.float32) for c in (3, 3, 5))
     out = criss_cross_attention(jt.array(q), jt.array(k), jt.array(v), backend="reference").numpy()
     np.testing.assert_allclose(out, by_loops(q.astype(float), k.astype(float), v.astype(float)), atol=2e-5)
@@ -38,7 +38,7 @@ def test_a_new_module_is_the_identity():
     np.testing.assert_array_equal(CrissCrossAttention(16)(x).numpy(), x.numpy())
 
 
-def test_recurrence_repeats_one_module():
+def test_recurrence_applies_one_module_repeatedly():
     module = RCCA(16, recurrence=3)
     module.gamma.assign(jt.array([0.5]))
     x = jt.randn(1, 16, 4, 5)
@@ -51,7 +51,7 @@ def test_recurrence_repeats_one_module():
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference", "fused"])
-def test_wrong_inputs_are_named_before_anything_is_launched(backend):
+def test_wrong_inputs_are_errors_before_any_operator_runs(backend):
     q, v = jt.zeros((1, 2, 4, 5)), jt.zeros((1, 8, 4, 5))
     jt.sync_all()
     before = jt.liveness_info()["lived_ops"]
@@ -70,12 +70,12 @@ def test_wrong_inputs_are_named_before_anything_is_launched(backend):
         with pytest.raises(ValueError, match=words):
             criss_cross_attention(*args, backend=backend)
     del args
-    assert jt.liveness_info()["lived_ops"] == before  # no operator of the attention was made
+    assert jt.liveness_info()["lived_ops"] == before  # no operator was created
 
 
-def test_wrong_arguments_are_named():
+def test_wrong_arguments_are_errors():
     q, v = jt.zeros((1, 2, 4, 5)), jt.zeros((1, 8, 4, 5))
-    for size in (4, 0):  # also where there is nothing to compute
+    for size in (4, 0):  # also for empty inputs
         with pytest.raises(ValueError, match="'cuda'; choose from auto, reference, fused"):
             criss_cross_attention(q[:, :, :size], q[:, :, :size], v[:, :, :size], backend="cuda")
     with pytest.raises(ValueError, match="in_dim is 7"):
@@ -85,7 +85,7 @@ def test_wrong_arguments_are_named():
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference", "fused"])
-def test_a_module_names_what_it_was_built_for(backend):
+def test_errors_of_a_module_contain_its_number_of_channels(backend):
     module = RCCA(64, backend=backend)
     for x, words in (
         (jt.zeros((1, 32, 5, 5)), r"RCCA\(64\) takes 64 channels, the input \(1, 32, 5, 5\) has 32: build RCCA\(32\)"),
@@ -95,5 +95,5 @@ def test_a_module_names_what_it_was_built_for(backend):
     ):
         with pytest.raises(ValueError, match=words):
             module(x)
-        with pytest.raises(ValueError, match=words if len(x.shape) == 4 else "one picture at a time"):
+        with pytest.raises(ValueError, match=words if len(x.shape) == 4 else "one image at a time"):
             attention_passes(module, x, 2)

@@ -1,4 +1,4 @@
-"""Networks as ONNX models: what onnxruntime, OpenCV and onnx's own evaluator compute is what the network computes."""
+"""ONNX export: onnxruntime, OpenCV and the reference evaluator of onnx give the outputs of the network."""
 
 import cv2
 import jittor as jt
@@ -7,17 +7,16 @@ import pytest
 from jittor import nn
 from support import rule_weights
 
-from datasets.normalise import CAFFE_BGR, IMAGENET_RGB
 from models import MMSEG, build_model
 from models.layers.fold import fold
+from models.tables import CAFFE_BGR, IMAGENET_RGB
 from utils.evaluation.inference import resize
-from utils.weights import checkpoint
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
 CLASSES = 5
-SHAPES = ((2, 3, 33, 41), (1, 3, 64, 48))  # odd sides and even ones, where poolings differ
+SHAPES = ((2, 3, 33, 41), (1, 3, 64, 48))  # odd and even sides: the poolings differ
 NETWORKS = {  # (name, recurrence, options)
     "deep, ceil": ("ccnet_r18", 2, {}),
     "deep, floor, no attention": ("ccnet_r18", 0, {"ceil_pool": False}),
@@ -35,28 +34,26 @@ NETWORKS = {  # (name, recurrence, options)
 
 def build(name, recurrence=2, options=None, simplify=True):
     model = build_model(name, CLASSES, recurrence, **(options or {}))
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    checkpoint.load_weights(model, (rule_weights.van if name == "van" else rule_weights.ccnet)(shapes))
-    model.eval()
+    rule_weights.fill(model)
     if simplify:
         fold(model, packing=False)
     return model
 
 
-def export(model, how=IMAGENET_RGB, **options):
+def export(model, normalisation=IMAGENET_RGB, **options):
     from models.export import to_onnx
 
-    return to_onnx(model, how, **options)
+    return to_onnx(model, normalisation, **options)
 
 
 def pixels(shape):
     return np.random.default_rng(sum(shape)).integers(0, 256, shape).astype(np.float32)
 
 
-def ours(model, image, how=IMAGENET_RGB):
+def ours(model, image, normalisation=IMAGENET_RGB):
     """0..255 RGB -> logits at the size of the image."""
-    x = image if how["channels"] == "rgb" else image[:, ::-1]
-    mean, std = (np.float32(how[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    x = image if normalisation["channels"] == "rgb" else image[:, ::-1]
+    mean, std = (np.float32(normalisation[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     with jt.no_grad():
         logits = model(jt.array((x - mean) / std))[0]
         return np.stack([resize(one, image.shape[2:]).numpy() for one in logits])
@@ -81,7 +78,7 @@ def r18():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_onnxruntime_gives_our_logits(network):
-    """One graph for all sizes, and one for each size; export checks each with onnx.checker."""
+    """A graph for all sizes and one for each size; to_onnx checks each with onnx.checker."""
     name, recurrence, options = NETWORKS[network]
     model = build(name, recurrence, options)
     dynamic = export(model)
@@ -92,7 +89,7 @@ def test_onnxruntime_gives_our_logits(network):
         assert_close(run(export(model, size=shape[2:], batch=shape[0]), image), expected)
 
 
-def test_the_options_of_mmsegmentation_are_among_the_networks_above():
+def test_the_options_of_mmsegmentation_are_covered():
     assert MMSEG["stem"] == "v1c" and MMSEG["contract_dilation"] and not MMSEG["ceil_pool"]
 
 
@@ -102,17 +99,17 @@ def test_small_and_narrow_images(r18, size):
     assert_close(run(export(r18), image), ours(r18, image))
 
 
-@pytest.mark.parametrize("how", [CAFFE_BGR, {**IMAGENET_RGB, "channels": "bgr"}])
+@pytest.mark.parametrize("normalisation", [CAFFE_BGR, {**IMAGENET_RGB, "channels": "bgr"}])
 @pytest.mark.parametrize("name", ["ccnet_r18", "van"])
-def test_a_network_that_wants_bgr_is_fed_rgb(name, how):
+def test_models_of_bgr_networks_take_rgb(name, normalisation):
     model, image = build(name, 1, {"van_size": "van_tiny"} if name == "van" else {}), pixels(SHAPES[0])
-    expected = ours(model, image, how)
-    assert_close(run(export(model, how), image), expected)
-    assert np.abs(run(export(model, how), image[:, ::-1]) - expected).max() > 0.01 * np.ptp(expected)
+    expected = ours(model, image, normalisation)
+    assert_close(run(export(model, normalisation), image), expected)
+    assert np.abs(run(export(model, normalisation), image[:, ::-1]) - expected).max() > 0.01 * np.ptp(expected)
 
 
-def test_folded_or_not_the_result_is_the_same(r18):
-    """The walk writes BatchNorm where it still is."""
+def test_folded_and_unfolded_networks_give_the_same_result(r18):
+    """Unfolded BatchNorms become BatchNormalization nodes."""
     image = pixels(SHAPES[0])
     plain = export(build("ccnet_r18", simplify=False))
     assert sum(node.op_type == "BatchNormalization" for node in plain.graph.node) == 26  # without the auxiliary head's
@@ -120,19 +117,19 @@ def test_folded_or_not_the_result_is_the_same(r18):
     assert_close(run(plain, image), ours(r18, image))
 
 
-def test_the_static_form_needs_few_operators():
+def test_the_set_of_operators_is_small():
     model = build("ccnet_r18", 3)
-    kinds = {node.op_type for node in export(model, size=(33, 41)).graph.node}
-    assert kinds == {
+    operators = {node.op_type for node in export(model, size=(33, 41)).graph.node}
+    assert operators == {
         "Sub", "Div", "Conv", "Relu", "LeakyRelu", "MaxPool", "Add", "Mul", "Concat", "Transpose", "MatMul", "Softmax",
         "Slice", "Resize",
     }  # fmt: skip
-    assert {node.op_type for node in export(model).graph.node} - kinds == {
+    assert {node.op_type for node in export(model).graph.node} - operators == {
         "Shape", "Squeeze", "Unsqueeze", "Range", "Equal", "Cast",
     }  # fmt: skip
 
 
-def test_weights_are_stored_once_whatever_the_recurrence():
+def test_weights_are_stored_once_for_any_recurrence():
     stored = []
     for recurrence in (1, 3):
         network = export(build("ccnet_r18", recurrence), size=(33, 41))
@@ -141,10 +138,10 @@ def test_weights_are_stored_once_whatever_the_recurrence():
         stored.append({weight.name: tuple(weight.dims) for weight in network.graph.initializer})
     assert stored[0] == stored[1]
     assert stored[0]["head.cca.query_conv.weight"] == (16, 128, 1, 1)
-    assert not any(key.startswith("dsn.") for key in stored[0])  # the auxiliary head is for training
+    assert not any(key.startswith("dsn.") for key in stored[0])  # no auxiliary head
 
 
-def test_the_mask_is_a_number_in_sixteen_and_eight_bits(r18):
+def test_the_mask_is_finite_in_float16(r18):
     network = export(r18, size=(33, 41), half=True)
     arrays = {weight.name: onnx.numpy_helper.to_array(weight) for weight in network.graph.initializer}
     mask = arrays["head.cca.mask"]
@@ -153,12 +150,12 @@ def test_the_mask_is_a_number_in_sixteen_and_eight_bits(r18):
 
 
 @pytest.mark.parametrize("name", ["ccnet_r18", "van"])
-def test_float16_is_half_as_large_and_near(name):
+def test_float16_models_are_half_as_large_and_give_similar_results(name):
     model, image = build(name, 2, {"van_size": "van_tiny"} if name == "van" else {}), pixels(SHAPES[0])
     expected = ours(model, image)
     for size in (None, SHAPES[0][2:]):
-        whole, half = (export(model, size=size, batch=2, half=half) for half in (False, True))
-        assert half.ByteSize() < 0.52 * whole.ByteSize()
+        full, half = (export(model, size=size, batch=2, half=half) for half in (False, True))
+        assert half.ByteSize() < 0.52 * full.ByteSize()
         assert_close(run(half, image), expected, 1e-2)
 
 
@@ -187,7 +184,7 @@ def test_opencv_gives_our_logits(network):
 
 
 @pytest.mark.parametrize("size", [None, (33, 41)])
-def test_the_evaluator_of_onnx_gives_our_logits(r18, size):
+def test_the_reference_evaluator_of_onnx_gives_our_logits(r18, size):
     from onnx.reference import ReferenceEvaluator
 
     image = pixels((1, 3, 33, 41))
@@ -195,7 +192,7 @@ def test_the_evaluator_of_onnx_gives_our_logits(r18, size):
     assert_close(result, ours(r18, image))
 
 
-def test_what_cannot_be_exported_is_refused():
+def test_unsupported_networks_are_errors():
     model = build("ccnet_r18", simplify=False)
     model.layer2.layers["1"] = nn.InstanceNorm2d(128)
     with pytest.raises(ValueError, match=r"layer2\.1 is a InstanceNorm.*EMITTERS"):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from jittor import nn
 
-from models.layers import conv as onednn
+from models.layers import conv as conv_layer
 from models.layers.conv import Conv2d
 
 CASES = [  # batch, in, out, height, width, kernel, stride, dilation
@@ -13,12 +13,12 @@ CASES = [  # batch, in, out, height, width, kernel, stride, dilation
     (1, 48, 32, 5, 1, 1, 2, 1),
     (1, 16, 64, 1, 1, 3, 1, 2),
     (2, 32, 16, 2, 300, 3, 1, 4),
-    (2, 3, 16, 11, 8, 7, 2, 1),  # three channels: Jittor's own
+    (2, 3, 16, 11, 8, 7, 2, 1),  # three channels: Jittor's convolution
 ]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_values_and_gradients_are_those_of_jittors_convolution(case, rng):
+def test_values_and_gradients_equal_those_of_jittors_convolution(case, rng):
     batch, inside, out, h, w, kernel, stride, dilation = case
     ours = Conv2d(inside, out, kernel, stride, dilation * (kernel // 2), dilation)
     x = jt.array(rng.standard_normal((batch, inside, h, w), dtype=np.float32))
@@ -31,10 +31,10 @@ def test_values_and_gradients_are_those_of_jittors_convolution(case, rng):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=2e-5, rtol=2e-5)
 
 
-def test_many_terms_are_added_up_exactly(rng):
-    """9216 terms an output: within 3e-6 of float64, where one long sum is off by 2e-5."""
-    if onednn.folder() is None:
-        pytest.skip("oneDNN 2.6 with AVX-512 is not here")
+def test_the_rounding_error_of_long_sums_is_small(rng):
+    """Sums of 9216 terms: the error is below 3e-6; a single running sum would have 2e-5."""
+    if conv_layer.folder() is None:
+        pytest.skip("needs oneDNN 2.6 and AVX-512")
     conv = Conv2d(1024, 16, 3, padding=1, bias=False)
     x = rng.standard_normal((1, 1024, 5, 6), dtype=np.float32)
     weight = rng.standard_normal((16, 1024, 3, 3), dtype=np.float32) / 96
@@ -48,7 +48,7 @@ def test_many_terms_are_added_up_exactly(rng):
     assert np.abs(conv(jt.array(x)).numpy()[0] - expected).max() < 3e-6
 
 
-def test_where_onednn_will_not_do_jittor_computes(monkeypatch):
-    monkeypatch.setattr(onednn, "folder", lambda: None)
-    monkeypatch.setattr(onednn, "call", None)  # would fail
+def test_without_onednn_jittors_convolution_is_used(monkeypatch):
+    monkeypatch.setattr(conv_layer, "folder", lambda: None)
+    monkeypatch.setattr(conv_layer, "call", None)  # would fail
     assert Conv2d(16, 16, 3, padding=1)(jt.ones((1, 16, 4, 4))).numpy().shape == (1, 16, 4, 4)

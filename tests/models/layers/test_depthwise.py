@@ -1,4 +1,4 @@
-"""Depthwise convolution. The CUDA kernels run on the CPU here, one thread after the other."""
+"""Depthwise convolution. The CUDA kernels are run on the CPU, one thread after the other."""
 
 import ctypes
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from models.layers.depthwise import FILE, DepthwiseConv2d
 from utils import runtime
 
-CASES = [  # batch, channels, height, width, kernel, stride, padding, dilation; VAN's own first
+CASES = [  # batch, channels, height, width, kernel, stride, padding, dilation; those of VAN first
     (2, 5, 13, 17, 5, 1, 2, 1),
     (1, 3, 9, 31, 7, 1, 9, 3),
     (3, 4, 7, 5, 3, 1, 1, 1),
@@ -20,8 +20,8 @@ CASES = [  # batch, channels, height, width, kernel, stride, padding, dilation; 
     (2, 2, 15, 10, 3, 2, 1, 1),
     (1, 2, 12, 9, 2, 3, 0, 2),
 ]
-# What a launch is on the CPU: every thread of every block, one after the other. The grid is smaller than the work, so
-# that the loops inside the kernels are walked too.
+# A launch on the CPU: every thread of every block, one after the other. The grid is smaller than the number of outputs,
+# so that the loops of the kernels run more than once.
 ONE_BY_ONE = """
 #define __global__
 #define __device__
@@ -65,7 +65,7 @@ def build(case, weight):
 
 
 def by_jittor(layer, x, dy):
-    """-> y, dx, dw, db, on the device that is on."""
+    """-> y, dx, dw, db, on the current device."""
     x = jt.array(x)
     y = layer(x)
     gradients = jt.grad((y * jt.array(dy)).sum(), [x, layer.weight, layer.bias])
@@ -73,7 +73,7 @@ def by_jittor(layer, x, dy):
 
 
 def by_definition(case, x, weight, dy):
-    """The same in float64 by loops over the taps."""
+    """-> y, dx, dw, db in float64, by loops over the kernel positions."""
     (batch, channels, height, width), (kernel, stride, padding, dilation) = x.shape, case[4:]
     oh, ow = dy.shape[2:]
     reach = [stride * (n - 1) + dilation * (kernel - 1) + 1 for n in (oh, ow)]
@@ -96,7 +96,7 @@ def by_definition(case, x, weight, dy):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_cpu_layer_is_the_definition(case, rng):
+def test_the_cpu_layer_equals_the_definition(case, rng):
     x, weight, dy = arrays(case, rng)
     for ours, expected in zip(by_jittor(build(case, weight), x, dy), by_definition(case, x, weight, dy)):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
@@ -113,7 +113,7 @@ def kernels(tmp_path_factory):
 
 @pytest.mark.parametrize("slices", [1, 4, 64])
 @pytest.mark.parametrize("case", CASES)
-def test_cuda_kernels_walked_on_the_cpu_are_the_definition(case, slices, kernels, rng):
+def test_cuda_kernels_on_the_cpu_equal_the_definition(case, slices, kernels, rng):
     x, weight, dy = data = arrays(case, rng)
     kernel, stride, padding, dilation = case[4:]
     numbers = [*x.shape, *dy.shape[2:], *(n for n in (kernel, stride, padding, dilation) for _ in "hw")]
@@ -124,23 +124,23 @@ def test_cuda_kernels_walked_on_the_cpu_are_the_definition(case, slices, kernels
         np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
-@pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
-def test_nvcc_compiles_the_file_alone(tmp_path):
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="needs nvcc")
+def test_nvcc_compiles_the_file(tmp_path):
     command = ["nvcc", "-std=c++14", "-c", "-o", tmp_path / "depthwise.o", "-x", "cu", FILE]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    if "-std=c++14" in done.stderr:  # newer toolkits know C++17 and up
+    if "-std=c++14" in done.stderr:  # not supported by newer toolkits
         done = subprocess.run([str(p).replace("c++14", "c++17") for p in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not (runtime.count_gpus()[0] and jt.has_cuda), reason="no GPU here, or Jittor built without CUDA")
+@pytest.mark.skipif(not (runtime.count_gpus()[0] and jt.has_cuda), reason="needs a GPU and Jittor with CUDA")
 @pytest.mark.parametrize("case", CASES + [(2, 64, 97, 97, 5, 1, 2, 1), (1, 32, 6, 8, 7, 1, 9, 3)])
-def test_cuda_layer_is_the_definition_whenever_it_was_built(case, rng):
+def test_the_cuda_layer_equals_the_definition(case, rng):
     x, weight, dy = arrays(case, rng)
     early = build(case, weight)
     with jt.flag_scope(use_cuda=1):
         results = by_jittor(early, x, dy)
-        again = by_jittor(build(case, weight), x, dy)
-    for ours, expected, twice in zip(results, by_definition(case, x, weight, dy), again):
+        other = by_jittor(build(case, weight), x, dy)
+    for ours, expected, second in zip(results, by_definition(case, x, weight, dy), other):
         np.testing.assert_allclose(ours, expected, atol=1e-3, rtol=1e-4)
-        np.testing.assert_array_equal(ours, twice)  # no atomics
+        np.testing.assert_array_equal(ours, second)  # no atomics

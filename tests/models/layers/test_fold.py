@@ -7,9 +7,8 @@ from models import build_model
 from models.layers import conv, packed
 from models.layers.batch_norm import BatchNorm
 from models.layers.fold import fold
-from utils.weights import checkpoint
 
-# Options, and how many norms stay: those in front of a VAN's attention and MLP, which more than a convolution reads.
+# Options, and the number of BatchNorms that cannot be folded: those before the attention and MLP of a VAN.
 NETWORKS = {
     "ccnet_r18": ({}, 0),
     "ccnet_r50": ({"stem": "v1"}, 0),
@@ -20,15 +19,13 @@ NETWORKS = {
 
 def build(name, num_classes=9, **options):
     model = build_model(name, num_classes, aux_always=True, **options)
-    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    checkpoint.load_weights(model, (rule_weights.van if name == "van" else rule_weights.ccnet)(shapes))
-    model.eval()
+    rule_weights.fill(model)
     return model
 
 
 def logits(model, shape):
     with jt.no_grad():
-        return [x.numpy() for x in model(jt.array(rule_weights.picture("fold", shape)))]
+        return [x.numpy() for x in model(jt.array(rule_weights.image("fold", shape)))]
 
 
 @pytest.mark.parametrize("packing", [True, False])
@@ -37,21 +34,22 @@ def test_a_folded_network_gives_the_same(name, packing, monkeypatch):
     if not packing:
         monkeypatch.setattr(packed, "folder", lambda: None)
     elif conv.folder() is None:
-        pytest.skip("oneDNN 2.6 with AVX-512 is not here")
-    options, stay = NETWORKS[name]
+        pytest.skip("needs oneDNN 2.6 and AVX-512")
+    options, unfolded = NETWORKS[name]
     model = build(name, **options)
-    shapes = [(2, 3, 64, 96), (1, 3, 97, 57), (1, 3, 9, 300), (1, 3, 1, 1)]  # even sides tell how the pooling rounds
+    shapes = [(2, 3, 64, 96), (1, 3, 97, 57), (1, 3, 9, 300), (1, 3, 1, 1)]  # with even sides, the poolings differ
     before = [x for shape in shapes for x in logits(model, shape)]
     norms = sum(isinstance(module, BatchNorm) for module in model.modules())
-    said = fold(model)
-    assert said.startswith(f"{norms - stay} BatchNorms folded") and ("packed" in said) == (packing and name != "van")
-    assert sum(isinstance(module, BatchNorm) for module in model.modules()) == stay
+    summary = fold(model)
+    assert summary.startswith(f"{norms - unfolded} BatchNorms folded")
+    assert ("packed" in summary) == (packing and name != "van")
+    assert sum(isinstance(module, BatchNorm) for module in model.modules()) == unfolded
     after = [x for shape in shapes for x in logits(model, shape)]
     for a, b in zip(before, after):
         assert np.abs(a - b).max() < 1e-5 * max(10, np.abs(a).max())
 
 
-def test_as_many_classes_as_lanes_are_no_trap():
+def test_a_number_of_classes_that_is_a_multiple_of_the_lanes():
     model = build("ccnet_r18", num_classes=32)
     before = logits(model, (1, 3, 65, 33))
     fold(model)
@@ -59,6 +57,6 @@ def test_as_many_classes_as_lanes_are_no_trap():
         assert a.shape[1] == 32 and np.abs(a - b).max() < 1e-5 * np.abs(a).max()
 
 
-def test_a_network_in_training_is_not_folded():
+def test_folding_a_network_in_training_mode_is_an_error():
     with pytest.raises(ValueError, match="model.eval"):
         fold(build_model("ccnet_r18", 9))

@@ -276,7 +276,7 @@ def test_an_official_file_gives_the_published_logits(source, tmp_path):
     checkpoint.load_weights(model, arrays)
     model.eval()
     with jt.no_grad():
-        logits = model(jt.array(rule_weights.picture("golden/in97x97", (1, 3, 97, 97))))[0].numpy().ravel()
+        logits = model(jt.array(rule_weights.image("golden/in97x97", (1, 3, 97, 97))))[0].numpy().ravel()
     kept = logits[:: logits.size // 256]
     right, other = (golden[f"ccnet/{name}"] for name in ("logits_absgamma", "logits_f64"))
     if source == "plain":
