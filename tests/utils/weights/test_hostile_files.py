@@ -38,7 +38,7 @@ for name in names:
     del started[:]
     begun, path = time.time(), os.path.join(folder, name)
     try:
-        arrays, _ = weights.read(path, "plain")
+        arrays, _ = any_file.read(path, "plain")
         said = {key: [list(array.shape), float(np.nan_to_num(array).sum())] for key, array in arrays.items()}
     except (ValueError, FileNotFoundError) as error:
         said = str(error)
