@@ -1,4 +1,4 @@
-"""How runs start, as a user starts them: in folders of their own, by the printed programs, to their last line."""
+"""Starts of runs, as a user starts them: in separate folders, with the programs of this repository, to the end."""
 
 import json
 import os
@@ -25,7 +25,7 @@ SMALL = "--device cpu --input-size 33 --batch-size 2 --num-steps 2"
 
 
 def walk(folder, line, code=0):
-    """A command of this repository, started in `folder`. -> what it printed, in order."""
+    """A command of this repository, started in `folder`. -> what it printed."""
     words = shlex.split(line)
     command = [sys.executable, str(ROOT / words[0]), *words[1:]]
     env = {key: value for key, value in os.environ.items() if key != "CITYSCAPES_DATASET"}
@@ -60,7 +60,7 @@ def save(path, keys):
 
 
 def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp_path):
-    """No flag says what the file does: not the depth, not the stem, not how pictures are normalised."""
+    """Depth, stem and normalisation come from the file, not from flags."""
     arrays = save(tmp_path / "resnet18-5c106cde.pth", resnet18())
     train = f"train.py {SMALL} --scene-size 40,56 --learning-rate 0 --restore-from resnet18-5c106cde.pth"
     output = walk(tmp_path, train)
@@ -71,14 +71,17 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
     assert (meta["model"], meta["recurrence"]) == ("ccnet_r18", 2) and meta["model_options"] == {"stem": "v1"}
 
     output = walk(tmp_path, f"{train} --num-steps 3 --start 1 --resume snapshots/CS_scenes_2.pth")
-    assert "snapshots/CS_scenes_2.npz, which is, is taken" in output and "CS_scenes_2.npz: step 2" in output
+    assert (
+        "snapshots/CS_scenes_2.pth does not exist: using snapshots/CS_scenes_2.npz" in output
+        and "CS_scenes_2.npz: step 2" in output
+    )
     assert "--restore-from resnet18-5c106cde.pth is not read" in output and "--start-iters 1 is not the first" in output
     assert '"checkpoint": "./snapshots/CS_scenes_3.npz"' in output
     assert checkpoint.load(tmp_path / "snapshots" / "CS_scenes_3.npz")[1]["options"]["model"] == "ccnet_r18"
 
     seed = "--restore-from ./snapshots/CS_scenes_3.pth --gpu 0"  # as the PyTorch documents print it
     output = walk(tmp_path, f"evaluate.py {seed} --device cpu --max-images 2")
-    assert "CS_scenes_3.npz, which is, is taken" in output and "rgb minus" in output
+    assert "CS_scenes_3.pth does not exist: using ./snapshots/CS_scenes_3.npz" in output and "rgb minus" in output
     assert "2 images: mean IoU" in output and "--gpu 0 has no effect on the CPU" in output
     result = json.loads((tmp_path / "snapshots" / "outputs" / "result.json").read_text())
     assert sum(result["pixels"].values()) < 2 * 40 * 56  # the size of the scenes is that of the training
@@ -90,7 +93,10 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
     for flag, words in (
         ("--stem deep", "--stem deep contradicts resnet18-5c106cde.pth, which has stem v1; leave --stem out"),
         ("--model ccnet_r50", "--model ccnet_r50 contradicts resnet18-5c106cde.pth, which has model ccnet_r18"),
-        ("--source serge", "its keys are those of torchvision (an ImageNet ResNet with one 7x7 in its stem)"),
+        (
+            "--source serge",
+            "its keys are those of torchvision (an ImageNet ResNet with one 7x7 convolution in its stem)",
+        ),
     ):
         output = walk(tmp_path, f"{train} --snapshot-dir other {flag}", code=1)
         assert words in output.splitlines()[-1]

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from walks.places import CUT, SCENES, check_run, evaluate, predict, python, walk
 
-from utils.weights import any_file as any_weights
-from utils.weights import names
+from utils.weights import any_file, names
 from utils.weights.formats import pytorch
 
 SMALL = [*CUT, "--input-size", "33", "--data-dir", SCENES["camvid"], "--snapshot-dir", "run"]
@@ -41,7 +40,7 @@ def test_training_starts_from_a_backbone(place, weights, name):
     check_run(place / "run", 2)
 
 
-# torchvision's files without --stem v1: utils/weights/any_file.py or train.py must recognise the 7x7 stem
+# torchvision's files without --stem v1: the 7x7 stem is detected from the file
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, model, count", [("resnet50-0676ba61.pth", "ccnet_r50", 265), ("resnet18.pkl", "ccnet_r18", 100)]
@@ -120,7 +119,7 @@ def arrays_of(path):
     ],
 )
 def test_other_sizes_of_these_layouts_are_recognised(weights, name, source, model, options):
-    _, meta = any_weights.read(weights(name))
+    _, meta = any_file.read(weights(name))
     assert (meta["provenance"]["source"], meta["model"], meta["model_options"]) == (source, model, options)
     assert meta["num_classes"] == (150 if "ade20k" in name else None)
 
@@ -130,7 +129,7 @@ def test_a_port_whose_backbone_is_no_resnet_is_one_clear_line(place, weights):
     call = python("evaluate.py", "--restore-from", weights(name), "--data-dir", SCENES["cityscapes"])
     done = walk(place, call, code=1)
     assert "Traceback" not in done.said and name in done.stderr.splitlines()[-1]
-    assert "5 blocks in layer3: a Jittor port's backbone, which is no ResNet-50" in done.stderr.splitlines()[-1]
+    assert "5 blocks in layer3: a Jittor port's backbone, not a ResNet-50" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow

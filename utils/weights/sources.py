@@ -1,4 +1,4 @@
-"""The code that files of weights come from: names, layouts, download addresses. Plain tables, read by --help at once."""
+"""The code that files of weights come from: names, layouts, download addresses. Plain tables, which --help reads."""
 
 import os
 import re
@@ -62,7 +62,7 @@ def where_published(name):
 
 
 def check_exists(path):
-    """Raise a FileNotFoundError with the download address of `path` if it is missing and one of the files known here."""
+    """Raise a FileNotFoundError with the download address of `path` if it is missing and known here."""
     where = None if os.path.exists(path) else where_published(os.path.basename(path))
     if where:
         raise FileNotFoundError(

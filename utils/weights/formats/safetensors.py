@@ -90,7 +90,7 @@ def parse(data):
 
 
 def parse_json(text):
-    """JSON without repeated keys or deep nesting: Jittor lifts Python's recursion limit, which would stop the parser."""
+    """JSON without repeated keys or deep nesting: Jittor lifts Python's recursion limit, which stops the parser."""
     depth = 0
     for bracket in re.findall(r"[][{}]", text):
         depth += 1 if bracket in "[{" else -1
