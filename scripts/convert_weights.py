@@ -118,11 +118,11 @@ def apply_flags(args, meta):
     """Enter --model, --van-size and --recurrence into `meta`; a ValueError where a flag does not fit the file."""
     if args.model:
         if (args.model == "van") != (meta["model"] == "van"):
-            raise ValueError(f"{args.src} is of {meta['model']}, which --model {args.model} cannot hold")
+            raise ValueError(f"{args.src} has weights of {meta['model']}, which do not fit --model {args.model}")
         meta["model"] = args.model
     if args.van_size:
         if meta["model"] != "van":
-            raise ValueError(f"--van-size {args.van_size}: {args.src} is of {meta['model']}; leave it out")
+            raise ValueError(f"--van-size {args.van_size}: {args.src} has weights of {meta['model']}; leave it out")
         meta.setdefault("model_options", {})["van_size"] = args.van_size
     assumed = meta.setdefault("assumed", [])  # the names of values that the file does not determine
     if args.recurrence is not None:

@@ -33,7 +33,7 @@ def good_files(folder):
 
 
 def damaged(data, rng):
-    """One of seven ways in which a file goes wrong."""
+    """`data` with one of seven sorts of damage."""
     data, size = bytearray(data), len(data)
     first, last = sorted(rng.integers(0, size + 1, 2))
     way = rng.integers(7)

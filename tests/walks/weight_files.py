@@ -2,8 +2,8 @@
 
     folder = weight_files.make("resnet101-imagenet.pth", folder)      # -> path; written once per folder
 
-PUBLISHED lists them. The values are small enough that training steps from them are finite. The networks are the real
-ones: ResNet-101 has 180 MB, the official CCNet 286 MB.
+PUBLISHED lists them. The values are small enough that training steps from them are finite. The networks have
+their real size: ResNet-101 has 180 MB, the official CCNet 286 MB.
 """
 
 import struct
@@ -54,7 +54,7 @@ def write_zip(path, tree):
 
 
 def write_jittor(path, tree):
-    """jt.save, by Jittor itself."""
+    """jt.save of Jittor."""
     import jittor as jt
 
     jt.save(tree, str(path))
@@ -100,7 +100,7 @@ def bare(keys):
 
 
 def abn(shapes, before=""):
-    """Of in-place ABN: the sign of a scale means nothing, and some are negative."""
+    """For in-place ABN: the sign of a scale has no effect, and some are negative."""
     arrays = filled(shapes, before=before)
     for key in arrays:
         if key.endswith("bn1.weight"):
@@ -144,7 +144,7 @@ def van_segmentation(size):
 
 
 def jittor_mmseg():
-    """ccnet-jittor's own checkpoint: mmsegmentation's names, and a 7x7 stem that its network never used."""
+    """The checkpoint of ccnet-jittor: names of mmsegmentation, and a 7x7 stem that its network does not use."""
     keys = {**bare(key_lists.mmseg(key_lists.R50, 150)), "backbone.conv1.weight": (64, 3, 7, 7)}
     arrays = filled({**keys, **key_lists.norm("backbone.bn1", 64, False)})
     return {**arrays, "decode_head.cca.gamma.scale": np.array([0.5], np.float32)}

@@ -40,6 +40,19 @@ def test_an_official_file_gives_what_evaluation_needs(official, network):
     same(any_file.read(official, "plain")[0], network[1])
 
 
+def test_a_pytorch_file_is_opened_once(official, monkeypatch):
+    opened, real = [], open
+
+    def counted(path, *arguments, **options):
+        opened.append(path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", counted)
+    monkeypatch.setattr("io.open", counted)  # zipfile's
+    any_file.take(official)
+    assert opened == [str(official)]
+
+
 def test_checkpoints_of_ours_are_read_as_they_are(network, tmp_path):
     model, arrays = network
     meta = {**SMALL, "normalisation": {"channels": "bgr"}, "step": 7}
@@ -65,9 +78,8 @@ def test_safetensors_of_others_are_recognised_by_their_keys(network, tmp_path):
     safetensors.save(tmp_path / "a.safetensors", network[1], {"format": "pt"})
     arrays, meta = any_file.read(tmp_path / "a.safetensors")
     same(arrays, abn(network[1]))
-    assert (
-        meta["provenance"]["format"] == "safetensors" and not any_file.read_with_origin(tmp_path / "a.safetensors")[2]
-    )
+    assert meta["provenance"]["format"] == "safetensors"
+    assert not any_file.read_with_origin(tmp_path / "a.safetensors")[2]
 
 
 def test_jittor_files_keep_their_scales(network, tmp_path):
@@ -131,7 +143,7 @@ def test_legacy_files_reach_the_network_from_any_address(tmp_path):
     from models.cca import CrissCrossAttention
 
     layer, aligned = CrissCrossAttention(16), set()
-    own = {key: value.numpy() for key, value in layer.state_dict().items()}
+    state = {key: value.numpy() for key, value in layer.state_dict().items()}
     values = {"key_conv.weight": np.arange(32, dtype="f4"), "query_conv.bias": np.float32([5, 6])}
     shapes = {"key_conv.weight": (2, 16, 1, 1), "query_conv.bias": (2,)}
     for shift in range(4):
@@ -139,7 +151,7 @@ def test_legacy_files_reach_the_network_from_any_address(tmp_path):
         body = hand.mapping({**tensors, "shift": hand.text("x" * shift)})
         got = pytorch.load(hand.legacy_file(tmp_path / "a.pth", body, values))
         aligned.update(got[key].flags.aligned for key in values)
-        checkpoint.load_weights(layer, {**own, **{key: got[key] for key in values}})
+        checkpoint.load_weights(layer, {**state, **{key: got[key] for key in values}})
         assert layer.key_conv.weight.numpy().ravel().tolist() == list(range(32))
         assert layer.query_conv.bias.numpy().tolist() == [5, 6]
     assert aligned == {True, False}

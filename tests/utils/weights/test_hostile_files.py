@@ -97,7 +97,7 @@ def test_each_hostile_file_is_refused_for_its_reason(outcomes):
             assert isinstance(results[name][0], str) and words in results[name][0], (name, results[name][0])
 
 
-def test_none_takes_long(outcomes):
+def test_no_file_takes_long(outcomes):
     _, _, results = outcomes
     slow = {name: seconds for name, (_, _, seconds) in results.items() if seconds > 20}
     assert not slow

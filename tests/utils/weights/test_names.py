@@ -1,4 +1,4 @@
-"""Key maps and conventions: every released family of checkpoints becomes ours, and becomes itself again to the bit."""
+"""Key maps and conventions: every released family of checkpoints converts to ours and back, bit for bit."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_the_described_network_has_these_keys_and_shapes(family):
     )
 
 
-def test_mmseg_by_hand():
+def test_some_names_of_mmseg():
     arrays, notes = to_ours(filled(lists.mmseg(lists.R50)))
     before = filled(lists.mmseg(lists.R50))
     for theirs, name in (
@@ -98,7 +98,7 @@ def test_official_scales_are_those_of_in_place_abn():
     assert all(plain[key] is before[key] for key in before) and not notes["changed"]
 
 
-def test_scales_come_back_to_the_bit_wherever_rounding_hides_them():
+def test_scales_are_restored_bit_for_bit_where_rounding_loses_them():
     bits = np.random.default_rng(0).integers(0, 1 << 31, 20_000, dtype=np.int64).astype(np.uint32).view(np.float32)
     edges = np.float32([0, -0.0, 1e-45, -1e-5, 1e-5, 0.5, 1, 0.125]).repeat(3)
     edges[1::3], edges[2::3] = np.nextafter(edges[1::3], np.float32(-9)), np.nextafter(edges[2::3], np.float32(9))
@@ -117,7 +117,7 @@ def test_a_changed_scale_is_not_replaced_by_the_old_one():
     np.testing.assert_allclose(back, [0.49999, 0.7], rtol=1e-6)
 
 
-def test_scales_that_the_official_code_cannot_hold_are_named():
+def test_scales_that_the_official_code_cannot_represent_are_named():
     arrays = filled(lists.official())
     notes = names.notes_for("ccnet")
     with pytest.raises(ValueError, match="110 BatchNorm layers have scales below 1e-5 .*--source plain"):
@@ -139,7 +139,7 @@ def test_networks_trained_here_get_the_names_of_their_source():
 
 @pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module.", "module.model."])
-def test_wrappers_and_prefixes_come_off(wrapper, prefix):
+def test_wrappers_and_prefixes_are_removed(wrapper, prefix):
     state = {f"{prefix}{key}": value for key, value in filled(lists.mit()).items()}
     tree = {"epoch": 3, wrapper: state} if wrapper else {**state, "epoch": 3}
     arrays, result, stripped, others = names.unwrap(tree)
@@ -179,7 +179,7 @@ def test_jittor_ports_keep_their_scales_and_report_what_differs():
     assert len(missing) == 11 * 15 and all(key.startswith("layer3.") for key in missing)
 
 
-def test_other_types_become_float32():
+def test_other_dtypes_become_float32():
     arrays = {key: value.astype("f2") for key, value in filled(lists.mit()).items()}
     result, notes = to_ours(arrays)
     assert all(array.dtype == np.float32 for array in result.values())
@@ -207,7 +207,7 @@ def test_what_cannot_be_converted_is_reported():
         any_file.describe(*to_ours(filled(lists.official((3, 8, 36, 3)))))
 
 
-def test_the_comparison_lists_each_sort_of_mismatch():
+def test_the_comparison_lists_every_mismatch():
     arrays = {"a": np.zeros(2), "b": np.zeros((2, 1)), "x": np.zeros(1)}
     assert names.compare(arrays, {"a": (2,), "b": (2,), "c": (1,)}) == {
         "matched": ["a"],

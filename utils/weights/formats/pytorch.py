@@ -222,7 +222,7 @@ def plain(tree, storages):
             done[id(item)] = make(item, room)
         value, height = done[id(item)]
         if height > room:
-            raise Unreadable(f"containers nested more than {DEPTH} deep, or one within itself")
+            raise Unreadable(f"containers nested more than {DEPTH} deep, or a container that contains itself")
         return value, height
 
     def make(item, room):

@@ -16,7 +16,7 @@ NUMBERS = np.arange(24, dtype="<f4")
 
 @pytest.fixture(params=["zip", "legacy"])
 def write(request, tmp_path):
-    """(body, storages) -> path of a file in either format; `tensor` in the body must know which."""
+    """(body, storages) -> path of a file in either format; the tensors in the body depend on the format."""
 
     def file(items, storages):
         legacy = request.param == "legacy"

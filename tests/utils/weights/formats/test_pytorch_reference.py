@@ -1,4 +1,4 @@
-"""Files that PyTorch itself writes and reads, where it is installed."""
+"""Files that PyTorch writes and reads, where it is installed."""
 
 import argparse
 from collections import Counter, OrderedDict
