@@ -47,7 +47,7 @@ def existing(path):
     others = [path[: -len(ending)] + other for other in ENDINGS if other != ending]
     others = [other for other in others if os.path.isfile(other)]
     if len(others) > 1:
-        raise FileNotFoundError(f"no checkpoint {path}, but {' and '.join(others)}: name one of them")
+        raise FileNotFoundError(f"no checkpoint {path}, but {' and '.join(others)} exist: name one of them")
     return (others[0], f"{path} does not exist: using {others[0]}") if others else (path, "")
 
 
@@ -88,7 +88,7 @@ def read_with_origin(path, source="auto"):
 
 
 def is_npz(data):
-    """Whether a zip file is a .npz, which this project writes, and no file of PyTorch."""
+    """Whether a zip file is a .npz, as this project writes, and not a file of PyTorch."""
     try:
         return not any(name.endswith("data.pkl") for name in zipfile.ZipFile(data.obj).namelist())
     except Exception:  # pytorch.read reports what is wrong

@@ -180,7 +180,7 @@ def test_a_file_of_another_format_with_the_same_name_is_used_and_reported(networ
     same(arrays, network[1])
     assert any_file.take(path)[2]["remarks"] == []
     any_file.write(tmp_path / "CS_scenes_9.safetensors", network[1], meta)
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*9.pth, but .*9.npz and .*: name one"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*9.pth, but .*9.npz and .* exist: name one"):
         any_file.take(missing)
     with pytest.raises(FileNotFoundError, match="no checkpoint .*gone.pth"):
         any_file.take(tmp_path / "gone.pth")
