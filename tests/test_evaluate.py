@@ -2,7 +2,6 @@
 
 import csv
 import json
-import types
 from pathlib import Path
 
 import numpy as np
@@ -149,11 +148,11 @@ def test_what_only_the_checkpoint_or_the_data_can_refute_is_answered_likewise(ev
 
 
 def test_released_files_take_what_they_do_not_record_from_the_flags(monkeypatch, tmp_path):
-    """utils.weights reads them; here it stands aside for a small network."""
+    """Without a file: any_file.take returns a small network."""
     model = build_model("ccnet_r18", 9, 2)
     arrays = {key: value.numpy() for key, value in model.state_dict().items()}
-    meta = {**META, "provenance": {"source": "official"}, "model_options": {}, "remarks": ["said"]}
-    monkeypatch.setattr(network, "any_file", types.SimpleNamespace(take=lambda path, source: (path, arrays, meta)))
+    meta = {**META, "provenance": {"source": "official"}, "model_options": {}, "remarks": ["a remark"]}
+    monkeypatch.setattr(network.any_file, "take", lambda path, source: (path, arrays, meta))
     asked = dict(model=None, num_classes=None, recurrence=1, van_size=None)
     built = {}
 

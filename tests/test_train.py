@@ -103,7 +103,7 @@ def test_mistakes_are_answered_in_one_line(runs, run_command, tmp_path):
     weights = str(folder / "CS_scenes_3.npz")
     for command, code, words in (
         (["evaluate.py", "--restore-from", "gone.npz"], 1, "evaluate.py: no checkpoint gone.npz"),
-        (["evaluate.py", "--restore-from", "README.md"], 1, "evaluate.py: README.md is not a checkpoint"),
+        (["evaluate.py", "--restore-from", "README.md"], 1, "evaluate.py: README.md: not a checkpoint"),
         (["train.py", "--model", "ccnet_r19"], 2, "ccnet_r18"),
         (["train.py", "--input-size", "0"], 2, "'0' is no size"),
         (["train.py", "--batch-size", "-1"], 2, "'-1': expected a whole number"),

@@ -1,4 +1,4 @@
-"""Files of weights made by hand, byte by byte, without PyTorch and pickle: anything can be wrong in them."""
+"""Files of weights written byte by byte, without PyTorch and pickle, so that anything in them can be wrong."""
 
 import hashlib
 import struct
@@ -21,7 +21,7 @@ def several(*parts):
     return b"(" + b"".join(parts) + b"t"
 
 
-def whole(*numbers):
+def integers(*numbers):
     return several(*map(number, numbers))
 
 
@@ -41,17 +41,17 @@ def pickle(body):
     return b"\x80\x02" + body + b"."
 
 
-def storage(kind, key, count, legacy=False):
-    parts = [text("storage"), refer("torch", kind), text(key), text("cpu"), number(count)]
+def storage(cls, key, count, legacy=False):
+    parts = [text("storage"), refer("torch", cls), text(key), text("cpu"), number(count)]
     return several(*parts, *([b"N"] if legacy else [])) + b"Q"
 
 
-def tensor(key, shape, kind="FloatStorage", strides=None, offset=0, count=None, legacy=False):
+def tensor(key, shape, storage_class="FloatStorage", strides=None, offset=0, count=None, legacy=False):
     count = int(np.prod(shape)) if count is None else count
     if strides is None:
         strides = [int(np.prod(shape[n + 1 :])) for n in range(len(shape))]
-    parts = [number(offset), whole(*shape), whole(*strides), b"\x89", call("collections", "OrderedDict")]
-    return call("torch._utils", "_rebuild_tensor_v2", storage(kind, key, count, legacy), *parts)
+    parts = [number(offset), integers(*shape), integers(*strides), b"\x89", call("collections", "OrderedDict")]
+    return call("torch._utils", "_rebuild_tensor_v2", storage(storage_class, key, count, legacy), *parts)
 
 
 def zip_file(path, body, storages, byteorder=b"little", more=(), compression=zipfile.ZIP_STORED):
@@ -73,13 +73,13 @@ def legacy_file(path, body, storages, little=b"\x88", version=1001):
 
 
 def array(value):
-    """A numpy array as Jittor's .pkl has it."""
+    """A numpy array as in a .pkl of Jittor."""
     value = np.ascontiguousarray(value)
-    empty = call("numpy.core.multiarray", "_reconstruct", refer("numpy", "ndarray"), whole(0), b"C\x01b")
-    kind = call("numpy", "dtype", text(value.dtype.str[1:]), b"\x89", b"\x88")
-    kind += several(number(3), text(value.dtype.str[0]), b"N", b"N", b"N", number(-1), number(-1), number(0)) + b"b"
+    empty = call("numpy.core.multiarray", "_reconstruct", refer("numpy", "ndarray"), integers(0), b"C\x01b")
+    dtype = call("numpy", "dtype", text(value.dtype.str[1:]), b"\x89", b"\x88")
+    dtype += several(number(3), text(value.dtype.str[0]), b"N", b"N", b"N", number(-1), number(-1), number(0)) + b"b"
     data = b"B" + struct.pack("<I", value.nbytes) + value.tobytes()
-    return empty + several(number(1), whole(*value.shape), kind, b"\x89", data) + b"b"
+    return empty + several(number(1), integers(*value.shape), dtype, b"\x89", data) + b"b"
 
 
 def jittor_file(path, body, signed=True):

@@ -1,4 +1,4 @@
-"""How runs start, as a user starts them: in folders of their own, by the printed programs, to their last line."""
+"""Starts of runs, as a user starts them: in separate folders, with the programs of this repository, to the end."""
 
 import json
 import os
@@ -7,11 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
-from support import key_lists as lists
-from support import rule_weights
+from walks.weight_files import basic_resnet, filled
 
 from datasets.scenes import dataset, folders
 from utils import runtime
@@ -25,7 +23,7 @@ SMALL = "--device cpu --input-size 33 --batch-size 2 --num-steps 2"
 
 
 def walk(folder, line, code=0):
-    """A command of this repository, started in `folder`. -> what it printed, in order."""
+    """A command of this repository, started in `folder`. -> what it printed."""
     words = shlex.split(line)
     command = [sys.executable, str(ROOT / words[0]), *words[1:]]
     env = {key: value for key, value in os.environ.items() if key != "CITYSCAPES_DATASET"}
@@ -35,33 +33,10 @@ def walk(folder, line, code=0):
     return done.stdout
 
 
-def resnet18():
-    """Keys and shapes of torchvision's resnet18-*.pth."""
-    keys, into = {**lists.conv("conv1", 64, 3, 7), **lists.norm("bn1", 64, True)}, 64
-    for stage, planes in enumerate((64, 128, 256, 512), 1):
-        for block in range(2):
-            name = f"layer{stage}.{block}"
-            for number, channels in ((1, into), (2, planes)):
-                keys.update(lists.conv(f"{name}.conv{number}", planes, channels, 3))
-                keys.update(lists.norm(f"{name}.bn{number}", planes, True))
-            if into != planes:
-                keys.update(lists.conv(f"{name}.downsample.0", planes, into))
-                keys.update(lists.norm(f"{name}.downsample.1", planes, True))
-            into = planes
-    return {**keys, "fc.weight": (1000, 512), "fc.bias": (1000,)}
-
-
-def save(path, keys):
-    """A PyTorch file with these keys, its numbers made by rule."""
-    counters = [key for key in keys if key.endswith("num_batches_tracked")]
-    arrays = rule_weights.ccnet({key: shape for key, shape in keys.items() if key not in counters})
-    pytorch.save(path, {**arrays, **{key: np.array(7, np.int64) for key in counters}})
-    return arrays
-
-
 def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp_path):
-    """No flag says what the file does: not the depth, not the stem, not how pictures are normalised."""
-    arrays = save(tmp_path / "resnet18-5c106cde.pth", resnet18())
+    """Depth, stem and normalisation come from the file, not from flags."""
+    arrays = filled(basic_resnet())
+    pytorch.save(tmp_path / "resnet18-5c106cde.pth", arrays)
     train = f"train.py {SMALL} --scene-size 40,56 --learning-rate 0 --restore-from resnet18-5c106cde.pth"
     output = walk(tmp_path, train)
     assert output.count("taken from the file: model ccnet_r18, stem v1, input RGB") == 1
@@ -71,14 +46,17 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
     assert (meta["model"], meta["recurrence"]) == ("ccnet_r18", 2) and meta["model_options"] == {"stem": "v1"}
 
     output = walk(tmp_path, f"{train} --num-steps 3 --start 1 --resume snapshots/CS_scenes_2.pth")
-    assert "snapshots/CS_scenes_2.npz, which is, is taken" in output and "CS_scenes_2.npz: step 2" in output
+    assert (
+        "snapshots/CS_scenes_2.pth does not exist: using snapshots/CS_scenes_2.npz" in output
+        and "CS_scenes_2.npz: step 2" in output
+    )
     assert "--restore-from resnet18-5c106cde.pth is not read" in output and "--start-iters 1 is not the first" in output
     assert '"checkpoint": "./snapshots/CS_scenes_3.npz"' in output
     assert checkpoint.load(tmp_path / "snapshots" / "CS_scenes_3.npz")[1]["options"]["model"] == "ccnet_r18"
 
     seed = "--restore-from ./snapshots/CS_scenes_3.pth --gpu 0"  # as the PyTorch documents print it
     output = walk(tmp_path, f"evaluate.py {seed} --device cpu --max-images 2")
-    assert "CS_scenes_3.npz, which is, is taken" in output and "rgb minus" in output
+    assert "CS_scenes_3.pth does not exist: using ./snapshots/CS_scenes_3.npz" in output and "rgb minus" in output
     assert "2 images: mean IoU" in output and "--gpu 0 has no effect on the CPU" in output
     result = json.loads((tmp_path / "snapshots" / "outputs" / "result.json").read_text())
     assert sum(result["pixels"].values()) < 2 * 40 * 56  # the size of the scenes is that of the training
@@ -90,14 +68,17 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
     for flag, words in (
         ("--stem deep", "--stem deep contradicts resnet18-5c106cde.pth, which has stem v1; leave --stem out"),
         ("--model ccnet_r50", "--model ccnet_r50 contradicts resnet18-5c106cde.pth, which has model ccnet_r18"),
-        ("--source serge", "its keys are those of torchvision (an ImageNet ResNet with one 7x7 in its stem)"),
+        (
+            "--source serge",
+            "its keys are those of torchvision (an ImageNet ResNet with one 7x7 convolution in its stem)",
+        ),
     ):
         output = walk(tmp_path, f"{train} --snapshot-dir other {flag}", code=1)
         assert words in output.splitlines()[-1]
 
 
-def test_a_checkpoint_knows_its_data_until_the_folder_is_moved(tmp_path):
-    """Trained in one folder with a relative --data-dir, evaluated from another: never on drawn scenes."""
+def test_a_checkpoint_records_its_dataset_until_the_folder_is_moved(tmp_path):
+    """Trained with a relative --data-dir, evaluated from another folder: never on generated scenes."""
     (tmp_path / "elsewhere").mkdir()
     folders.write_cityscapes(tmp_path / "sets" / "city", 2, (48, 64))
     walk(tmp_path, f"train.py {SMALL} --model ccnet_r18 --data-dir sets/city --snapshot-dir run")
@@ -118,7 +99,7 @@ def test_a_checkpoint_knows_its_data_until_the_folder_is_moved(tmp_path):
 
 
 def test_bare_training_takes_the_dataset_that_is_unpacked_in_the_current_folder(tmp_path):
-    """`python train.py` of the third document: ADE20K unpacked where one stands. Only the size is cut."""
+    """`python train.py` with ADE20K unpacked in the current folder. Only the size is reduced."""
     folders.write_ade20k(tmp_path, 2, (48, 64))
     output = walk(tmp_path, f"{TINY} {SMALL}")
     assert "data: ade20k in ADEChallengeData2016, found in the current folder" in output
@@ -128,7 +109,7 @@ def test_bare_training_takes_the_dataset_that_is_unpacked_in_the_current_folder(
     output = walk(
         tmp_path.parent, f"{TINY} {SMALL} --snapshot-dir {tmp_path / 'snapshots'} --num-steps 3 --resume auto"
     )
-    assert f"data: ade20k in {tmp_path}/ADEChallengeData2016" in output  # gone on with from another folder
+    assert f"data: ade20k in {tmp_path}/ADEChallengeData2016" in output  # resumed from another folder
 
     folders.write_voc(tmp_path, 2, (48, 64))
     output = walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b", code=1)
@@ -138,7 +119,7 @@ def test_bare_training_takes_the_dataset_that_is_unpacked_in_the_current_folder(
     assert "--dataset lip needs --data-dir" in output.splitlines()[-1]
 
 
-def test_drawn_scenes_are_said_and_flags_they_cannot_use_too(tmp_path):
+def test_generated_scenes_and_flags_without_effect_are_reported(tmp_path):
     output = walk(tmp_path, f"{TINY} {SMALL} --resize-labels --ohem-keep 9")
     assert "data: drawn scenes (no --data-dir, and no known dataset in the current folder)" in output
     assert "--resize-labels has no effect with --dataset scenes" in output
@@ -146,7 +127,7 @@ def test_drawn_scenes_are_said_and_flags_they_cannot_use_too(tmp_path):
     assert "--cache ram has nothing to keep" in walk(tmp_path, f"{TINY} {SMALL} --cache ram", code=1)
 
 
-def test_a_packed_folder_refuses_the_cache_and_is_found_again(tmp_path):
+def test_a_packed_folder_refuses_the_cache_and_is_recorded(tmp_path):
     folders.write_folder(tmp_path / "mine", 2, (48, 64))
     walk(tmp_path, "scripts/data/pack.py --data-dir mine --out packed --workers 0")
     output = walk(tmp_path, f"{TINY} {SMALL} --data-dir packed --cache ram", code=1)
@@ -158,7 +139,7 @@ def test_a_packed_folder_refuses_the_cache_and_is_found_again(tmp_path):
 
 
 @pytest.mark.skipif(not MPIRUN.is_file(), reason="no mpirun")
-def test_the_command_that_several_gpus_are_answered_with_runs(tmp_path, monkeypatch):
+def test_the_command_printed_for_several_gpus_works(tmp_path, monkeypatch):
     """Here on the CPU, where --gpu has no effect."""
     output = walk(tmp_path, f"{TINY} --gpu 0,1 {SMALL} --scene-size 40,56")
     assert "--gpu 0,1 has no effect on the CPU" in output

@@ -1,12 +1,11 @@
-"""A walk from each published weight file: training from a backbone, evaluation and prediction with a whole network,
-conversion there and back. Only sizes are cut (walks/places.py)."""
+"""A walk from each published weight file: training from a backbone, evaluation and prediction with a complete network,
+conversion there and back. Only sizes are reduced (walks/places.py)."""
 
 import numpy as np
 import pytest
 from walks.places import CUT, SCENES, check_run, evaluate, predict, python, walk
 
-from utils.weights import any_file as any_weights
-from utils.weights import names
+from utils.weights import any_file, names
 from utils.weights.formats import pytorch
 
 SMALL = [*CUT, "--input-size", "33", "--data-dir", SCENES["camvid"], "--snapshot-dir", "run"]
@@ -41,7 +40,7 @@ def test_training_starts_from_a_backbone(place, weights, name):
     check_run(place / "run", 2)
 
 
-# torchvision's files without --stem v1: utils/weights/any_file.py or train.py must recognise the 7x7 stem
+# torchvision's files without --stem v1: the 7x7 stem is detected from the file
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, model, count", [("resnet50-0676ba61.pth", "ccnet_r50", 265), ("resnet18.pkl", "ccnet_r18", 100)]
@@ -52,7 +51,7 @@ def test_the_stem_of_torchvision_is_recognised(place, weights, name, model, coun
     check_run(place / "run", 2)
 
 
-WHOLE = {  # file -> dataset, classes
+COMPLETE = {  # file -> dataset, classes
     "CS_scenes_60000.pth": ("cityscapes", 19),
     "CS_scenes_60000_serge.pth": ("cityscapes", 19),
     "ccnet_r50-d8_512x1024_40k_cityscapes_20200616_142517-4123f401.pth": ("cityscapes", 19),
@@ -64,16 +63,16 @@ WHOLE = {  # file -> dataset, classes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_network_evaluates_and_predicts(place, weights, name):
-    data, classes = WHOLE[name]
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_complete_network_evaluates_and_predicts(place, weights, name):
+    data, classes = COMPLETE[name]
     evaluate(place, weights(name), SCENES[data], classes)
     predict(place, weights(name), classes)
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_a_whole_network(place, weights):
-    """ours.safetensors has 19 classes, CamVid 11: the classifiers start anew, everything else is taken."""
+def test_training_starts_from_a_complete_network(place, weights):
+    """ours.safetensors has 19 classes, CamVid 11: the classifiers keep their random start, the rest is loaded."""
     done = walk(
         place, python("train.py", "--model", "ccnet_r50", "--restore-from", weights("ours.safetensors"), *SMALL)
     )
@@ -81,14 +80,14 @@ def test_training_goes_on_from_a_whole_network(place, weights):
     check_run(place / "run", 2)
 
 
-CONVERTED = [*BACKBONES, *WHOLE, "resnet101-imagenet.pth", "resnet50-0676ba61.pth", "resnet50_v1c-2cccc1ad.pth"]
+CONVERTED = [*BACKBONES, *COMPLETE, "resnet101-imagenet.pth", "resnet50-0676ba61.pth", "resnet50_v1c-2cccc1ad.pth"]
 CONVERTED = [name for name in [*CONVERTED, "van_large_839.pth.tar"] if not name.startswith("ours.")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONVERTED)
 def test_a_file_is_converted_there_and_back(place, weights, name):
-    """Every array of the published file comes back to the bit, but for those that no network here has."""
+    """Every array of the published file is restored bit for bit, except those that no network here has."""
     alone, source = name.startswith(("resnet", "van")), weights(name)
     done = walk(place, python("scripts/convert_weights.py", source, "ours.npz", *["--allow-missing"] * alone))
     assert "wrong shape" not in done.said and ("missing" in done.said) == alone
@@ -120,22 +119,22 @@ def arrays_of(path):
     ],
 )
 def test_other_sizes_of_these_layouts_are_recognised(weights, name, source, model, options):
-    _, meta = any_weights.read(weights(name))
+    _, meta = any_file.read(weights(name))
     assert (meta["provenance"]["source"], meta["model"], meta["model_options"]) == (source, model, options)
     assert meta["num_classes"] == (150 if "ade20k" in name else None)
 
 
-def test_a_port_whose_backbone_is_no_resnet_is_one_clear_line(place, weights):
+def test_a_port_whose_backbone_is_not_a_resnet_is_one_error_line(place, weights):
     name = "ccnet_R2_cityscape_60000.pkl"
     call = python("evaluate.py", "--restore-from", weights(name), "--data-dir", SCENES["cityscapes"])
     done = walk(place, call, code=1)
     assert "Traceback" not in done.said and name in done.stderr.splitlines()[-1]
-    assert "5 blocks in layer3: a Jittor port's backbone, which is no ResNet-50" in done.stderr.splitlines()[-1]
+    assert "5 blocks in layer3: a Jittor port's backbone, not a ResNet-50" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
 def test_a_converted_file_gives_the_same_scores(place, weights):
-    """From the published file and from its conversion, with the prefix of DataParallel."""
+    """Evaluation of the published file, with the prefix of DataParallel, and of its conversion."""
     source = weights("CS_scenes_60000_module.pth")
     walk(place, python("scripts/convert_weights.py", source, "ours.npz"))
     ours = evaluate(place, "ours.npz", SCENES["cityscapes"], 19)

@@ -1,9 +1,9 @@
-"""Files of weights as other projects publish them: names, keys, shapes, wrappers and file formats; values by rule.
+"""Files of weights as other projects publish them: names, keys, shapes, wrappers and file formats; values made by rule.
 
     folder = weight_files.make("resnet101-imagenet.pth", folder)      # -> path; written once per folder
 
-PUBLISHED lists them. The values are small enough that training steps from them are finite. The networks are the real
-ones: ResNet-101 has 180 MB, the official CCNet 286 MB.
+PUBLISHED lists them. The values are small enough that training steps from them are finite. The networks have
+their real size: ResNet-101 has 180 MB, the official CCNet 286 MB.
 """
 
 import struct
@@ -17,10 +17,10 @@ FLOAT_TYPES = {"float32": "FloatStorage", "int64": "LongStorage"}
 
 
 class Namespace(dict):
-    """Written as an argparse.Namespace, which timm's checkpoints hold."""
+    """Written as an argparse.Namespace, as in checkpoints of timm."""
 
 
-def spelled(tree, storages, legacy):
+def encode(tree, storages, legacy):
     """A pickle of dicts (as OrderedDict), lists, strings, numbers and arrays; the arrays are added to `storages`."""
     if isinstance(tree, np.ndarray):
         key = str(len(storages))
@@ -33,8 +33,8 @@ def spelled(tree, storages, legacy):
     if isinstance(tree, int):
         return hand.number(tree)
     if isinstance(tree, list):
-        return b"](" + b"".join(spelled(part, storages, legacy) for part in tree) + b"e"
-    items = {key: spelled(value, storages, legacy) for key, value in tree.items()}
+        return b"](" + b"".join(encode(part, storages, legacy) for part in tree) + b"e"
+    items = {key: encode(value, storages, legacy) for key, value in tree.items()}
     if isinstance(tree, Namespace):
         return b"cargparse\nNamespace\n)\x81" + hand.mapping(items) + b"b"
     pairs = b"".join(hand.text(key) + value for key, value in items.items())
@@ -44,17 +44,17 @@ def spelled(tree, storages, legacy):
 def write_legacy(path, tree):
     """PyTorch before 1.6."""
     storages = {}
-    return hand.legacy_file(path, spelled(tree, storages, True), storages)
+    return hand.legacy_file(path, encode(tree, storages, True), storages)
 
 
 def write_zip(path, tree):
     """PyTorch since 1.6."""
     storages = {}
-    return hand.zip_file(path, spelled(tree, storages, False), storages)
+    return hand.zip_file(path, encode(tree, storages, False), storages)
 
 
 def write_jittor(path, tree):
-    """jt.save, by Jittor itself."""
+    """jt.save of Jittor."""
     import jittor as jt
 
     jt.save(tree, str(path))
@@ -63,10 +63,10 @@ def write_jittor(path, tree):
 
 def write_ours(path, arrays, source="plain"):
     """`arrays` under our names, as scripts/convert_weights.py writes them: .npz or .safetensors."""
-    from utils.weights import any_file, identify, names
+    from utils.weights import any_file, names
 
     arrays, notes = names.to_ours(arrays, source)
-    any_file.write(path, arrays, {**identify.describe(arrays, notes), "provenance": {**notes, "wrapper": ""}})
+    any_file.write(path, arrays, {**any_file.describe(arrays, notes), "provenance": {**notes, "wrapper": ""}})
     return path
 
 
@@ -100,7 +100,7 @@ def bare(keys):
 
 
 def abn(shapes, before=""):
-    """Of in-place ABN: the sign of a scale means nothing, and some are negative."""
+    """For in-place ABN: the sign of a scale has no effect, and some are negative."""
     arrays = filled(shapes, before=before)
     for key in arrays:
         if key.endswith("bn1.weight"):
@@ -109,7 +109,7 @@ def abn(shapes, before=""):
 
 
 def v1c(blocks=key_lists.R50):
-    """The ImageNet ResNet with three convolutions in its stem, from which mmsegmentation's configs start."""
+    """The ImageNet ResNet with three convolutions in its stem, from which the configs of mmsegmentation start."""
     keys = {key.removeprefix("backbone."): shape for key, shape in key_lists.mmseg(blocks).items() if "backbone" in key}
     return {"meta": {"epoch": 100, "iter": 500400}, "state_dict": filled({**keys, **key_lists.CLASSIFIER})}
 
@@ -129,12 +129,12 @@ def timm(size):
 
 
 def van_bare(size):
-    """What VAN-Jittor has its users make of it: the inner state_dict alone, van_base.pth."""
+    """As the README of VAN-Jittor converts it: only the inner state_dict, van_base.pth."""
     return filled(key_lists.van(size), rule_weights.van)
 
 
 def van_segmentation(size):
-    """A segmentation network on VAN: `backbone.` before its keys, another project's head behind them."""
+    """A segmentation network on VAN: `backbone.` before its keys, followed by the head of another project."""
     arrays = filled(key_lists.van(size), rule_weights.van, "backbone.")
     arrays = {key: array for key, array in arrays.items() if not key.startswith("backbone.head.")}
     return {
@@ -144,7 +144,7 @@ def van_segmentation(size):
 
 
 def jittor_mmseg():
-    """ccnet-jittor's own checkpoint: mmsegmentation's names, and a 7x7 stem that its network never used."""
+    """The checkpoint of ccnet-jittor: names of mmsegmentation, and a 7x7 stem that its network does not use."""
     keys = {**bare(key_lists.mmseg(key_lists.R50, 150)), "backbone.conv1.weight": (64, 3, 7, 7)}
     arrays = filled({**keys, **key_lists.norm("backbone.bn1", 64, False)})
     return {**arrays, "decode_head.cca.gamma.scale": np.array([0.5], np.float32)}
@@ -156,7 +156,7 @@ def jittor_official(blocks=(3, 4, 5, 3)):
 
 
 def ours(classes=19):
-    """A whole ccnet_r50 under our names, which are the official ones."""
+    """A complete ccnet_r50 under our names, which are the official ones."""
     return filled(key_lists.official(key_lists.R50, classes))
 
 
@@ -192,7 +192,7 @@ PUBLISHED = {  # file name -> (what writes the format, what makes its content)
 
 
 def make(name, folder):
-    """The file `name` in `folder`, written there unless it is there. -> its path."""
+    """The file `name` in `folder`, written unless it exists. -> its path."""
     path, (write, content) = Path(folder) / name, PUBLISHED[name]
     if not path.exists():
         write(path, content())

@@ -155,7 +155,7 @@ SETTLED = (
     "output_stride",
     "plain_stride",
     "stem",
-)  # utils/weights/settle.py holds them to the file
+)  # utils/weights/network.py compares them with the file
 RECORDED = ("data_dir", "scene_size")  # where no flag says it, the checkpoint does
 INCIDENTAL = (
     "resume",

@@ -6,7 +6,7 @@ Only the main rank reads files, which other nodes may not have: what is small is
 from utils import distributed
 from utils.options import train as train_options
 from utils.training import optim
-from utils.weights import any_file, checkpoint, published, settle
+from utils.weights import any_file, checkpoint, network, sources
 
 
 def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
@@ -30,15 +30,15 @@ def starting_point(folder, resume, restore_from, settings, step=0, samples=0):
             try:
                 path, arrays, meta = any_file.take(restore_from, settings.get("source", "auto"))
             except FileNotFoundError:
-                published.check(restore_from)
+                sources.check_exists(restore_from)
                 raise
             begin.update(meta=meta, source=path)
         elif restore_from == "":
             print('--restore-from "": the network starts from random weights')
         asked = train_options.network_options(settings)
-        begin["network"], lines = settle.settle(asked, begin["source"] or "", arrays, begin["meta"], training=True)
+        begin["network"], lines = network.resolve(asked, begin["source"] or "", arrays, begin["meta"], training=True)
         if begin["source"] and not begin["resumed"]:
-            lines = [*meta["remarks"], settle.taken(begin["network"], asked, meta), *lines]
+            lines = [*meta["remarks"], network.summary(begin["network"], asked, meta), *lines]
         for line in lines:
             print(line)
     return {**distributed.share(begin), "arrays": arrays}

@@ -1,123 +1,212 @@
-"""Weights from any file that a user may come with, under our names; and files of weights for others.
+"""Weights from any supported file, under our names; and files of weights for other code.
 
-    arrays, meta = read(path)                     # .npz of ours, PyTorch, safetensors, Jittor: told by its content
+    arrays, meta = read(path)                     # from .npz, PyTorch, safetensors or Jittor: the content decides
     print(start_from(model, arrays, path))        # for training: the head may be missing
     write(path, arrays, meta)                     # .npz, .safetensors; PyTorch under the names of the original code
 
-`meta` says what evaluation needs: model, model_options, num_classes (None: a backbone), recurrence, ignore_label,
-normalisation; and `provenance`: where the weights come from and what was done to them.
+`meta` holds what evaluation needs: model, model_options, num_classes (None: a backbone), recurrence, ignore_label,
+normalisation; and `provenance`: where the weights come from and what was changed in them.
 """
 
 import json
 import os
-import re
-import textwrap
 import zipfile
 
 import numpy as np
 
+from models.tables import CAFFE_BGR, IMAGENET_RGB, RESNET_BLOCKS, VAN_SIZES
 from utils.files import whole_file
-from utils.weights import names as convert
-from utils.weights.formats import pytorch, safetensors
-from utils.weights.identify import describe
+from utils.weights import names
+from utils.weights.formats import mapped, pytorch, safetensors
 
 OURS = "ccnet"  # key of our metadata in a .safetensors file
-NEEDED = {"model": str, "num_classes": (int, type(None)), "recurrence": int, "ignore_label": int, "normalisation": dict}
+REQUIRED = {
+    "model": str,
+    "num_classes": (int, type(None)),
+    "recurrence": int,
+    "ignore_label": int,
+    "normalisation": dict,
+}
 HEADS = ("head.", "dsn.", "squeeze.")
 CLASSIFIERS = ("head.bottleneck.3.", "dsn.3.")  # the layers whose shape depends on the number of classes
 PYTORCH_ENDINGS = (".pth", ".pt", ".bin", ".pth.tar")
 ENDINGS = (".npz", ".safetensors", ".pkl", ".pth.tar", ".pth", ".pt", ".bin")
+ANY_STRIDE = "8, 16 or 32"  # the output strides that fit a VAN whose head has no squeeze layer
+VANS = {blocks: name for name, (_, blocks, _) in VAN_SIZES.items()}  # blocks in each stage -> van_size
+RESNETS = {(depth > 18, blocks[2]): f"r{depth}" for depth, blocks in RESNET_BLOCKS.items()}  # bottleneck, in layer3
+RESNETS.update({(True, 5): "r50", (True, 12): "r101"})  # a Jittor port, which has fewer blocks
 
 
 def existing(path):
-    """-> (path, ""), or, where only a file of another format with the same name is there, (that file, a line about it):
+    """-> (path, ""), or, where only a file of another format with the same name exists, (that file, a line about it):
     commands that were printed for PyTorch ask for CS_scenes_60000.pth, and training here writes CS_scenes_60000.npz."""
     path = os.fspath(path)
     ending = next((ending for ending in ENDINGS if path.endswith(ending)), "")
     if os.path.exists(path) or not ending:
         return path, ""
-    beside = [path[: -len(ending)] + other for other in ENDINGS if other != ending]
-    beside = [other for other in beside if os.path.isfile(other)]
-    if len(beside) > 1:
-        raise FileNotFoundError(f"no checkpoint {path}; beside it are {' and '.join(beside)}: name one of them")
-    return (beside[0], f"{path} is not there: {beside[0]}, which is, is taken") if beside else (path, "")
+    others = [path[: -len(ending)] + other for other in ENDINGS if other != ending]
+    others = [other for other in others if os.path.isfile(other)]
+    if len(others) > 1:
+        raise FileNotFoundError(f"no checkpoint {path}, but {' and '.join(others)} exist: name one of them")
+    return (others[0], f"{path} does not exist: using {others[0]}") if others else (path, "")
 
 
 def take(path, source="auto"):
-    """For a program that begins with a file of weights: -> (the path taken, arrays, meta); meta["remarks"] are lines to
-    print."""
+    """For a program that starts from a file of weights: -> (the path that was read, arrays, meta); meta["remarks"] are
+    lines to print."""
     path, line = existing(path)
-    arrays, meta = read(path, source)
+    arrays, meta, ours = read_with_origin(path, source)
     remarks = [line] if line else []
-    if source != "auto" and is_ours(path):
+    if ours and source != "auto":
         remarks.append(f"--source {source} has no effect: {path} is a file of this project")
     return path, arrays, {**meta, "remarks": [*remarks, *meta.get("remarks", ())]}
 
 
 def read(path, source="auto"):
-    """-> ({key: float32 array}, meta). One ValueError or FileNotFoundError for whatever is wrong."""
+    """-> ({key: float32 array}, meta). Whatever is wrong is one ValueError or FileNotFoundError that names the file."""
+    return read_with_origin(path, source)[:2]
+
+
+def read_with_origin(path, source="auto"):
+    """As `read`, and whether the file was written by this project. The file is opened once and mapped into memory."""
     path = os.fspath(path)
-    data, own = pytorch.mapped(path), is_ours(path)
+    data = mapped(path)
     try:
-        if own:
-            return read_ours(path)
+        if pytorch.is_zip(data) and is_npz(data):
+            from utils.weights import checkpoint  # imports Jittor, which the other formats do not need
+
+            return *checked(checkpoint.load, path), True
         if safetensors.is_safetensors(data):
-            return converted(safetensors.load(path)[0], source, "safetensors", path)
-        zipped = data[:4] == b"PK\3\4"
-        return converted(pytorch.load(path), source, "pytorch" if zipped or pytorch.is_legacy(data) else "jittor", path)
+            arrays, metadata = safetensors.read(data)
+            if OURS in metadata:
+                return *checked(lambda: (arrays, safetensors.parse_json(metadata[OURS]))), True
+            return *converted(arrays, source, "safetensors", path), False
+        file_format = "pytorch" if pytorch.is_zip(data) or pytorch.is_legacy(data) else "jittor"
+        return *converted(pytorch.read(data), source, file_format, path), False
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(path) else f"{path}: {error}") from None
 
 
-def is_ours(path):
-    """Written here under our names: a .npz, or a .safetensors with our metadata."""
-    data = pytorch.mapped(path)
-    if data[:4] == b"PK\3\4":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return not any(name.endswith("data.pkl") for name in archive.namelist())
-        except Exception:  # torch_file says what is wrong
-            return False
-    return safetensors.is_safetensors(data) and OURS in safetensors.load(path)[1]
-
-
-def read_ours(path):
+def is_npz(data):
+    """Whether a zip file is a .npz, as this project writes, and not a file of PyTorch."""
     try:
-        if pytorch.mapped(path)[:4] == b"PK\3\4":
-            from utils.weights import checkpoint  # imports Jittor, which the rest can do without
+        return not any(name.endswith("data.pkl") for name in zipfile.ZipFile(data.obj).namelist())
+    except Exception:  # pytorch.read reports what is wrong
+        return False
 
-            arrays, meta = checkpoint.load(path)
-        else:
-            arrays, metadata = safetensors.load(path)
-            meta = safetensors.parsed(metadata[OURS])
-        lacking = [key for key, kind in NEEDED.items() if not isinstance(meta.get(key, ...), kind)]
+
+def checked(load, *arguments):
+    """load(*arguments) -> (arrays, meta) of a file of this project, its metadata checked."""
+    try:
+        arrays, meta = load(*arguments)
+        missing = [key for key, types in REQUIRED.items() if not isinstance(meta.get(key, ...), types)]
     except (MemoryError, RecursionError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        raise ValueError(f"no checkpoint of this project, or a damaged one ({type(error).__name__})") from None
-    if lacking:
-        raise ValueError(f"its metadata lack {', '.join(lacking)}")
+        raise ValueError(f"not a checkpoint of this project, or damaged ({type(error).__name__})") from None
+    if missing:
+        raise ValueError(f"its metadata lacks {', '.join(missing)}")
     return arrays, meta
 
 
-def converted(tree, source, kind, path):
-    arrays, wrapper, prefix, others = convert.unwrap(tree)
+def converted(tree, source, file_format, path):
+    """The content of a file of other code -> (arrays, meta) under our names."""
+    arrays, wrapper, prefix, others = names.unwrap(tree)
     if source == "auto":
-        source = "jittor" if kind == "jittor" else convert.layout(arrays)
-    arrays, notes = convert.to_ours(arrays, source)
+        source = "jittor" if file_format == "jittor" else names.layout_of(arrays)
+    arrays, notes = names.to_ours(arrays, source)
     for key in others:
-        notes["dropped"][key] = "no tensor"
-    notes.update(file=os.path.basename(path), format=kind, wrapper=wrapper, prefix=prefix)
+        notes["dropped"][key] = "not a tensor"
+    notes.update(file=os.path.basename(path), format=file_format, wrapper=wrapper, prefix=prefix)
     return arrays, {**describe(arrays, notes), "provenance": notes}
 
 
+def van_blocks(arrays):
+    """Blocks in each of the four stages of a VAN."""
+    return tuple(len({key.split(".")[1] for key in arrays if key.startswith(f"block{n}.")}) for n in (1, 2, 3, 4))
+
+
+def resnet_blocks(arrays):
+    """(bottleneck?, blocks in layer3) of a ResNet."""
+    blocks = len({key.split(".")[1] for key in arrays if key.startswith("layer3.")})
+    return "layer1.0.conv3.weight" in arrays, blocks
+
+
+def shape_facts(arrays):
+    """What the shapes of arrays under our names determine: backbone ("van", "r18" ..), van_size and output_stride, or
+    stem. {} for an unknown network."""
+    if "patch_embed1.proj.weight" in arrays:
+        size = VANS.get(van_blocks(arrays))
+        facts = {"backbone": "van", **({"van_size": size} if size else {})}
+        if any(key.startswith("head.") for key in arrays):
+            facts["output_stride"] = "multi" if "squeeze.0.weight" in arrays else ANY_STRIDE
+        return facts
+    depth = RESNETS.get(resnet_blocks(arrays))
+    if not depth or "conv1.weight" not in arrays:
+        return {}
+    first = arrays["conv1.weight"].shape[:1]
+    return {"backbone": depth, "stem": "v1" if "conv2.weight" not in arrays else "v1c" if first == (32,) else "deep"}
+
+
+def describe(arrays, notes):
+    """The metadata of converted arrays: model, its options, num_classes (None: a backbone), normalisation, remarks.
+    `assumed`: the names of those that the file does not determine, where the usual value is used."""
+    layout, source, remarks, assumed = notes["layout"], notes["source"], [], []
+    classifier = arrays.get("head.bottleneck.3.weight")
+    if classifier is not None and not classifier.ndim:
+        raise ValueError("head.bottleneck.3.weight is a scalar")
+    if layout == "van":
+        depths = van_blocks(arrays)
+        if depths not in VANS:
+            raise ValueError(f"a VAN of {depths} blocks; supported are {', '.join(map(str, VANS))}")
+        model, options = "van", {"van_size": VANS[depths]}
+        if classifier is not None and "squeeze.0.weight" not in arrays:
+            options["output_stride"] = 8
+            assumed.append("output_stride")
+    else:
+        bottleneck, blocks = resnet_blocks(arrays)
+        depth, options = RESNETS.get((bottleneck, blocks)), {}
+        if not depth:
+            raise ValueError(f"a ResNet with {blocks} blocks in layer3; ResNet-18, 50 and 101 have 2, 6 and 23")
+        if blocks in (5, 12):
+            remarks.append(f"{blocks} blocks in layer3: a Jittor port's backbone, not a ResNet-{depth[1:]}")
+        if layout == "mmseg":
+            model = f"ccnet_mmseg_{'r101' if depth == 'r101' else 'r50'}"
+            options = {"depth": 18} if depth == "r18" else {}
+        else:
+            model = "ccnet" if depth == "r101" else f"ccnet_{depth}"
+        if layout == "serge":
+            options["activation"] = "relu"
+        if layout == "torchvision":
+            options["stem"] = "v1"
+    if source == "official":
+        remarks.append("read as in-place ABN, scales are |weight| + 1e-5; use --source plain for plain BatchNorm")
+    if source == "jittor" and layout == "official":
+        remarks.append("the Jittor port had no activation in its heads; the network here has, and needs fine-tuning")
+    if source == "jittor" and layout == "mmseg":
+        remarks.append("the Jittor port dilates layer4 by 8, the network here by 4: its results differ from the port's")
+    if classifier is not None:
+        assumed.append("recurrence")
+    rgb = layout in ("mmseg", "torchvision", "van")
+    return {
+        "model": model,
+        "model_options": options,
+        "num_classes": None if classifier is None else int(classifier.shape[0]),
+        "recurrence": 2,
+        "ignore_label": 255,
+        "normalisation": IMAGENET_RGB if rgb else CAFFE_BGR,
+        "remarks": remarks,
+        "assumed": assumed,
+    }
+
+
 def write(path, arrays, meta, to=None, source=None):
-    """`to`: npz, safetensors or pytorch; by the ending of the path if not given. `source`: whose names PyTorch gets."""
+    """`to`: npz, safetensors or pytorch (default: by the ending of the path). `source`: the names in a PyTorch file."""
     path = os.fspath(path)
-    to = to or kind_of(path)
+    to = to or format_of(path)
     if to == "pytorch":
         notes = meta.get("provenance")
         if not notes or source not in (None, notes["source"]):
-            notes = convert.notes_for(meta["model"], source)
-        theirs = convert.to_theirs(arrays, notes)
+            notes = names.notes_for(meta["model"], source)
+        theirs = names.to_theirs(arrays, notes)
         pytorch.save(path, {notes["wrapper"]: theirs} if notes.get("wrapper") else theirs)
     elif to == "safetensors":
         safetensors.save(path, arrays, {"format": "pt", OURS: json.dumps(meta)})
@@ -126,68 +215,27 @@ def write(path, arrays, meta, to=None, source=None):
             np.savez(file, **arrays, __meta__=np.array(json.dumps(meta)))
 
 
-def kind_of(path):
+def format_of(path):
     endings = {".npz": "npz", ".safetensors": "safetensors", **dict.fromkeys(PYTORCH_ENDINGS, "pytorch")}
-    for ending, kind in endings.items():
+    for ending, file_format in endings.items():
         if path.endswith(ending):
-            return kind
-    raise ValueError(f"{path} ends in none of {' '.join(endings)}; what is to be written?")
+            return file_format
+    raise ValueError(f"{path} ends in none of {' '.join(endings)}; which format should it have?")
 
 
 def start_from(model, arrays, path):
-    """Before training: copy what the file has into the model. -> the report, a text.
+    """Before training: copy the arrays of a file into the model. -> the report, a text.
 
     The head may be missing, and its last layers may be for other classes: they keep their random start. Anything else
     that does not fit is an error.
     """
-    from utils.weights import checkpoint  # imports Jittor, which the rest can do without
+    from utils.weights import checkpoint  # imports Jittor, which the other functions do not need
 
-    own = model.state_dict()
-    found = convert.compare(arrays, {key: tuple(value.shape) for key, value in own.items()})
-    kept = [key for key in found["missing"] if key.startswith(HEADS)]
-    kept += [key for key in found["wrong shape"] if key.startswith(CLASSIFIERS)]
+    state = model.state_dict()
+    result = names.compare(arrays, {key: tuple(value.shape) for key, value in state.items()})
+    kept = [key for key in result["missing"] if key.startswith(HEADS)]
+    kept += [key for key in result["wrong shape"] if key.startswith(CLASSIFIERS)]
     rest = {key: array for key, array in arrays.items() if key not in kept}
-    checkpoint.load_weights(model, {**rest, **{key: own[key].numpy() for key in kept}}, path)
-    names = f": {', '.join(folded(kept))}" if kept else ""
-    return f"{path}: {len(found['matched'])} arrays loaded; {len(kept)} keep their random start{names}"
-
-
-def report(arrays, notes, shapes):
-    """The key report of a conversion; -> (text, the lists of convert.compare)."""
-    found = convert.compare(arrays, shapes)
-    lines = [f"{len(found['matched'])} of {len(shapes)} matched"]
-
-    def say(title, items):
-        items = list(items)
-        if items:
-            lines.append(title)
-            lines.extend(textwrap.wrap(", ".join(items), 112, initial_indent="    ", subsequent_indent="    "))
-
-    if notes.get("prefix") or notes.get("wrapper"):
-        lines.append(
-            f"unwrapped: {notes.get('wrapper') or 'nothing'}; prefix taken off: {notes.get('prefix') or 'none'}"
-        )
-    renamed = notes.get("renamed", {})
-    say(f"renamed, {len(renamed)} beginnings:", [f"{old}* -> {new}*" for old, new in renamed.items()])
-    for title, group in (("changed", notes.get("changed", {})), ("dropped", notes.get("dropped", {}))):
-        for reason in dict.fromkeys(group.values()):
-            keys = [key for key in group if group[key] == reason]
-            say(f"{title}, {len(keys)} ({reason}):", folded(keys))
-    say(f"missing, {len(found['missing'])}:", folded(found["missing"]))
-    say(f"unexpected, left out, {len(found['unexpected'])}:", folded(found["unexpected"]))
-    wrong = [f"{key} {arrays[key].shape} for {tuple(shapes[key])}" for key in found["wrong shape"]]
-    say(f"wrong shape, {len(wrong)}:", wrong)
-    return "\n".join(lines), found
-
-
-def folded(keys):
-    """layer3.0.bn1.weight, layer3.1.bn1.weight .. -> layer3.{0..22}.bn1.weight"""
-    groups = {}
-    for key in keys:
-        match = re.fullmatch(r"(.*?\.)([0-9]{1,4})(\..*)", key)
-        before, number, behind = match.groups() if match else (key, "", "")
-        groups.setdefault((before, behind), []).append(number)
-    for (before, behind), numbers in groups.items():
-        if len(numbers) > 1 and numbers == [str(int(numbers[0]) + n) for n in range(len(numbers))]:
-            numbers = [f"{{{numbers[0]}..{numbers[-1]}}}"]
-        yield from (before + number + behind for number in numbers)
+    checkpoint.load_weights(model, {**rest, **{key: state[key].numpy() for key in kept}}, path)
+    listed = f": {', '.join(names.folded(kept))}" if kept else ""
+    return f"{path}: {len(result['matched'])} arrays loaded; {len(kept)} keep their random start{listed}"

@@ -1,48 +1,25 @@
-"""From the names and conventions of other code to ours, and back: functions on {key: array}, no files, no network.
+"""From the key names and conventions of other code to ours, and back: functions on {key: array}, without files.
 
-    arrays, notes = to_ours(unwrap(tree)[0], source)    source: one of SOURCES, or layout(arrays)
+    arrays, notes = to_ours(unwrap(tree)[0], source)    source: one of SOURCES, or layout_of(arrays)
     arrays = to_theirs(arrays, notes)                   the way back, bit for bit
 
-Ours are the names of the official checkpoint, with BatchNorm as PyTorch and Jittor have it. The official code has
-in-place ABN instead, which scales by |weight| + 1e-5 and not by weight: read as plain BatchNorm, its files are off by
-1e-2 in the logits, and by more where a weight is negative.
+Our keys are those of the official checkpoint, with BatchNorm as in PyTorch and Jittor. The official code has in-place
+ABN instead, which scales by |weight| + 1e-5 rather than by weight: read as plain BatchNorm, its logits are wrong by
+1e-2, and by more where a weight is negative.
 """
+
+import re
 
 import numpy as np
 
-from utils.weights.sources import SOURCES
+from utils.weights.sources import PREFIXES, RENAMES, SOURCES, WRAPPERS
 
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
-PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, a wrapping class
 ABN_EPS = np.float32(1e-5)
-
-RENAMES = {  # theirs, ours: beginnings of keys, `backbone.` taken off before
-    "serge": (("head.bottleneck.4.", "head.bottleneck.3."), ("dsn.4.", "dsn.3.")),
-    "mmseg": (
-        ("stem.0.", "conv1."),
-        ("stem.1.", "bn1."),
-        ("stem.3.", "conv2."),
-        ("stem.4.", "bn2."),
-        ("stem.6.", "conv3."),
-        ("stem.7.", "bn3."),
-        ("decode_head.convs.0.conv.", "head.conva.0."),
-        ("decode_head.convs.0.bn.", "head.conva.1."),
-        ("decode_head.cca.gamma.scale", "head.cca.gamma"),
-        ("decode_head.cca.", "head.cca."),
-        ("decode_head.convs.1.conv.", "head.convb.0."),
-        ("decode_head.convs.1.bn.", "head.convb.1."),
-        ("decode_head.conv_cat.conv.", "head.bottleneck.0."),
-        ("decode_head.conv_cat.bn.", "head.bottleneck.1."),
-        ("decode_head.conv_seg.", "head.bottleneck.3."),
-        ("auxiliary_head.convs.0.conv.", "dsn.0."),
-        ("auxiliary_head.convs.0.bn.", "dsn.1."),
-        ("auxiliary_head.conv_seg.", "dsn.3."),
-    ),
-}
+NOTES = ("renamed", "dropped", "changed", "counters", "scales")
 
 
 def unwrap(tree):
-    """What a file held -> ({key: array}, the name it was wrapped in, the prefix of all its keys, other entries)."""
+    """The content of a file -> ({key: array}, the entry that held it, the prefix of all its keys, other entries)."""
     wrapper = ""
     for _ in range(4):
         if not isinstance(tree, dict):
@@ -63,8 +40,8 @@ def unwrap(tree):
     return arrays, wrapper, stripped, others
 
 
-def layout(arrays):
-    """Whose names these are."""
+def layout_of(arrays):
+    """The source whose key names these are."""
     bare = {key.removeprefix("backbone.") for key in arrays}
     if "patch_embed1.proj.weight" in bare:
         return "van"
@@ -77,33 +54,25 @@ def layout(arrays):
     if "layer4.0.conv1.weight" in bare and "conv1.weight" in bare:
         return "mit" if "conv3.weight" in bare else "torchvision"
     raise ValueError(
-        f"its keys, {', '.join(list(arrays)[:4])} .., are of no known source ({', '.join(SOURCES)}); what each is, "
-        "scripts/convert_weights.py --help says"
+        f"its keys, {', '.join(list(arrays)[:4])} .., match no known source ({', '.join(SOURCES)}; "
+        "scripts/convert_weights.py --help explains each)"
     )
 
 
 def to_ours(arrays, source):
-    """-> (arrays under our names, notes); the notes are what a report and the way back need."""
-    found = layout(arrays)
-    fitting = {"official": ("official", "mit"), "jittor": (found,), "plain": (found,)}.get(source, (source,))
-    if found not in fitting:
-        raise ValueError(f"its keys are those of {found} ({SOURCES[found]}), not of {source}")
-    notes = {
-        "source": source,
-        "layout": found,
-        "renamed": {},
-        "dropped": {},
-        "changed": {},
-        "counters": {},
-        "scales": {},
-    }
+    """-> (arrays under our names, notes); the notes hold what a report and the way back need."""
+    layout = layout_of(arrays)
+    fitting = {"official": ("official", "mit"), "jittor": (layout,), "plain": (layout,)}.get(source, (source,))
+    if layout not in fitting:
+        raise ValueError(f"its keys are those of {layout} ({SOURCES[layout]}), not of {source}")
+    notes = {"source": source, "layout": layout, **{name: {} for name in NOTES}}
     result = {}
     for key, array in arrays.items():
-        reason = why_dropped(key, arrays, found)
+        reason = why_dropped(key, arrays, layout)
         name = key.removeprefix("backbone.")
         if name != key and not reason:
             notes["renamed"]["backbone."] = ""
-        for theirs, ours in RENAMES.get(found, ()):
+        for theirs, ours in RENAMES.get(layout, ()):
             if name.startswith(theirs):
                 name = ours + name[len(theirs) :]
                 notes["renamed"][theirs] = ours
@@ -131,16 +100,16 @@ def to_ours(arrays, source):
     return result, notes
 
 
-def why_dropped(key, arrays, found):
+def why_dropped(key, arrays, layout):
     name = key.removeprefix("backbone.")
     if key.endswith("num_batches_tracked"):
-        return "a counter that nothing reads"
-    if name in ("fc.weight", "fc.bias") or (found == "van" and name in ("head.weight", "head.bias")):
+        return "a counter that is not used"
+    if name in ("fc.weight", "fc.bias") or (layout == "van" and name in ("head.weight", "head.bias")):
         return "the ImageNet classifier"
-    if found == "van" and name == key and "backbone.patch_embed1.proj.weight" in arrays:
+    if layout == "van" and name == key and "backbone.patch_embed1.proj.weight" in arrays:
         return "another head"
-    if found == "mmseg" and name.startswith(("conv1.", "bn1.")):
-        return "a second stem that the network never used"
+    if layout == "mmseg" and name.startswith(("conv1.", "bn1.")):
+        return "a second stem that the network does not use"
     return ""
 
 
@@ -152,14 +121,14 @@ def norms(arrays):
 
 
 def from_abn(weight):
-    """-> (|weight| + 1e-5, the weights that this does not tell: negative ones, and those whose last bit is rounded)."""
+    """-> (|weight| + 1e-5, the weights that this does not determine: negative, or rounded in the last bit)."""
     scale, bits = np.abs(weight) + ABN_EPS, np.ascontiguousarray(weight).view(np.int32)
     lost = np.flatnonzero(to_abn(scale).view(np.int32) != bits)
-    return scale, {int(index): int(bits[index]) for index in lost}  # bits: Jittor's arithmetic has no subnormal numbers
+    return scale, {int(index): int(bits[index]) for index in lost}  # bits: Jittor flushes subnormals
 
 
 def to_abn(scale, lost=()):
-    """A weight that in-place ABN turns into `scale`; one of `lost` is taken if it still does."""
+    """A weight that in-place ABN turns into `scale`: one of `lost` where it still does."""
     weight = (scale.astype(np.float64) - np.float64(ABN_EPS)).astype(np.float32)
     for index, bits in dict(lost).items():
         value = np.array(bits, np.int32).view(np.float32)
@@ -169,25 +138,25 @@ def to_abn(scale, lost=()):
 
 
 def notes_for(model, source=None):
-    """For a network trained here: the notes of the code that takes its weights, by default that of its kind."""
-    found = "mmseg" if model.startswith("ccnet_mmseg") else "van" if model == "van" else "official"
-    layouts = {"serge": "serge"} if found == "official" else {}
-    if source in (None, found, "plain"):
-        source = source or found
-    elif source not in layouts:
-        raise ValueError(f"{source} has no network like {model}; choose {', '.join((found, *layouts, 'plain'))}")
+    """For a network trained here: the notes for writing its weights, by default for the code of the same network."""
+    layout = "mmseg" if model.startswith("ccnet_mmseg") else "van" if model == "van" else "official"
+    others = {"serge": "serge"} if layout == "official" else {}
+    if source in (None, layout, "plain"):
+        source = source or layout
+    elif source not in others:
+        raise ValueError(f"{source} has no network like {model}; choose {', '.join((layout, *others, 'plain'))}")
     return {
         "source": source,
-        "layout": layouts.get(source, found),
-        "renamed": {"backbone.": ""} if found == "mmseg" else {},
-        "wrapper": "" if found == "official" else "state_dict",
+        "layout": others.get(source, layout),
+        "renamed": {"backbone.": ""} if layout == "mmseg" else {},
+        "wrapper": "" if layout == "official" else "state_dict",
     }
 
 
 def to_theirs(arrays, notes):
-    """Our arrays as the code that `notes` tells of has them."""
-    found, result = notes["layout"], {}
-    renames = [(ours, theirs) for theirs, ours in RENAMES.get(found, ())]
+    """Our arrays under the names and conventions of the code in `notes`."""
+    layout, result = notes["layout"], {}
+    renames = [(ours, theirs) for theirs, ours in RENAMES.get(layout, ())]
     renames.sort(key=lambda pair: -len(pair[0]))
 
     def named(key):
@@ -200,12 +169,12 @@ def to_theirs(arrays, notes):
     if below:
         raise ValueError(
             f"{len(below)} BatchNorm layers have scales below 1e-5 ({', '.join(below[:3])} ..), which the official "
-            "code cannot hold: it takes |weight| + 1e-5; --source plain writes them as they are"
+            "code cannot represent: it computes |weight| + 1e-5; --source plain writes them as they are"
         )
     for key, array in arrays.items():
         if key in scales:
             array = to_abn(array, notes.get("scales", {}).get(key, ()))
-        if key == "head.cca.gamma" and found == "mmseg":
+        if key == "head.cca.gamma" and layout == "mmseg":
             array = array.reshape(())
         result[named(key)] = array
         counter = key[: -len("running_var")] + "num_batches_tracked"
@@ -215,11 +184,24 @@ def to_theirs(arrays, notes):
 
 
 def compare(arrays, shapes):
-    """Against {key: shape} of a network -> lists of keys: matched, missing, unexpected, wrong shape."""
-    fits = [key for key in shapes if key in arrays and arrays[key].shape == tuple(shapes[key])]
+    """Arrays and the {key: shape} of a network -> lists of keys: matched, missing, unexpected, wrong shape."""
+    matched = [key for key in shapes if key in arrays and arrays[key].shape == tuple(shapes[key])]
     return {
-        "matched": fits,
+        "matched": matched,
         "missing": [key for key in shapes if key not in arrays],
         "unexpected": [key for key in arrays if key not in shapes],
-        "wrong shape": [key for key in shapes if key in arrays and key not in set(fits)],
+        "wrong shape": [key for key in shapes if key in arrays and key not in set(matched)],
     }
+
+
+def folded(keys):
+    """layer3.0.bn1.weight, layer3.1.bn1.weight .. -> layer3.{0..22}.bn1.weight"""
+    groups = {}
+    for key in keys:
+        match = re.fullmatch(r"(.*?\.)([0-9]{1,4})(\..*)", key)
+        start, number, end = match.groups() if match else (key, "", "")
+        groups.setdefault((start, end), []).append(number)
+    for (start, end), numbers in groups.items():
+        if len(numbers) > 1 and numbers == [str(int(numbers[0]) + n) for n in range(len(numbers))]:
+            numbers = [f"{{{numbers[0]}..{numbers[-1]}}}"]
+        yield from (start + number + end for number in numbers)

@@ -1,12 +1,71 @@
-"""SOURCES: the code that a file of weights may come from. A plain table, so that --help can list it at once."""
+"""The code that files of weights come from: names, layouts, download addresses. Plain tables, which --help reads."""
 
-SOURCES = {  # name of --source -> what it is
+import os
+import re
+
+SOURCES = {  # value of --source: what it is
     "official": "speedinghzl/CCNet, in-place ABN",
     "serge": "Serge-weihao/CCNet-Pure-Pytorch",
     "mmseg": "mmsegmentation's CCNet, or its v1c backbone",
     "mit": "MIT's ImageNet ResNet with the deep stem",
-    "torchvision": "an ImageNet ResNet with one 7x7 in its stem",
+    "torchvision": "an ImageNet ResNet with one 7x7 convolution in its stem",
     "van": "Visual Attention Network, alone or as a backbone",
     "jittor": "a Jittor port, named like any of these, with plain BatchNorm",
-    "plain": "our own names, plain BatchNorm: nothing is changed",
+    "plain": "the names of this project, plain BatchNorm: nothing is changed",
 }
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
+PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, a wrapping class
+
+RENAMES = {  # layout: (beginning of a key there, here); `backbone.` is removed before
+    "serge": (("head.bottleneck.4.", "head.bottleneck.3."), ("dsn.4.", "dsn.3.")),
+    "mmseg": (
+        ("stem.0.", "conv1."),
+        ("stem.1.", "bn1."),
+        ("stem.3.", "conv2."),
+        ("stem.4.", "bn2."),
+        ("stem.6.", "conv3."),
+        ("stem.7.", "bn3."),
+        ("decode_head.convs.0.conv.", "head.conva.0."),
+        ("decode_head.convs.0.bn.", "head.conva.1."),
+        ("decode_head.cca.gamma.scale", "head.cca.gamma"),
+        ("decode_head.cca.", "head.cca."),
+        ("decode_head.convs.1.conv.", "head.convb.0."),
+        ("decode_head.convs.1.bn.", "head.convb.1."),
+        ("decode_head.conv_cat.conv.", "head.bottleneck.0."),
+        ("decode_head.conv_cat.bn.", "head.bottleneck.1."),
+        ("decode_head.conv_seg.", "head.bottleneck.3."),
+        ("auxiliary_head.convs.0.conv.", "dsn.0."),
+        ("auxiliary_head.convs.0.bn.", "dsn.1."),
+        ("auxiliary_head.conv_seg.", "dsn.3."),
+    ),
+}
+
+# Where the pretrained weights are published that training usually starts from.
+
+MIT = "http://sceneparsing.csail.mit.edu/model/pretrained_resnet"
+VAN = "https://huggingface.co/Visual-Attention-Network"
+VAN_FILES = {"tiny": 754, "small": 811, "base": 828, "large": 839}  # top-1 accuracy times 10, part of their names
+
+
+def where_published(name):
+    """A sentence about the file `name`; None if it is not one of the files known here."""
+    if name == "resnet101-imagenet.pth":
+        return f"It is MIT's ImageNet ResNet-101, published at {MIT}/{name}"
+    match = re.fullmatch(r"van_(tiny|small|base|large)(_\d{3})?\.pth(\.tar)?", name)
+    if match:
+        size = match.group(1)
+        file = f"van_{size}_{VAN_FILES[size]}.pth.tar"
+        return f"It is an ImageNet VAN, published as {file} at {VAN}/VAN-{size.capitalize()}-original"
+    if re.fullmatch(r"resnet(18|50|101)-[0-9a-f]{8}\.pth", name):
+        return f"It is torchvision's ImageNet ResNet, published at https://download.pytorch.org/models/{name}"
+    return None
+
+
+def check_exists(path):
+    """Raise a FileNotFoundError with the download address of `path` if it is missing and known here."""
+    where = None if os.path.exists(path) else where_published(os.path.basename(path))
+    if where:
+        raise FileNotFoundError(
+            f"--restore-from {path}: there is no such file. {where}. Save it as {os.path.abspath(path)}, name another "
+            'file of weights, or start from random weights with --restore-from ""'
+        )

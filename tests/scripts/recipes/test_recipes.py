@@ -219,26 +219,26 @@ def translated(line):
     ],
 )
 def test_published_weights_that_are_missing_are_named_with_their_source(name, tmp_path, monkeypatch):
-    from utils.weights import published
+    from utils.weights import sources
 
-    known = published.source(name)
+    known = sources.where_published(name)
     assert (known is None) == (name in ("van_b0.pth", "CS_scenes_60000.pth"))
     monkeypatch.chdir(tmp_path)
     if known:
         with pytest.raises(FileNotFoundError, match=re.escape(f"Save it as {tmp_path}/{name}, name another file")):
-            published.check(name)
+            sources.check_exists(name)
         assert "http" in known
     else:
-        published.check(name)  # what reads it says that it is missing
+        sources.check_exists(name)  # what reads it says that it is missing
     (tmp_path / name).touch()
-    published.check(name)
+    sources.check_exists(name)
 
 
 def test_the_names_of_van_files_lead_to_one_published_file():
-    from utils.weights import published
+    from utils.weights import sources
 
     names = ("van_large.pth", "van_large_839.pth.tar", "van_large.pth.tar")
-    assert len({published.source(name) for name in names}) == 1
+    assert len({sources.where_published(name) for name in names}) == 1
     assert "van_large_839.pth.tar at https://huggingface.co/Visual-Attention-Network/VAN-Large-original" in (
-        published.source("van_large.pth")
+        sources.where_published("van_large.pth")
     )

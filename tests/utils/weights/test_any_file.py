@@ -1,6 +1,5 @@
-"""One door for all files of weights, and the script before it."""
+"""Weights from any supported file."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -9,43 +8,24 @@ import pytest
 from support import handmade as hand
 from support import key_lists as lists
 from support import rule_weights
+from support.small_weights import SMALL, abn, backbone, random_network, same, save_official
 
 from models import build_model
 from utils.weights import any_file, checkpoint
 from utils.weights.formats import pytorch, safetensors
 
-SMALL = {"model": "ccnet_r18", "num_classes": 9, "recurrence": 2, "ignore_label": 255}
-
 
 @pytest.fixture(scope="module")
 def network():
-    """Weights with signs and statistics that nobody has by chance."""
-    model, rng = build_model("ccnet_r18", 9), np.random.default_rng(5)
-    arrays = {key: rng.standard_normal(value.shape).astype(np.float32) for key, value in model.state_dict().items()}
-    return model, arrays
+    return random_network()
 
 
 @pytest.fixture(scope="module")
 def official(network, tmp_path_factory):
-    """As the official code would save the small network, data parallel and wrapped."""
-    _, arrays = network
-    path = tmp_path_factory.mktemp("official") / "CS_scenes_9.pth"
-    pytorch.save(path, {"epoch": 2, "model": {f"module.{key}": value for key, value in arrays.items()}})
-    return path
+    return save_official(tmp_path_factory.mktemp("official"), network[1])
 
 
-def same(got, arrays):
-    assert set(got) == set(arrays)
-    for key in arrays:
-        np.testing.assert_array_equal(got[key], arrays[key], err_msg=key)
-
-
-def abn(arrays):
-    norms = {key[: -len("running_mean")] + "weight" for key in arrays if key.endswith("running_mean")}
-    return {key: np.abs(a) + np.float32(1e-5) if key in norms else a for key, a in arrays.items()}
-
-
-def test_an_official_file_says_what_evaluation_needs(official, network):
+def test_an_official_file_gives_what_evaluation_needs(official, network):
     arrays, meta = any_file.read(official)
     same(arrays, abn(network[1]))
     assert {key: meta[key] for key in SMALL} == SMALL and meta["normalisation"]["channels"] == "bgr"
@@ -60,20 +40,33 @@ def test_an_official_file_says_what_evaluation_needs(official, network):
     same(any_file.read(official, "plain")[0], network[1])
 
 
+def test_a_pytorch_file_is_opened_once(official, monkeypatch):
+    opened, real = [], open
+
+    def counted(path, *arguments, **options):
+        opened.append(path)
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", counted)
+    monkeypatch.setattr("io.open", counted)  # zipfile's
+    any_file.take(official)
+    assert opened == [str(official)]
+
+
 def test_checkpoints_of_ours_are_read_as_they_are(network, tmp_path):
     model, arrays = network
     meta = {**SMALL, "normalisation": {"channels": "bgr"}, "step": 7}
     checkpoint.save(tmp_path / "a.npz", model, meta)
-    got, found = any_file.read(tmp_path / "a.npz")
+    got, read_meta = any_file.read(tmp_path / "a.npz")
     same(got, {key: value.numpy() for key, value in model.state_dict().items()})
-    assert found == meta
+    assert read_meta == meta
     any_file.write(tmp_path / "a.safetensors", arrays, meta)
-    got, found = any_file.read(tmp_path / "a.safetensors")
+    got, read_meta = any_file.read(tmp_path / "a.safetensors")
     same(got, arrays)
-    assert found == meta and any_file.is_ours(tmp_path / "a.safetensors")
+    assert read_meta == meta and any_file.read_with_origin(tmp_path / "a.safetensors")[2]
 
 
-def test_what_is_written_as_npz_the_checkpoint_module_reads(network, tmp_path):
+def test_the_checkpoint_module_reads_a_written_npz(network, tmp_path):
     model, arrays = network
     any_file.write(tmp_path / "a.npz", arrays, {"step": 1})
     got, meta = checkpoint.load(tmp_path / "a.npz")
@@ -85,7 +78,8 @@ def test_safetensors_of_others_are_recognised_by_their_keys(network, tmp_path):
     safetensors.save(tmp_path / "a.safetensors", network[1], {"format": "pt"})
     arrays, meta = any_file.read(tmp_path / "a.safetensors")
     same(arrays, abn(network[1]))
-    assert meta["provenance"]["format"] == "safetensors" and not any_file.is_ours(tmp_path / "a.safetensors")
+    assert meta["provenance"]["format"] == "safetensors"
+    assert not any_file.read_with_origin(tmp_path / "a.safetensors")[2]
 
 
 def test_jittor_files_keep_their_scales(network, tmp_path):
@@ -97,20 +91,16 @@ def test_jittor_files_keep_their_scales(network, tmp_path):
     assert meta["provenance"]["source"] == "jittor" and any("no activation" in text for text in meta["remarks"])
 
 
-def test_metadata_that_lack_something_are_named(tmp_path):
+def test_what_the_metadata_lacks_is_named(tmp_path):
     np.savez(tmp_path / "a.npz", w=np.zeros(1), __meta__=np.array("{}"))
-    with pytest.raises(ValueError, match="a.npz: its metadata lack model, num_classes, recurrence"):
+    with pytest.raises(ValueError, match="a.npz: its metadata lacks model, num_classes, recurrence"):
         any_file.read(tmp_path / "a.npz")
     safetensors.save(tmp_path / "a.safetensors", {"w": np.zeros(1)}, {"ccnet": "[" * 1000})
     with pytest.raises(ValueError, match="a.safetensors: JSON nested"):
         any_file.read(tmp_path / "a.safetensors")
 
 
-def backbone(arrays):
-    return {key: value for key, value in arrays.items() if not key.startswith(("head.", "dsn."))}
-
-
-def test_a_backbone_is_told_by_its_missing_head(network, tmp_path):
+def test_a_backbone_is_detected_from_its_missing_head(network, tmp_path):
     pytorch.save(tmp_path / "mit.pth", {**backbone(network[1]), "fc.bias": np.zeros(1000, np.float32)})
     got, meta = any_file.read(tmp_path / "mit.pth")
     same(got, backbone(network[1]))
@@ -140,7 +130,7 @@ def test_training_starts_from_other_classes(network):
     np.testing.assert_array_equal(other.head.cca.query_conv.weight.numpy(), arrays["head.cca.query_conv.weight"])
 
 
-def test_training_does_not_start_from_what_does_not_fit(network):
+def test_training_does_not_start_from_arrays_that_do_not_fit(network):
     model, arrays = network
     lacking = {key: value for key, value in arrays.items() if not key.startswith("layer3.")}
     for wrong in (lacking, {**arrays, "layer5.weight": np.zeros(1)}, {**arrays, "conv1.weight": np.zeros(1)}):
@@ -149,11 +139,11 @@ def test_training_does_not_start_from_what_does_not_fit(network):
 
 
 def test_legacy_files_reach_the_network_from_any_address(tmp_path):
-    """Storages lie at odd addresses there; the network gets the numbers all the same."""
+    """Storages are at unaligned addresses there; the network gets the right values nevertheless."""
     from models.cca import CrissCrossAttention
 
     layer, aligned = CrissCrossAttention(16), set()
-    own = {key: value.numpy() for key, value in layer.state_dict().items()}
+    state = {key: value.numpy() for key, value in layer.state_dict().items()}
     values = {"key_conv.weight": np.arange(32, dtype="f4"), "query_conv.bias": np.float32([5, 6])}
     shapes = {"key_conv.weight": (2, 16, 1, 1), "query_conv.bias": (2,)}
     for shift in range(4):
@@ -161,71 +151,10 @@ def test_legacy_files_reach_the_network_from_any_address(tmp_path):
         body = hand.mapping({**tensors, "shift": hand.text("x" * shift)})
         got = pytorch.load(hand.legacy_file(tmp_path / "a.pth", body, values))
         aligned.update(got[key].flags.aligned for key in values)
-        checkpoint.load_weights(layer, {**own, **{key: got[key] for key in values}})
+        checkpoint.load_weights(layer, {**state, **{key: got[key] for key in values}})
         assert layer.key_conv.weight.numpy().ravel().tolist() == list(range(32))
         assert layer.query_conv.bias.numpy().tolist() == [5, 6]
     assert aligned == {True, False}
-
-
-def convert(run_command, *arguments):
-    return run_command("python", "scripts/convert_weights.py", *arguments)
-
-
-def test_the_script_there_and_back_is_bit_equal(official, network, tmp_path, run_command):
-    done = convert(run_command, official, tmp_path / "a.npz")
-    assert done.returncode == 0, done.stderr
-    count = len(network[1])
-    for line in (
-        "official, as ccnet_r18",
-        f"{count} of {count} matched",
-        "unwrapped: model; prefix taken off: module.",
-        "(in-place ABN: |weight| + 1e-5):",
-        "layer1.{0..1}.bn1.weight, layer1.{0..1}.bn2.weight",
-        "note: recurrence is not in the file: 2 taken",
-    ):
-        assert line in done.stdout, done.stdout
-    _, meta = checkpoint.load(tmp_path / "a.npz")
-    assert meta["provenance"]["sha256"] == hashlib.sha256(official.read_bytes()).hexdigest()
-    assert {key: meta[key] for key in SMALL} == SMALL and "remarks" not in meta
-    done = convert(run_command, tmp_path / "a.npz", tmp_path / "c.npz", "--source", "plain")
-    assert done.returncode == 0 and "--source plain has no effect" in done.stdout
-    done = convert(run_command, tmp_path / "a.npz", tmp_path / "b.pth", "--to", "pytorch")
-    assert done.returncode == 0 and "changed" not in done.stdout, done.stderr
-    back = pytorch.load(tmp_path / "b.pth")["model"]
-    for key, array in network[1].items():
-        assert back[key].tobytes() == array.tobytes() and back[key].shape == array.shape, key
-
-
-def test_the_script_writes_nothing_that_lacks_something(network, tmp_path, run_command):
-    pytorch.save(tmp_path / "mit.pth", backbone(network[1]))
-    done = convert(run_command, tmp_path / "mit.pth", tmp_path / "a.npz", "--num-classes", "9")
-    assert done.returncode == 1 and "missing, 32:" in done.stdout and not (tmp_path / "a.npz").exists()
-    assert done.stderr.startswith("convert_weights.py: nothing written: it is a backbone; --allow-missing writes it")
-    assert len(done.stderr.splitlines()) == 1
-    done = convert(run_command, tmp_path / "mit.pth", tmp_path / "a.npz", "--allow-missing")
-    assert done.returncode == 0 and checkpoint.load(tmp_path / "a.npz")[1]["num_classes"] is None
-    done = convert(run_command, tmp_path / "a.npz", tmp_path / "b.pth")
-    assert done.returncode == 0, done.stderr
-    same(pytorch.load(tmp_path / "b.pth"), backbone(network[1]))
-    wrong = {**network[1], "conv2.weight": np.zeros((64, 64, 1, 1), np.float32)}
-    pytorch.save(tmp_path / "wrong.pth", wrong)
-    done = convert(run_command, tmp_path / "wrong.pth", tmp_path / "c.npz")
-    assert done.returncode == 1 and "conv2.weight (64, 64, 1, 1) for (64, 64, 3, 3)" in done.stdout
-    done = convert(run_command, tmp_path / "wrong.pth", tmp_path / "c.npz", "--allow-missing")
-    assert done.returncode == 1 and "of a wrong shape" in done.stderr and not (tmp_path / "c.npz").exists()
-
-
-def test_mistakes_are_answered_in_one_line(official, tmp_path, run_command):
-    for arguments, words in (
-        ((tmp_path / "gone.pth", tmp_path / "a.npz"), "no checkpoint"),
-        ((official, tmp_path / "a.h5"), "ends in none of .npz .safetensors .pth"),
-        ((official, tmp_path / "a.npz", "--source", "mmseg"), "keys are those of official"),
-        ((official, tmp_path / "none" / "a.npz"), "No such file or directory"),
-        ((official, tmp_path / "a.npz", "--van-size", "van_tiny"), "--van-size van_tiny: "),
-        ((official, tmp_path / "a.npz", "--num-classes", "19"), "has 9; leave it out"),
-    ):
-        done = convert(run_command, *arguments)
-        assert done.returncode == 1 and words in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_evaluation_takes_a_file_of_the_official_code(official, tmp_path, run_command):
@@ -240,17 +169,35 @@ def test_evaluation_takes_a_file_of_the_official_code(official, tmp_path, run_co
     )
 
 
-def test_the_report_folds_runs_of_blocks():
-    keys = [f"layer3.{n}.bn1.weight" for n in range(3)] + ["layer3.4.bn2.bias", "bn1.bias", "layer1.0.a", "layer1.2.a"]
-    folded = ["layer3.{0..2}.bn1.weight", "layer3.4.bn2.bias", "bn1.bias", "layer1.0.a", "layer1.2.a"]
-    assert list(any_file.folded(keys)) == folded
-    far = ["a.1.b", "a.9999.b", "a." + "9" * 100 + ".b"]  # not a list of all that lies between
-    assert list(any_file.folded(far)) == far
+def test_a_file_of_another_format_with_the_same_name_is_used_and_reported(network, tmp_path):
+    meta = {**SMALL, "normalisation": {"channels": "bgr"}}
+    any_file.write(tmp_path / "CS_scenes_9.npz", network[1], meta)
+    missing = str(tmp_path / "CS_scenes_9.pth")
+    path, arrays, read_meta = any_file.take(missing)
+    assert path == str(tmp_path / "CS_scenes_9.npz") and read_meta["remarks"] == [
+        f"{missing} does not exist: using {path}"
+    ]
+    same(arrays, network[1])
+    assert any_file.take(path)[2]["remarks"] == []
+    any_file.write(tmp_path / "CS_scenes_9.safetensors", network[1], meta)
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*9.pth, but .*9.npz and .* exist: name one"):
+        any_file.take(missing)
+    with pytest.raises(FileNotFoundError, match="no checkpoint .*gone.pth"):
+        any_file.take(tmp_path / "gone.pth")
+
+
+def test_source_decides_how_scales_are_read_and_has_no_effect_on_our_own_files(official, network, tmp_path):
+    same(any_file.take(official, "plain")[1], network[1])
+    assert any("use --source plain" in line for line in any_file.take(official)[2]["remarks"])
+    arrays, meta = any_file.read(official)
+    any_file.write(tmp_path / "a.npz", arrays, meta)
+    _, _, meta = any_file.take(tmp_path / "a.npz", "plain")
+    assert meta["remarks"][0] == f"--source plain has no effect: {tmp_path / 'a.npz'} is a file of this project"
 
 
 @pytest.mark.slow
 def test_pytorch_opens_what_the_script_writes(tmp_path, run_command):
-    """The whole of the official network's file: 562 keys, 71 million numbers, in PyTorch's own strict reader."""
+    """The complete file of the official network, 562 keys and 71 million numbers, in PyTorch's strict reader."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     keys = {key: shape for key, shape in lists.official().items()}
@@ -265,7 +212,7 @@ def test_pytorch_opens_what_the_script_writes(tmp_path, run_command):
 
 @pytest.mark.parametrize("source", ["official", "plain"])
 def test_an_official_file_gives_the_published_logits(source, tmp_path):
-    """Made by rule, written to a file, read as in-place ABN or as plain BatchNorm: what PyTorch gave for each."""
+    """Weights made by rule, read from a file as in-place ABN or plain BatchNorm, give the logits that PyTorch gave."""
     import jittor as jt
 
     golden = np.load(Path(__file__).resolve().parents[2] / "golden" / "networks.npz")
@@ -282,29 +229,3 @@ def test_an_official_file_gives_the_published_logits(source, tmp_path):
     if source == "plain":
         right, other = other, right
     assert np.abs(kept - right).max() < 2e-4 < 5e-3 < np.abs(kept - other).max()
-
-
-def test_a_file_of_another_format_under_the_name_that_was_asked_for_is_taken_and_said(network, tmp_path):
-    meta = {**SMALL, "normalisation": {"channels": "bgr"}}
-    any_file.write(tmp_path / "CS_scenes_9.npz", network[1], meta)
-    asked = str(tmp_path / "CS_scenes_9.pth")
-    path, arrays, found = any_file.take(asked)
-    assert path == str(tmp_path / "CS_scenes_9.npz") and found["remarks"] == [
-        f"{asked} is not there: {path}, which is, is taken"
-    ]
-    same(arrays, network[1])
-    assert any_file.take(path)[2]["remarks"] == []
-    any_file.write(tmp_path / "CS_scenes_9.safetensors", network[1], meta)
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*9.pth; beside it are .*9.npz and .*: name one"):
-        any_file.take(asked)
-    with pytest.raises(FileNotFoundError, match="no checkpoint .*gone.pth"):
-        any_file.take(tmp_path / "gone.pth")
-
-
-def test_source_says_how_scales_are_read_and_that_it_is_not_for_our_own_files(official, network, tmp_path):
-    same(any_file.take(official, "plain")[1], network[1])
-    assert any("--source plain if" in line for line in any_file.take(official)[2]["remarks"])
-    arrays, meta = any_file.read(official)
-    any_file.write(tmp_path / "a.npz", arrays, meta)
-    _, _, meta = any_file.take(tmp_path / "a.npz", "plain")
-    assert meta["remarks"][0] == f"--source plain has no effect: {tmp_path / 'a.npz'} is a file of this project"

@@ -10,7 +10,7 @@ def small(width=16):
     return CrissCrossAttention(width)
 
 
-def test_round_trip_is_exact_and_leaves_no_part(tmp_path):
+def test_round_trip_is_exact_and_leaves_no_temporary_file(tmp_path):
     model, path = small(), tmp_path / "a.npz"
     checkpoint.save(path, model, {"step": 7, "normalisation": {"channels": "bgr"}})
     arrays, meta = checkpoint.load(path)
@@ -30,7 +30,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path):
     assert checkpoint.load(path)[1] == {"step": 1}
 
 
-def test_what_does_not_fit_is_named_and_changes_nothing(tmp_path):
+def test_keys_that_do_not_fit_are_named_and_nothing_is_changed(tmp_path):
     model, path = small(), tmp_path / "a.npz"
     checkpoint.save(path, model, {})
     arrays, _ = checkpoint.load(path)
@@ -63,7 +63,7 @@ def test_bad_files_are_named(tmp_path):
         checkpoint.load(tmp_path / "cut.npz")
 
 
-def test_reading_runs_no_code_from_the_file(tmp_path):
+def test_reading_executes_no_code_from_the_file(tmp_path):
     class Bomb:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))

@@ -1,91 +1,29 @@
-"""Key maps and conventions: every released family of checkpoints becomes ours, and becomes itself again to the bit."""
+"""Key maps and conventions: every released family of checkpoints converts to ours and back, bit for bit."""
 
 import json
 
 import numpy as np
 import pytest
 from support import key_lists as lists
+from support.families import FAMILIES, expected, filled, shapes, to_ours
 
 from models import build_model
-from utils.weights import names
-from utils.weights.identify import describe
-
-FAMILIES = {  # keys, digest of the published list; what they are
-    "official": (lists.official(), "6fddd4f886d95d76", ("ccnet", {}, 19)),
-    "serge": (lists.serge(), "0defb82fb38b05eb", ("ccnet", {"activation": "relu"}, 19)),
-    "mmseg_r50": (lists.mmseg(lists.R50), "40d51cd5e8d1154c", ("ccnet_mmseg_r50", {}, 19)),
-    "mmseg_r101": (lists.mmseg(lists.R101), "59fb41fb273878e8", ("ccnet_mmseg_r101", {}, 19)),
-    "mit": (lists.mit(), "0fd040983e0fc6d2", ("ccnet", {}, None)),
-    "torchvision_r50": (lists.torchvision(lists.R50), "98fcefba1b06f509", ("ccnet_r50", {"stem": "v1"}, None)),
-    "torchvision_r101": (lists.torchvision(lists.R101), "1fee89e2d6e6dad6", ("ccnet", {"stem": "v1"}, None)),
-}
-DIGESTS = {
-    "van_tiny": "2aad84cdf6716671",
-    "van_small": "6c0b845e8e1c1575",
-    "van_base": "0cf98e8dc0f46b8c",
-    "van_large": "72f423f532c4310f",
-    "van_b4": "7a44bfebcac5c8a6",
-    "van_b5": "02915a49d62ec757",
-    "van_b6": "e2722004ba777f9c",
-}
-FAMILIES.update({size: (lists.van(size), DIGESTS[size], ("van", {"van_size": size}, None)) for size in DIGESTS})
-
-
-def filled(keys):
-    """Vectors drawn, with signs; larger arrays one number, spread, so that 70 million of them cost nothing."""
-    rng = np.random.default_rng(3)
-
-    def values(key, shape):
-        if key.endswith("num_batches_tracked"):
-            return np.array(rng.integers(10**9), np.int64)
-        drawn = rng.standard_normal(shape if len(shape) == 1 else ()).astype(np.float32)
-        return drawn if len(shape) == 1 else np.broadcast_to(drawn, shape)
-
-    return {key: values(key, shape) for key, shape in keys.items()}
-
-
-def shapes(arrays):
-    return {key: array.shape for key, array in arrays.items()}
-
-
-def ours(arrays, source=None):
-    return names.to_ours(arrays, source or names.layout(arrays))
+from utils.weights import any_file, names
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_lists_here_are_the_published_ones(family):
+def test_the_key_lists_are_the_published_ones(family):
     keys, digest, _ = FAMILIES[family]
     assert lists.digest(keys) == digest
-
-
-def expected(family):
-    """Our keys for a family."""
-    if family.startswith("van"):
-        keys = FAMILIES[family][0]
-        return {k: s for k, s in keys.items() if not k.endswith("tracked") and not k.startswith("head.")}
-    keys = lists.official(lists.R50 if "r50" in family else lists.R101)
-    if family.startswith(("mit", "torchvision")):
-        keys = {key: shape for key, shape in keys.items() if not key.startswith(("head.", "dsn."))}
-    if family.startswith("torchvision"):
-        keys = {k: s for k, s in keys.items() if k.split(".")[0] not in ("conv2", "bn2", "conv3", "bn3")}
-        keys["conv1.weight"] = (64, 3, 7, 7)
-        keys.update({"layer1.0.conv1.weight": (64, 64, 1, 1), "layer1.0.downsample.0.weight": (256, 64, 1, 1)})
-    if family.startswith("mmseg"):
-        keys.update(lists.stem(lists.DEEP, (32, 32, 64), False))
-        keys.update({"layer1.0.conv1.weight": (64, 64, 1, 1), "layer1.0.downsample.0.weight": (256, 64, 1, 1)})
-        keys.update({**lists.conv("dsn.0", 256, 1024, 3), **lists.norm("dsn.1", 256, False)})
-        keys.update({"dsn.3.weight": (19, 256, 1, 1)})
-        del keys["dsn.0.bias"]
-    return keys
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gets_our_keys_and_shapes(family):
     keys, _, (model, options, classes) = FAMILIES[family]
-    arrays, notes = ours(filled(keys))
+    arrays, notes = to_ours(filled(keys))
     assert shapes(arrays) == expected(family)
     assert notes["source"] == family.split("_")[0]
-    meta = describe(arrays, notes)
+    meta = any_file.describe(arrays, notes)
     assert (meta["model"], meta["model_options"], meta["num_classes"]) == (model, options, classes)
     assert (meta["recurrence"], meta["ignore_label"]) == (2, 255)
     rgb = family.startswith(("mmseg", "torchvision", "van"))
@@ -96,7 +34,7 @@ def test_every_family_gets_our_keys_and_shapes(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_there_and_back_is_bit_equal(family):
     before = filled(FAMILIES[family][0])
-    arrays, notes = ours(before)
+    arrays, notes = to_ours(before)
     notes = json.loads(json.dumps(notes))  # as a checkpoint keeps them
     after = names.to_theirs(arrays, notes)
     lost = {"fc.weight", "fc.bias"} if not family.startswith("van") else {"head.weight", "head.bias"}
@@ -110,20 +48,20 @@ def test_there_and_back_is_bit_equal(family):
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "van_b6"])  # which is slow to build
-def test_the_network_that_is_described_has_these_keys_and_shapes(family):
-    arrays, notes = ours(filled(FAMILIES[family][0]))
-    meta = describe(arrays, notes)
+def test_the_described_network_has_these_keys_and_shapes(family):
+    arrays, notes = to_ours(filled(FAMILIES[family][0]))
+    meta = any_file.describe(arrays, notes)
     network = build_model(meta["model"], meta["num_classes"] or 19, meta["recurrence"], **meta["model_options"])
-    found = names.compare(arrays, {key: tuple(value.shape) for key, value in network.state_dict().items()})
-    assert not found["unexpected"] and not found["wrong shape"]
-    heads = {key.split(".")[0] for key in found["missing"]}
+    result = names.compare(arrays, {key: tuple(value.shape) for key, value in network.state_dict().items()})
+    assert not result["unexpected"] and not result["wrong shape"]
+    heads = {key.split(".")[0] for key in result["missing"]}
     assert heads == (
         set() if meta["num_classes"] else {"head", "dsn"} | ({"squeeze"} if notes["layout"] == "van" else set())
     )
 
 
-def test_mmseg_by_hand():
-    arrays, notes = ours(filled(lists.mmseg(lists.R50)))
+def test_some_names_of_mmseg():
+    arrays, notes = to_ours(filled(lists.mmseg(lists.R50)))
     before = filled(lists.mmseg(lists.R50))
     for theirs, name in (
         ("backbone.stem.0.weight", "conv1.weight"),
@@ -147,7 +85,7 @@ def test_mmseg_by_hand():
 
 def test_official_scales_are_those_of_in_place_abn():
     before = filled(lists.official())
-    arrays, notes = ours(before)
+    arrays, notes = to_ours(before)
     norms = [key for key in before if key.endswith("weight") and before[key].ndim == 1]
     assert len(norms) == 110 == len(notes["changed"])
     for key, array in arrays.items():
@@ -156,11 +94,11 @@ def test_official_scales_are_those_of_in_place_abn():
             assert array.min() > 0
         else:
             assert array is before[key]
-    plain, notes = ours(before, "plain")
+    plain, notes = to_ours(before, "plain")
     assert all(plain[key] is before[key] for key in before) and not notes["changed"]
 
 
-def test_scales_come_back_to_the_bit_wherever_rounding_hides_them():
+def test_scales_are_restored_bit_for_bit_where_rounding_loses_them():
     bits = np.random.default_rng(0).integers(0, 1 << 31, 20_000, dtype=np.int64).astype(np.uint32).view(np.float32)
     edges = np.float32([0, -0.0, 1e-45, -1e-5, 1e-5, 0.5, 1, 0.125]).repeat(3)
     edges[1::3], edges[2::3] = np.nextafter(edges[1::3], np.float32(-9)), np.nextafter(edges[2::3], np.float32(9))
@@ -179,7 +117,7 @@ def test_a_changed_scale_is_not_replaced_by_the_old_one():
     np.testing.assert_allclose(back, [0.49999, 0.7], rtol=1e-6)
 
 
-def test_scales_that_the_official_code_cannot_hold_are_named():
+def test_scales_that_the_official_code_cannot_represent_are_named():
     arrays = filled(lists.official())
     notes = names.notes_for("ccnet")
     with pytest.raises(ValueError, match="110 BatchNorm layers have scales below 1e-5 .*--source plain"):
@@ -187,7 +125,7 @@ def test_scales_that_the_official_code_cannot_hold_are_named():
     assert names.to_theirs(arrays, names.notes_for("ccnet", "plain"))["bn1.weight"] is arrays["bn1.weight"]
 
 
-def test_networks_trained_here_take_the_names_of_their_kind():
+def test_networks_trained_here_get_the_names_of_their_source():
     van = filled(expected("van_tiny"))
     assert list(names.to_theirs(van, names.notes_for("van"))) == list(van)
     mmseg = filled(expected("mmseg_r50"))
@@ -201,18 +139,18 @@ def test_networks_trained_here_take_the_names_of_their_kind():
 
 @pytest.mark.parametrize("wrapper", ["", "state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module.", "module.model."])
-def test_wrappers_and_prefixes_come_off(wrapper, prefix):
+def test_wrappers_and_prefixes_are_removed(wrapper, prefix):
     state = {f"{prefix}{key}": value for key, value in filled(lists.mit()).items()}
     tree = {"epoch": 3, wrapper: state} if wrapper else {**state, "epoch": 3}
-    arrays, found, stripped, others = names.unwrap(tree)
-    assert (found, stripped, others) == (wrapper, prefix, [] if wrapper else ["epoch"])
+    arrays, result, stripped, others = names.unwrap(tree)
+    assert (result, stripped, others) == (wrapper, prefix, [] if wrapper else ["epoch"])
     assert list(arrays) == list(lists.mit())
 
 
 def test_a_van_as_a_backbone_loses_its_other_head():
     state = {f"backbone.{key}": value for key, value in filled(lists.van("van_small")).items()}
     state.update({"decode_head.conv_seg.weight": np.zeros((150, 128, 1, 1), np.float32)})
-    arrays, notes = ours(state)
+    arrays, notes = to_ours(state)
     assert shapes(arrays) == expected("van_small")
     assert notes["dropped"]["decode_head.conv_seg.weight"] == "another head"
     assert notes["dropped"]["backbone.head.weight"] == "the ImageNet classifier"
@@ -223,32 +161,32 @@ def test_a_van_as_a_backbone_loses_its_other_head():
     }
 
 
-def test_jittor_ports_keep_their_scales_and_are_told_what_differs():
+def test_jittor_ports_keep_their_scales_and_report_what_differs():
     state = {key: value for key, value in filled(lists.mmseg(lists.R101, 150)).items() if not key.endswith("tracked")}
     state.update({"backbone.conv1.weight": np.zeros((64, 3, 7, 7)), "backbone.bn1.weight": np.zeros(64)})
-    arrays, notes = ours(state, "jittor")
+    arrays, notes = to_ours(state, "jittor")
     assert arrays["bn1.weight"] is state["backbone.stem.1.weight"]
     assert sorted(notes["dropped"]) == ["backbone.bn1.weight", "backbone.conv1.weight"]
-    meta = describe(arrays, notes)
+    meta = any_file.describe(arrays, notes)
     assert meta["num_classes"] == 150 and any("layer4 by 8" in remark for remark in meta["remarks"])
 
     seed = filled(lists.official((3, 4, 12, 3)))
-    arrays, notes = ours(seed, "jittor")
+    arrays, notes = to_ours(seed, "jittor")
     assert arrays["bn1.weight"] is seed["bn1.weight"]
-    meta = describe(arrays, notes)
+    meta = any_file.describe(arrays, notes)
     assert "12 blocks in layer3" in meta["remarks"][0] and any("no activation" in text for text in meta["remarks"])
     missing = names.compare(arrays, lists.official())["missing"]
     assert len(missing) == 11 * 15 and all(key.startswith("layer3.") for key in missing)
 
 
-def test_other_types_become_float32():
+def test_other_dtypes_become_float32():
     arrays = {key: value.astype("f2") for key, value in filled(lists.mit()).items()}
-    result, notes = ours(arrays)
+    result, notes = to_ours(arrays)
     assert all(array.dtype == np.float32 for array in result.values())
     assert set(notes["changed"].values()) == {"float16 -> float32"} and len(notes["changed"]) == 530
 
 
-def test_what_cannot_be_converted_is_said():
+def test_what_cannot_be_converted_is_reported():
     one = np.zeros(1, np.float32)
     for tree, words in (
         ([one], "holds a list; expected a dict"),
@@ -259,17 +197,17 @@ def test_what_cannot_be_converted_is_said():
     ):
         with pytest.raises(ValueError, match=words):
             names.unwrap(tree)
-    with pytest.raises(ValueError, match=r"its keys, a .., are of no known source \(official, serge"):
-        names.layout({"a": one})
+    with pytest.raises(ValueError, match=r"its keys, a .., match no known source \(official, serge"):
+        names.layout_of({"a": one})
     with pytest.raises(ValueError, match="keys are those of serge .*, not of mmseg"):
-        ours(filled(lists.serge()), "mmseg")
+        to_ours(filled(lists.serge()), "mmseg")
     with pytest.raises(ValueError, match="two of its keys become dsn.3.weight"):
-        ours({**filled(lists.serge()), "dsn.3.weight": one})
+        to_ours({**filled(lists.serge()), "dsn.3.weight": one})
     with pytest.raises(ValueError, match="36 blocks in layer3; ResNet-18, 50 and 101"):
-        describe(*ours(filled(lists.official((3, 8, 36, 3)))))
+        any_file.describe(*to_ours(filled(lists.official((3, 8, 36, 3)))))
 
 
-def test_the_comparison_names_each_kind_of_misfit():
+def test_the_comparison_lists_every_mismatch():
     arrays = {"a": np.zeros(2), "b": np.zeros((2, 1)), "x": np.zeros(1)}
     assert names.compare(arrays, {"a": (2,), "b": (2,), "c": (1,)}) == {
         "matched": ["a"],
@@ -282,10 +220,18 @@ def test_the_comparison_names_each_kind_of_misfit():
 def test_odd_shapes_and_types_end_in_an_error_or_in_the_comparison():
     good = filled(lists.serge())
     for odd in (np.ones(()), np.ones((1, 2, 3)), np.full((), np.inf), np.ones(2, bool)):
-        assert shapes(ours({key: np.asarray(odd, "f4") for key in filled(lists.official())})[0])
-        arrays, _ = ours({**good, "bn1.weight": odd, "bn1.num_batches_tracked": odd})
+        assert shapes(to_ours({key: np.asarray(odd, "f4") for key in filled(lists.official())})[0])
+        arrays, _ = to_ours({**good, "bn1.weight": odd, "bn1.num_batches_tracked": odd})
         assert names.compare(arrays, lists.official())["wrong shape"] == ["bn1.weight"]
     with pytest.raises(ValueError, match="bn1.weight has complex numbers"):
-        ours({**good, "bn1.weight": np.ones(64, "c8")})
-    with pytest.raises(ValueError, match="is one number"):
-        describe(*ours({**good, "head.bottleneck.4.weight": np.ones(())}))
+        to_ours({**good, "bn1.weight": np.ones(64, "c8")})
+    with pytest.raises(ValueError, match="is a scalar"):
+        any_file.describe(*to_ours({**good, "head.bottleneck.4.weight": np.ones(())}))
+
+
+def test_the_report_folds_runs_of_blocks():
+    keys = [f"layer3.{n}.bn1.weight" for n in range(3)] + ["layer3.4.bn2.bias", "bn1.bias", "layer1.0.a", "layer1.2.a"]
+    folded = ["layer3.{0..2}.bn1.weight", "layer3.4.bn2.bias", "bn1.bias", "layer1.0.a", "layer1.2.a"]
+    assert list(names.folded(keys)) == folded
+    far = ["a.1.b", "a.9999.b", "a." + "9" * 100 + ".b"]  # not a list of all that lies between
+    assert list(names.folded(far)) == far

@@ -1,30 +1,31 @@
-"""Reads a pickle without executing it: a small machine for the opcodes that files of weights are made of.
+"""Reads a pickle without executing it: an interpreter for the opcodes that files of weights consist of.
 
-It makes numbers, strings, tuples, lists, dicts and sets, and nothing else. A global is looked up in the caller's table
-{"module.name": function or value}; any other is refused by name before anything could be done with it. Python's own
-unpickler is not used: told not to import, it still allocates what a damaged length or memo index says.
+It creates numbers, strings, tuples, lists, dicts and sets, and nothing else. A global is looked up in the caller's
+table {"module.name": function or value}; any other is refused, by name, before anything is done with it. Python's own
+unpickler is not used: even with imports forbidden it allocates whatever a damaged length or memo index asks for.
 
-Every step makes at most a small object, lengths are checked against what is there, and the number of steps is limited,
-so a file costs memory in proportion to its size. Bytes come back as views of the file, without a copy.
+Every step creates at most one small object, lengths are checked against the size of the file, and the number of steps
+is limited, so the memory used is proportional to the size of the file. Bytes are returned as views of the file, without
+a copy.
 """
 
 import struct
 
-STEPS = 2_000_000  # opcodes: a checkpoint of a thousand tensors with its optimiser has about 150 000
+STEPS = 2_000_000  # opcodes: a checkpoint of a thousand tensors with its optimizer has about 150 000
 PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 SCALARS = (str, int, float, bool, bytes, type(None))
 
 
 class Unreadable(ValueError):
-    """What is wrong with the file, in words for its user."""
+    """The file cannot be read; the message states the reason for the user."""
 
 
 class Built:
-    """Base of what the caller's functions return if a BUILD step completes it: `build(state)`."""
+    """Base class of results of the caller's functions that a BUILD opcode completes: `build(state)`."""
 
 
 class Attributes(dict, Built):
-    """An object that is nothing but its attributes, such as argparse.Namespace: they come back as a dict."""
+    """An object that consists of its attributes alone, such as argparse.Namespace: returned as a dict."""
 
     def build(self, state):
         if type(state) is not dict:
@@ -39,6 +40,8 @@ def hashable(key):
 
 
 class Machine:
+    """The stack, marks and memo of one pickle in `data`, read from `position` on."""
+
     def __init__(self, data, position, table, persistent):
         self.data, self.position, self.table, self.persistent = data, position, table, persistent
         self.stack, self.marks, self.memo = [], [], {}
@@ -46,7 +49,7 @@ class Machine:
     def take(self, count):
         first, self.position = self.position, self.position + count
         if self.position > len(self.data):
-            raise Unreadable(f"the pickle ends early: {count} bytes wanted at {first}, {len(self.data) - first} there")
+            raise Unreadable(f"the pickle ends early: {count} bytes expected at {first}, {len(self.data) - first} left")
         return self.data[first : self.position]
 
     def number(self, form):
@@ -59,9 +62,6 @@ class Machine:
                 raise Unreadable("a global's name of over 1000 bytes")
         return str(self.data[start : self.position - 1], "utf-8")
 
-    def text(self, count):
-        return str(self.take(count), "utf-8")
-
     def since_mark(self):
         items, self.stack = self.stack, self.marks.pop()
         return items
@@ -71,7 +71,7 @@ class Machine:
         if full not in self.table:
             raise Unreadable(
                 f"it refers to {full[:80]!r}, which is no tensor, number, string or plain container; nothing was "
-                "executed. If you trust the file, let the code that it comes from save its state_dict() alone"
+                "executed. If you trust the file, use the code that it comes from to save its state_dict() alone"
             )
         return self.table[full]
 
@@ -100,109 +100,151 @@ class Machine:
             self.stack[-1][hashable(key)] = value
 
     def run(self):
-        """Up to the STOP opcode; -> the object."""
+        """Execute opcodes up to STOP; -> the object."""
         for _ in range(STEPS):
-            op = self.take(1).tobytes()
-            stack = self.stack
-            if op in CONSTANTS:
-                stack.append(CONSTANTS[op])
-            elif op in NUMBERS:
-                stack.append(self.number(NUMBERS[op]))
-            elif op in STRINGS:
-                stack.append(self.text(self.number(STRINGS[op])))
-            elif op in BYTES:
-                stack.append(self.take(self.number(BYTES[op])))
-            elif op in PYTHON2_STRINGS:
-                raw = self.take(self.number(PYTHON2_STRINGS[op]))
-                try:
-                    stack.append(str(raw, "utf-8"))
-                except UnicodeDecodeError:  # data, not a name
-                    stack.append(raw)
-            elif op in GETS:
-                stack.append(self.memo[self.number(GETS[op])])
-            elif op in PUTS:
-                self.memo[self.number(PUTS[op])] = stack[-1]
-            elif op == b"\x94":  # MEMOIZE
-                self.memo[len(self.memo)] = stack[-1]
-            elif op in EMPTY:
-                stack.append(EMPTY[op]())
-            elif op == b"(":
-                self.marks.append(stack)
-                self.stack = []
-            elif op == b"t":
-                items = self.since_mark()
-                self.stack.append(tuple(items))
-            elif op in TUPLES:
-                if len(stack) < TUPLES[op]:
-                    raise IndexError
-                stack[-TUPLES[op] :] = [tuple(stack[-TUPLES[op] :])]
-            elif op == b"a":  # APPEND
-                item = stack.pop()
-                self.append([item])
-            elif op in (b"e", b"\x90"):  # APPENDS, ADDITEMS
-                self.append(self.since_mark())
-            elif op == b"s":  # SETITEM
-                value, key = stack.pop(), stack.pop()
-                self.set_items([key, value])
-            elif op == b"u":  # SETITEMS
-                self.set_items(self.since_mark())
-            elif op == b"\x91":  # FROZENSET
-                items = self.since_mark()
-                self.stack.append(frozenset(map(hashable, items)))
-            elif op in (b"c", b"i"):  # GLOBAL, INST
-                module = self.line()
-                stack.append(self.find(module, self.line()))
-                if op == b"i":
-                    raise Unreadable("an opcode of an ancient pickle, INST")
-            elif op == b"\x93":  # STACK_GLOBAL
-                name, module = stack.pop(), stack.pop()
-                if type(name) is not str or type(module) is not str:
-                    raise Unreadable("a global whose name is no string")
-                stack.append(self.find(module, name))
-            elif op in (b"R", b"\x81"):  # REDUCE, NEWOBJ: what the table holds has nothing but functions
-                arguments, function = stack.pop(), stack.pop()
-                stack.append(self.call(function, arguments))
-            elif op == b"b":  # BUILD
-                state = stack.pop()
-                if isinstance(stack[-1], Built):
-                    self.call(stack[-1].build, (state,))
-                elif type(stack[-1]) is not dict:  # an OrderedDict's attributes (`_metadata`) are let go
-                    raise Unreadable(f"attributes for a {type(stack[-1]).__name__}")
-            elif op == b"Q" and self.persistent:  # BINPERSID
-                name = stack.pop()
-                stack.append(self.call(self.persistent, (name,)))
-            elif op in (b"\x8a", b"\x8b"):  # LONG1, LONG4
-                count = self.number("B" if op == b"\x8a" else "<i")
-                if not 0 <= count <= 32:
-                    raise Unreadable(f"a whole number of {count} bytes")
-                stack.append(int.from_bytes(self.take(count), "little", signed=True))
-            elif op in SKIPPED:  # PROTO, FRAME
-                self.number(SKIPPED[op])
-            elif op == b".":
-                return stack.pop()
-            else:
-                raise Unreadable(f"opcode {op!r} at byte {self.position - 1}, which files of weights do not use")
+            opcode = self.take(1).tobytes()
+            if opcode == b".":
+                return self.stack.pop()
+            method, *arguments = OPCODES.get(opcode, (Machine.refuse, opcode))
+            method(self, *arguments)
         raise Unreadable(f"a pickle of more than {STEPS:,} steps")
 
+    # The opcodes. `form`: the struct format of the number that follows the opcode.
 
-CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False, b")": ()}
-NUMBERS = {b"J": "<i", b"K": "B", b"M": "<H", b"G": ">d"}
-STRINGS = {b"X": "<I", b"\x8c": "B", b"\x8d": "<Q"}
-BYTES = {b"B": "<I", b"C": "B", b"\x8e": "<Q", b"\x96": "<Q"}
-PYTHON2_STRINGS = {b"T": "<I", b"U": "B"}
-GETS = {b"h": "B", b"j": "<I"}
-PUTS = {b"q": "B", b"r": "<I"}
-TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
-EMPTY = {b"}": dict, b"]": list, b"\x8f": set}
-SKIPPED = {b"\x80": "B", b"\x95": "<Q"}
+    def refuse(self, opcode):
+        raise Unreadable(f"opcode {opcode!r} at byte {self.position - 1}, which files of weights do not use")
+
+    def push(self, value):
+        self.stack.append(value)
+
+    def push_new(self, container):
+        self.push(container())
+
+    def push_number(self, form):
+        self.push(self.number(form))
+
+    def push_long(self, form):
+        count = self.number(form)
+        if not 0 <= count <= 32:
+            raise Unreadable(f"an integer of {count} bytes")
+        self.stack.append(int.from_bytes(self.take(count), "little", signed=True))
+
+    def push_text(self, form):
+        self.push(str(self.take(self.number(form)), "utf-8"))
+
+    def push_bytes(self, form):
+        self.push(self.take(self.number(form)))
+
+    def push_python2_string(self, form):
+        data = self.take(self.number(form))
+        try:
+            self.push(str(data, "utf-8"))
+        except UnicodeDecodeError:  # data, not a name
+            self.push(data)
+
+    def get(self, form):
+        self.push(self.memo[self.number(form)])
+
+    def put(self, form):
+        self.memo[self.number(form)] = self.stack[-1]
+
+    def memoize(self):
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def mark(self):
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def make_tuple(self):
+        self.push(tuple(self.since_mark()))
+
+    def make_short_tuple(self, count):
+        if len(self.stack) < count:
+            raise IndexError
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def make_frozenset(self):
+        self.push(frozenset(map(hashable, self.since_mark())))
+
+    def append_one(self):
+        self.append([self.stack.pop()])
+
+    def append_all(self):
+        self.append(self.since_mark())
+
+    def set_one(self):
+        value, key = self.stack.pop(), self.stack.pop()
+        self.set_items([key, value])
+
+    def set_all(self):
+        self.set_items(self.since_mark())
+
+    def push_global(self):
+        module = self.line()
+        self.push(self.find(module, self.line()))
+
+    def push_instance(self):
+        self.push_global()  # refuses an unknown one by name
+        raise Unreadable("opcode INST, of pickle protocol 0")
+
+    def push_stack_global(self):
+        name, module = self.stack.pop(), self.stack.pop()
+        if type(name) is not str or type(module) is not str:
+            raise Unreadable("a global whose name is not a string")
+        self.push(self.find(module, name))
+
+    def reduce(self):
+        arguments, function = self.stack.pop(), self.stack.pop()
+        self.push(self.call(function, arguments))
+
+    def build(self):
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Built):
+            self.call(self.stack[-1].build, (state,))
+        elif type(self.stack[-1]) is not dict:  # the attributes of an OrderedDict (`_metadata`) are ignored
+            raise Unreadable(f"attributes for a {type(self.stack[-1]).__name__}")
+
+    def push_persistent(self):
+        if not self.persistent:
+            self.refuse(b"Q")
+        self.push(self.call(self.persistent, (self.stack.pop(),)))
+
+
+OPCODES = {
+    **{code: (Machine.push, value) for code, value in ((b"N", None), (b"\x88", True), (b"\x89", False), (b")", ()))},
+    **{code: (Machine.push_new, container) for code, container in ((b"}", dict), (b"]", list), (b"\x8f", set))},
+    **{code: (Machine.push_number, form) for code, form in ((b"J", "<i"), (b"K", "B"), (b"M", "<H"), (b"G", ">d"))},
+    **{code: (Machine.push_long, form) for code, form in ((b"\x8a", "B"), (b"\x8b", "<i"))},
+    **{code: (Machine.push_text, form) for code, form in ((b"X", "<I"), (b"\x8c", "B"), (b"\x8d", "<Q"))},
+    **{
+        code: (Machine.push_bytes, form) for code, form in ((b"B", "<I"), (b"C", "B"), (b"\x8e", "<Q"), (b"\x96", "<Q"))
+    },
+    **{code: (Machine.push_python2_string, form) for code, form in ((b"T", "<I"), (b"U", "B"))},
+    **{code: (Machine.get, form) for code, form in ((b"h", "B"), (b"j", "<I"))},
+    **{code: (Machine.put, form) for code, form in ((b"q", "B"), (b"r", "<I"))},
+    **{code: (Machine.make_short_tuple, count) for code, count in ((b"\x85", 1), (b"\x86", 2), (b"\x87", 3))},
+    **{code: (Machine.number, form) for code, form in ((b"\x80", "B"), (b"\x95", "<Q"))},  # PROTO, FRAME: skipped
+    b"\x94": (Machine.memoize,),
+    b"(": (Machine.mark,),
+    b"t": (Machine.make_tuple,),
+    b"\x91": (Machine.make_frozenset,),
+    b"a": (Machine.append_one,),  # APPEND
+    **dict.fromkeys((b"e", b"\x90"), (Machine.append_all,)),  # APPENDS, ADDITEMS
+    b"s": (Machine.set_one,),  # SETITEM
+    b"u": (Machine.set_all,),  # SETITEMS
+    b"c": (Machine.push_global,),
+    b"i": (Machine.push_instance,),  # INST
+    b"\x93": (Machine.push_stack_global,),
+    **dict.fromkeys((b"R", b"\x81"), (Machine.reduce,)),  # REDUCE, NEWOBJ
+    b"b": (Machine.build,),
+    b"Q": (Machine.push_persistent,),  # BINPERSID
+}
 
 
 def load(data, table, position=0, persistent=None):
-    """A pickle in `data` (a memoryview) from `position` on -> (object, the position behind it)."""
+    """The pickle in `data` (a memoryview) from `position` on -> (object, the position after it)."""
     machine = Machine(data, position, table, persistent)
     try:
         return machine.run(), machine.position
-    except Unreadable:
-        raise
     except (IndexError, KeyError, UnicodeError, OverflowError, struct.error):
         raise Unreadable(f"the pickle is damaged near byte {machine.position}") from None

@@ -6,13 +6,13 @@ import zipfile
 import numpy as np
 
 from utils.files import whole_file
-from utils.weights.formats.pytorch_pickle import TYPES
+from utils.weights.formats.pickled_arrays import DTYPES
 
-STORAGES = {np.dtype(kind): name for name, (_, kind) in TYPES.items() if name[:4] not in ("BFlo", "UInt", "Unty")}
+STORAGES = {np.dtype(dtype): name for name, (_, dtype) in DTYPES.items() if name[:4] not in ("BFlo", "UInt", "Unty")}
 
 
 def save(path, tree):
-    """dicts, lists, tuples, strings, numbers and arrays, as PyTorch's zip format; whole or not at all."""
+    """dicts, lists, tuples, strings, numbers and arrays, in PyTorch's zip format, written atomically."""
     arrays = []
     text = pickled(tree, arrays)
     with whole_file(path, sync=True) as file, zipfile.ZipFile(file, "w") as archive:
@@ -24,7 +24,7 @@ def save(path, tree):
 
 
 def write_member(archive, name, content):
-    """At a multiple of 64 bytes, as PyTorch does, so that others can map it as well."""
+    """At a multiple of 64 bytes, as PyTorch does, so that it can be mapped into memory."""
     info = zipfile.ZipInfo(f"archive/{name}", (1980, 1, 1, 0, 0, 0))
     info.file_size = len(content)
     start = archive.fp.tell() + 30 + len(info.filename) + 4
@@ -35,13 +35,13 @@ def write_member(archive, name, content):
 
 
 def pickled(tree, arrays):
-    """The pickle, of protocol 2; arrays are appended to `arrays` and become data/0, data/1 .."""
-    return b"\x80\x02" + spelled(tree, arrays) + b"."
+    """The pickle of protocol 2; arrays are appended to `arrays` and become data/0, data/1 .."""
+    return b"\x80\x02" + encode(tree, arrays) + b"."
 
 
-def spelled(item, arrays):
+def encode(item, arrays):
     if isinstance(item, np.ndarray):
-        return spelled_tensor(item, arrays)
+        return encode_tensor(item, arrays)
     if item is None or isinstance(item, bool):
         return {None: b"N", True: b"\x88", False: b"\x89"}[item]
     if isinstance(item, int):
@@ -54,14 +54,14 @@ def spelled(item, arrays):
     if isinstance(item, str):
         return b"X" + struct.pack("<I", len(item.encode())) + item.encode()
     if isinstance(item, dict):
-        return b"}(" + b"".join(spelled(part, arrays) for pair in item.items() for part in pair) + b"u"
+        return b"}(" + b"".join(encode(part, arrays) for pair in item.items() for part in pair) + b"u"
     if isinstance(item, (list, tuple)):
-        before, behind = (b"(", b"t") if isinstance(item, tuple) else (b"](", b"e")
-        return before + b"".join(spelled(part, arrays) for part in item) + behind
-    raise ValueError(f"a {type(item).__name__} does not go into a file of weights")
+        start, end = (b"(", b"t") if isinstance(item, tuple) else (b"](", b"e")
+        return start + b"".join(encode(part, arrays) for part in item) + end
+    raise ValueError(f"a file of weights cannot hold a {type(item).__name__}")
 
 
-def spelled_tensor(array, arrays):
+def encode_tensor(array, arrays):
     array = np.require(array, requirements="C").astype(array.dtype.newbyteorder("<"), copy=False)
     if array.dtype not in STORAGES:
         raise ValueError(f"PyTorch has no tensors of {array.dtype}")
@@ -70,8 +70,6 @@ def spelled_tensor(array, arrays):
         strides.insert(0, strides[0] * max(side, 1))
     arrays.append(array)
     storage = b"ctorch\n" + STORAGES[array.dtype].encode() + b"\n"
-    storage = (
-        b"(" + spelled("storage", []) + storage + b"".join(spelled(x, []) for x in (key, "cpu", array.size)) + b"tQ"
-    )
-    where = b"".join(spelled(x, []) for x in (0, array.shape, tuple(strides[: array.ndim]), False))
+    storage = b"(" + encode("storage", []) + storage + b"".join(encode(x, []) for x in (key, "cpu", array.size)) + b"tQ"
+    where = b"".join(encode(x, []) for x in (0, array.shape, tuple(strides[: array.ndim]), False))
     return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + where + b"ccollections\nOrderedDict\n)RtR"

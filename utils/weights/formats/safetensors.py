@@ -1,7 +1,8 @@
-"""Safetensors: eight bytes of length, a JSON header {name: {dtype, shape, data_offsets}}, then the numbers.
+"""Safetensors: eight bytes of length, a JSON header {name: {dtype, shape, data_offsets}}, then the data.
 
-load(path)                 -> ({name: array}, metadata), arrays being read-only views of the mapped file
-save(path, arrays, meta)   -> whole or not at all; metadata are strings
+load(path)                 -> ({name: array}, metadata); the arrays are read-only views of the mapped file
+read(data)                 -> the same, from the bytes of the file
+save(path, arrays, meta)   atomically; the values of the metadata are strings
 """
 
 import json
@@ -12,11 +13,11 @@ import struct
 import numpy as np
 
 from utils.files import whole_file
-from utils.weights.formats.pytorch import mapped
-from utils.weights.formats.pytorch_pickle import widened
+from utils.weights.formats import mapped
+from utils.weights.formats.pickled_arrays import widened
 
 HEADER = 4 << 20  # bytes: a header of a thousand tensors has 100 kB
-TYPES = {
+DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
@@ -31,7 +32,7 @@ TYPES = {
     "U8": "u1",
     "BOOL": "?",
 }
-NAMES = {np.dtype(kind): name for name, kind in TYPES.items() if name != "BF16"}
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items() if name != "BF16"}
 
 
 def is_safetensors(data):
@@ -39,67 +40,73 @@ def is_safetensors(data):
 
 
 def load(path):
-    """One ValueError that begins with the path for whatever is wrong with the file."""
+    """`read` of a file. Whatever is wrong with it is one ValueError that begins with the path."""
     data = mapped(path)
     try:
         return read(data)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        said = str(error) if type(error) is ValueError else "its header makes no sense: damaged"
-        raise ValueError(f"{path}: {said}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read(data):
+    try:
+        return parse(data)
+    except (UnicodeError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        raise ValueError("its header has an invalid structure: damaged") from None
+
+
+def parse(data):
     length = struct.unpack("<Q", data[:8])[0] if len(data) > 9 else 0
     if not 2 <= length <= min(len(data) - 8, HEADER):
-        raise ValueError(f"a safetensors header of {length:,} bytes in a file of {len(data):,}: cut short or damaged")
+        raise ValueError(f"a safetensors header of {length:,} bytes in a file of {len(data):,}: truncated or damaged")
     try:
-        header = parsed(data[8 : 8 + length].tobytes().decode())
+        header = parse_json(data[8 : 8 + length].tobytes().decode())
     except json.JSONDecodeError as error:
-        raise ValueError(f"its header is no JSON ({error.msg} at {error.pos}): damaged") from None
+        raise ValueError(f"its header is not valid JSON ({error.msg} at {error.pos}): damaged") from None
     metadata = header.pop("__metadata__", {})
     if not all(type(text) is str for pair in metadata.items() for text in pair):
-        raise ValueError("its metadata are not strings")
+        raise ValueError("its metadata values are not strings")
     body, end, arrays = data[8 + length :], 0, {}
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        if entry["dtype"] not in TYPES:
-            raise ValueError(f"{name[:60]!r} is of type {str(entry['dtype'])[:20]!r}; known are {', '.join(TYPES)}")
-        dtype, shape, (first, last) = np.dtype(TYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{name[:60]!r} has dtype {str(entry['dtype'])[:20]!r}; supported are {', '.join(DTYPES)}")
+        dtype, shape, (first, last) = np.dtype(DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
         if any(type(side) is not int or side < 0 for side in [*shape, first, last]) or len(shape) > 32:
-            raise ValueError(f"{name[:60]!r} has a shape that is none")
+            raise ValueError(f"{name[:60]!r} has an invalid shape")
         size = math.prod(shape) * dtype.itemsize
         if first != end or last - first != size or last > len(body):
             raise ValueError(
                 f"{name[:60]!r} of shape {str(shape)[:100]} lies at {first} to {last} of {len(body):,} bytes: "
-                "cut short or damaged"
+                "truncated or damaged"
             )
         end = last
         array = np.ndarray(shape, dtype, body[first:last]) if size else np.zeros(shape, dtype)
         if entry["dtype"] == "BOOL" and size and array.view(np.uint8).max() > 1:
-            raise ValueError(f"{name[:60]!r} has truth values that are neither 0 nor 1: damaged")
+            raise ValueError(f"{name[:60]!r} has Boolean values that are neither 0 nor 1: damaged")
         arrays[name] = widened(array) if entry["dtype"] == "BF16" else array
     if end != len(body):
-        raise ValueError(f"{len(body) - end:,} bytes behind the last tensor: damaged")
+        raise ValueError(f"{len(body) - end:,} bytes after the last tensor: damaged")
     return arrays, metadata
 
 
-def parsed(text):
-    """JSON that is neither deep (Jittor lifts Python's limit of recursion, so the parser would not stop) nor double."""
+def parse_json(text):
+    """JSON without repeated keys or deep nesting: Jittor lifts Python's recursion limit, which stops the parser."""
     depth = 0
     for bracket in re.findall(r"[][{}]", text):
         depth += 1 if bracket in "[{" else -1
         if depth > 50:
             raise ValueError("JSON nested more than 50 deep: damaged")
-    return json.loads(text, object_pairs_hook=each_once, parse_int=short)
+    return json.loads(text, object_pairs_hook=unique_keys, parse_int=short_integer)
 
 
-def each_once(pairs):
+def unique_keys(pairs):
     if len(dict(pairs)) != len(pairs):
         raise ValueError("a name occurs twice in its header")
     return dict(pairs)
 
 
-def short(text):
-    """A whole number; a thousand digits would only keep the machine busy."""
+def short_integer(text):
+    """An integer: converting one of many thousand digits would take long."""
     if len(text) > 20:
         raise ValueError("a number of more than 20 digits in its header: damaged")
     return int(text)
@@ -109,13 +116,13 @@ def save(path, arrays, metadata=None):
     arrays = {name: np.require(array, requirements="C") for name, array in arrays.items()}
     for name, array in arrays.items():
         if array.dtype not in NAMES:
-            raise ValueError(f"{name} is of type {array.dtype}, which safetensors does not have")
-    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so that every tensor is aligned
+            raise ValueError(f"{name} has dtype {array.dtype}, which safetensors does not support")
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # keeps every tensor aligned
     header, end = {"__metadata__": dict(metadata)} if metadata else {}, 0
     for name in order:
         array = arrays[name]
-        places = [end, end + array.nbytes]
-        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": places}
+        offsets = [end, end + array.nbytes]
+        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
         end += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

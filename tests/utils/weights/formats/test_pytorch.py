@@ -1,11 +1,9 @@
-"""Files of PyTorch and Jittor: most are made by hand (handmade.py); PyTorch is asked where it is installed."""
+"""Files of PyTorch and Jittor, most of them written byte by byte (handmade.py); PyTorch is not needed."""
 
-import argparse
 import pickletools
 import subprocess
 import sys
 import zipfile
-from collections import Counter, OrderedDict
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ NUMBERS = np.arange(24, dtype="<f4")
 
 @pytest.fixture(params=["zip", "legacy"])
 def write(request, tmp_path):
-    """(body, storages) -> path of a file in either format; `tensor` in the body must know which."""
+    """(body, storages) -> path of a file in either format; the tensors in the body depend on the format."""
 
     def file(items, storages):
         legacy = request.param == "legacy"
@@ -28,7 +26,7 @@ def write(request, tmp_path):
     return file
 
 
-def test_a_tensor_comes_with_its_shape_type_and_numbers(write):
+def test_a_tensor_has_its_shape_dtype_and_values(write):
     got = pytorch.load(write({"w": {"key": "0", "shape": (2, 3, 4)}}, {"0": NUMBERS}))
     assert list(got) == ["w"] and got["w"].dtype == np.float32
     np.testing.assert_array_equal(got["w"], NUMBERS.reshape(2, 3, 4))
@@ -36,21 +34,21 @@ def test_a_tensor_comes_with_its_shape_type_and_numbers(write):
 
 def test_views_share_a_storage_and_keep_offset_and_strides(write):
     items = {
-        "turned": {"key": "0", "shape": (4, 6), "strides": (1, 4)},
+        "transposed": {"key": "0", "shape": (4, 6), "strides": (1, 4)},
         "part": {"key": "0", "shape": (2, 3), "strides": (8, 2), "offset": 5, "count": 24},
         "scalar": {"key": "0", "shape": (), "offset": 7, "count": 24},
         "none": {"key": "0", "shape": (0, 3), "count": 24},
         "spread": {"key": "0", "shape": (5, 2), "strides": (0, 1), "count": 24},
     }
     got = pytorch.load(write(items, {"0": NUMBERS}))
-    np.testing.assert_array_equal(got["turned"], NUMBERS.reshape(6, 4).T)
+    np.testing.assert_array_equal(got["transposed"], NUMBERS.reshape(6, 4).T)
     np.testing.assert_array_equal(got["part"], [[5, 7, 9], [13, 15, 17]])
     assert got["scalar"].shape == () and got["scalar"] == 7 and got["none"].shape == (0, 3)
     np.testing.assert_array_equal(got["spread"], [[0, 1]] * 5)
 
 
-def test_every_type_of_element(write):
-    kinds = {
+def test_every_dtype(write):
+    dtypes = {
         "DoubleStorage": "<f8",
         "HalfStorage": "<f2",
         "LongStorage": "<i8",
@@ -62,28 +60,28 @@ def test_every_type_of_element(write):
         "ComplexFloatStorage": "<c8",
         "ComplexDoubleStorage": "<c16",
     }
-    values = {kind: (np.arange(6) - 1).astype(dtype) for kind, dtype in kinds.items()}
-    got = pytorch.load(write({kind: {"key": kind, "shape": (2, 3), "kind": kind} for kind in kinds}, values))
-    for kind, value in values.items():
-        assert got[kind].dtype == value.dtype
-        np.testing.assert_array_equal(got[kind], value.reshape(2, 3))
+    values = {name: (np.arange(6) - 1).astype(dtype) for name, dtype in dtypes.items()}
+    got = pytorch.load(write({name: {"key": name, "shape": (2, 3), "storage_class": name} for name in dtypes}, values))
+    for name, value in values.items():
+        assert got[name].dtype == value.dtype
+        np.testing.assert_array_equal(got[name], value.reshape(2, 3))
 
 
-def test_bfloat16_comes_as_float32(write):
+def test_bfloat16_is_read_as_float32(write):
     half = np.array([0x3F80, 0xC000, 0x4049, 0x7F80], "<u2")  # 1, -2, 3.140625, infinity
-    got = pytorch.load(write({"w": {"key": "0", "shape": (4,), "kind": "BFloat16Storage"}}, {"0": half}))["w"]
+    got = pytorch.load(write({"w": {"key": "0", "shape": (4,), "storage_class": "BFloat16Storage"}}, {"0": half}))["w"]
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, [1, -2, 3.140625, np.inf])
 
 
 def test_arrays_are_views_of_the_mapped_file(tmp_path):
-    """300 MB in 300 tensors: reading takes a tenth of that in memory of the process's own."""
+    """Reading 300 MB in 300 tensors takes at most a tenth of that in anonymous memory."""
     one = np.zeros(250_000, np.float32)
     pytorch.save(tmp_path / "big.pth", {f"w{n}": one for n in range(300)})
     code = (
         "import sys, re; from utils.weights.formats import pytorch\n"
-        "own = lambda: int(re.search(r'RssAnon:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
-        "before = own(); got = pytorch.load(sys.argv[1]); print(len(got), own() - before)"
+        "anonymous = lambda: int(re.search(r'RssAnon:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
+        "before = anonymous(); got = pytorch.load(sys.argv[1]); print(len(got), anonymous() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "big.pth"], capture_output=True, text=True)
     count, kilobytes = map(int, done.stdout.split())
@@ -103,7 +101,7 @@ def test_plain_values_and_containers(tmp_path):
             "state_dict": hand.call("collections", "OrderedDict"),
             "args": namespace,
             "list": b"](" + hand.number(-5) + b"\x88N" + hand.text("ä") + b"e",
-            "size": hand.call("torch", "Size", hand.whole(2, 3)),
+            "size": hand.call("torch", "Size", hand.integers(2, 3)),
             "device": hand.call("torch", "device", hand.text("cuda"), hand.number(1)),
             "dtype": hand.refer("torch", "float32"),
             "big": hand.number(10**12),
@@ -143,7 +141,7 @@ def test_what_jittor_saves(tmp_path):
     assert got["step"] == 3 and got["rate"] == [0.5, None] and got["n"].tolist() == [0, 1, 2, 3]
 
 
-def test_what_is_written_is_read_back_to_the_bit(tmp_path, rng):
+def test_a_written_file_is_read_back_bit_for_bit(tmp_path, rng):
     tree = {"w": rng.standard_normal((3, 5)).astype("f4").T, "half": np.float16([1.5, 65504]), "scalar": np.array(3)}
     tree.update(flags=np.array([True, False]), none=np.zeros((0, 3), "f8"), meta={"x": [1, 2.5, None, True, "é", (1,)]})
     tree["big"] = -(10**12)
@@ -167,11 +165,11 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
     assert pytorch.load(tmp_path / "a.pth")["w"].size == 24 and len(list(tmp_path.iterdir())) == 1
 
 
-def test_foreign_files_are_told_apart(tmp_path):
+def test_other_files_are_recognised(tmp_path):
     for content, words in (
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"hello", "not a checkpoint: its beginning"),
+        (b"hello", "not a checkpoint: its first bytes"),
         (b"", "empty"),
     ):
         (tmp_path / "a.pth").write_bytes(content)
@@ -181,80 +179,3 @@ def test_foreign_files_are_told_apart(tmp_path):
         pytorch.load(tmp_path / "gone.pth")
     with pytest.raises(ValueError, match="a folder"):
         pytorch.load(tmp_path)
-
-
-# PyTorch as the judge
-
-
-def alike(got, tensor):
-    torch = pytest.importorskip("torch")
-    tensor = tensor.detach()
-    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor
-    expected = tensor.numpy()
-    assert got.dtype == expected.dtype and got.shape == expected.shape and got.tobytes() == expected.tobytes()
-
-
-@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_what_pytorch_saves(tmp_path, new, protocol):
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-    base, layer = torch.randn(10, 12), torch.nn.Conv2d(3, 4, 3)
-    optimizer = torch.optim.Adam(layer.parameters())
-    layer(torch.randn(1, 3, 5, 5)).sum().backward()
-    optimizer.step()
-    marked = torch.ones(2)
-    marked.no_decay = True
-    names = "float16 bfloat16 float64 int8 uint8 int16 int32 int64 bool complex64 complex128".split()
-    tensors = {name: (torch.randn(3, 4) * 3).to(getattr(torch, name)) for name in names}
-    tensors.update(
-        parameter=torch.nn.Parameter(torch.ones(2)),
-        view=base[2:5, 3:9:2],
-        turned=base.t(),
-        base=base,
-        scalar=torch.tensor(3.0),
-        none=torch.zeros(0, 3),
-        spread=torch.ones(1, 3).expand(4, 3),
-        bfloat16_view=tensors["bfloat16"].t()[1:],
-        marked=marked,
-    )
-    plain = {"args": argparse.Namespace(lr=0.1, sizes=[1]), "bytes": b"a\xff", "count": Counter([1, 1]), "set": {1}}
-    plain.update(complex=3 + 4j, array=np.asfortranarray(np.arange(6.0).reshape(2, 3)), score=np.float64(0.5))
-    tree = {**tensors, **plain, "layer": layer.state_dict(), "optimizer": optimizer.state_dict()}
-    path = tmp_path / "a.pth"
-    torch.save(tree, path, _use_new_zipfile_serialization=new, pickle_protocol=protocol)
-    got = pytorch.load(path)
-    for name, tensor in tensors.items():
-        alike(got[name], tensor)
-    for name, tensor in layer.state_dict().items():
-        alike(got["layer"][name], tensor)
-    alike(got["optimizer"]["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
-    assert got["optimizer"]["param_groups"][0]["lr"] == 1e-3
-    np.testing.assert_array_equal(got.pop("array"), plain.pop("array"))
-    assert {name: got[name] for name in plain} == {**plain, "args": {"lr": 0.1, "sizes": [1]}}
-
-
-def test_unsigned_integers_of_pytorch(tmp_path):
-    torch = pytest.importorskip("torch")
-    tensors = {name: torch.arange(5).to(getattr(torch, name)) for name in ("uint16", "uint32", "uint64")}
-    torch.save(tensors, tmp_path / "a.pth")
-    got = pytorch.load(tmp_path / "a.pth")
-    for name in tensors:
-        assert got[name].dtype == name and got[name].tolist() == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
-def test_pytorch_to_here_to_pytorch_is_bit_equal(tmp_path, new):
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(1)
-    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.PReLU())
-    before = OrderedDict((key, value * 1.7 if value.ndim else value) for key, value in layers.state_dict().items())
-    before["turned"] = torch.randn(5, 4).t()
-    torch.save(before, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
-    pytorch.save(tmp_path / "b.pth", pytorch.load(tmp_path / "a.pth"))
-    for mapped in (False, True):
-        after = torch.load(tmp_path / "b.pth", weights_only=True, mmap=mapped)
-        assert list(after) == list(before)
-        for key, tensor in before.items():
-            assert after[key].dtype == tensor.dtype and torch.equal(after[key], tensor)
-    layers.load_state_dict({key: after[key] for key in layers.state_dict()})

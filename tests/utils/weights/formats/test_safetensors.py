@@ -7,7 +7,7 @@ import pytest
 from utils.weights.formats import safetensors
 
 
-def test_round_trip_to_the_bit(tmp_path, rng):
+def test_round_trip_is_bit_equal(tmp_path, rng):
     arrays = {"w": rng.standard_normal((3, 5)).astype("f4").T, "n": np.arange(3), "flag": np.array([True, False])}
     arrays.update(scalar=np.array(2.5), half=np.float16([[1.5]]), none=np.zeros((0, 4), "u1"))
     safetensors.save(tmp_path / "a.safetensors", arrays, {"format": "pt", "note": "ä"})
@@ -20,7 +20,7 @@ def test_round_trip_to_the_bit(tmp_path, rng):
 
 
 def test_the_layout_is_that_of_the_specification(tmp_path):
-    """Read by the four lines that the format's page gives, and tensors start at multiples of their size."""
+    """The header is as the format's documentation describes, and tensors start at multiples of their element size."""
     arrays = {"b": np.arange(3, dtype="u1"), "a": np.arange(4, dtype="f8"), "c": np.arange(2, dtype="f4")}
     safetensors.save(tmp_path / "a.safetensors", arrays)
     data = (tmp_path / "a.safetensors").read_bytes()
@@ -35,14 +35,14 @@ def test_the_layout_is_that_of_the_specification(tmp_path):
     assert 8 + length + end == len(data)
 
 
-def test_bfloat16_comes_as_float32(tmp_path):
+def test_bfloat16_is_read_as_float32(tmp_path):
     header = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + struct.pack("<2H", 0x3F80, 0xC000))
     assert safetensors.load(path)[0]["a"].tolist() == [1, -2]
 
 
-def test_types_it_does_not_have_are_refused_and_nothing_is_left(tmp_path):
-    with pytest.raises(ValueError, match="w is of type complex64"):
+def test_unsupported_dtypes_are_refused_and_no_file_is_left(tmp_path):
+    with pytest.raises(ValueError, match="w has dtype complex64"):
         safetensors.save(tmp_path / "a.safetensors", {"w": np.zeros(2, "c8")})
     assert not list(tmp_path.iterdir())
