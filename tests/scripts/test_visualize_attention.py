@@ -16,8 +16,8 @@ READY = "document.documentElement.dataset.ready === 'true'"
 def checkpoint_file(tmp_path_factory):
     import jittor as jt
 
-    from datasets.transforms import CAFFE_BGR
     from models import build_model
+    from models.tables import CAFFE_BGR
     from utils.weights import checkpoint
 
     model = build_model("ccnet_r18", 9, 2)
