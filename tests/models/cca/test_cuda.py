@@ -207,7 +207,7 @@ def test_tensors_on_the_gpu_go_to_the_cuda_kernels(monkeypatch):
 @pytest.mark.skipif(not jt.flags.use_cuda, reason="needs a GPU: CCNET_TEST_DEVICE=cuda pytest -m cuda")
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("sides", [*SIZES, (97, 97), (128, 256), (129, 257)])
-def test_on_a_gpu(rng, sides, dtype):
+def test_on_a_card(rng, sides, dtype):
     inputs = rounded(draw(rng, sides, 1 if max(sides) > 32 else 3, 9, 41), dtype)
     expected = attention(*inputs)
     q, k, v, g = (jt.array(x.astype(np.float32)).cast(dtype) for x in inputs)
