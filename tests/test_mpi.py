@@ -126,7 +126,7 @@ def test_three_ranks_refuse_a_batch_of_four(run_command, tmp_path):
     "kind, words",
     [
         ("raise", "rank 1 of 2 failed"),
-        ("exit", "rank 1 of 2 leaves"),
+        ("exit", "rank 1 of 2 exits"),
         ("kill", "rank 1"),
         ("nan", "postmortem_3_rank1.npz"),
     ],

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes."""
 
 import os
 from contextlib import contextmanager
@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def whole_file(path, mode="wb", sync=False, **options):
-    """An open file under a temporary name beside `path`, renamed when the block ends well, else removed.
+    """Write `path` atomically: a file with a temporary name beside it, renamed when the block ends without an error,
+    else removed.
 
-    `sync`: its bytes are on the disk before it gets the name, as a checkpoint wants it.
+    `sync`: flush it to the disk before it is renamed, so that it survives a power failure (for checkpoints).
     """
     path = os.fspath(path)
     part = f"{path}.{os.getpid()}.part"

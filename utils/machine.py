@@ -185,9 +185,7 @@ def cuda_environment(cuda):
     env["cuda_archs"] = " ".join(map(str, archs or cuda["archs"]))
     if not archs:
         env["use_cuda_host_allocator"] = "0"  # a build without a GPU: no pinned memory
-    env["use_cutt"] = env["use_cutlass"] = (
-        "0"  # Jittor would download both; scripts/machine/repairs.py replaces the transpose of cuTT
-    )
+    env["use_cutt"] = env["use_cutlass"] = "0"  # otherwise Jittor downloads both; a repair replaces cuTT
     env["use_nccl"] = "1" if cuda["nccl"] else "0"
     if cuda["nccl"]:
         env["nccl_include_path"], env["nccl_lib_path"] = cuda["nccl"]

@@ -49,9 +49,7 @@ def start(device="auto", verbose=False, quiet=True, gpu=None):
     if device == "cuda":
         check_gpus_for_ranks(count_gpus()[0])
     os.environ.update(environment(device, verbose))
-    warnings.filterwarnings(
-        "ignore", message="The value of the smallest subnormal"
-    )  # Jittor flushes these to zero
+    warnings.filterwarnings("ignore", message="The value of the smallest subnormal")  # Jittor flushes these to zero
     jt = import_jittor()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Jittor's handler ends this process when any child process is killed
     jt.flags.use_cuda = int(device == "cuda")

@@ -96,9 +96,7 @@ def test_a_run_on_cuda_gets_what_was_prepared(prepared, monkeypatch):
     assert env["use_cutt"] == env["use_cutlass"] == "0" and "use_cuda_host_allocator" not in env
     assert (env["use_nccl"], env["nccl_include_path"], env["nccl_lib_path"]) == ("1", "/env/i", "/env/l")
     assert machine.environment("cpu")["nvcc_path"] == ""
-    monkeypatch.setenv(
-        "nvcc_path", "/usr/bin/nvcc"
-    )  # prepared for this one, which the laid out one replaces
+    monkeypatch.setenv("nvcc_path", "/usr/bin/nvcc")  # prepared for this one, which the laid out one replaces
     assert machine.environment("cuda")["nvcc_path"] == "/env/cuda/bin/nvcc"
     monkeypatch.setenv("nvcc_path", "/opt/cuda-12/bin/nvcc")
     with pytest.raises(

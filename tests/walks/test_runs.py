@@ -119,7 +119,7 @@ def test_what_a_run_under_mpirun_says_to_send_works(tmp_path):
         time.sleep(0.02)
     subprocess.run(["bash", "-c", line.split(": ")[1]], check=True)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 75 and "go on with --resume auto" in output, output
+    assert process.returncode == 75 and "continue with --resume auto" in output, output
 
 
 def test_checkpoints_by_time_replace_one_another(tmp_path, whole):

@@ -47,7 +47,7 @@ def test_what_mpirun_sends_ahead_of_sigterm_asks_for_one_checkpoint(env, expecte
 def test_a_second_signal_ends_the_process_at_once():
     code = "for _ in 'ab': os.kill(os.getpid(), signal.SIGTERM); print(interrupt.asked(), flush=True)"
     status, out, err = answer(code)
-    assert (status, out) == (128 + 15, "True\n") and err.count("SIGTERM: this step is finished and saved") == 1
+    assert (status, out) == (128 + 15, "True\n") and err.count("SIGTERM: the run ends after this step") == 1
 
 
 def test_the_advice_names_what_can_be_lost():

@@ -10,7 +10,6 @@ import train
 from models.losses import Criterion
 from utils.training import optim
 from utils.training.amp import LossScaler
-from utils.training.schedule import poly
 
 STEPS = 20
 
@@ -54,7 +53,7 @@ def run_here(args, data, weights=None):
     optimizer = train.build_optimizer(args, model, criterion)
     curve = []
     for step, (images, label) in enumerate(data):
-        optim.set_lr(optimizer, poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps))
+        optim.set_lr(optimizer, optim.poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps))
         losses = train.gradients(
             args, model, criterion, LossScaler(), optimizer, cut(images, label, args.accumulate), step
         )
@@ -148,9 +147,9 @@ def test_twenty_steps_are_those_of_pytorch(others, tolerance):
 
 
 def test_the_rate_rises_then_follows_the_poly_rule():
-    assert [poly(2.0, s, 10, 1.0) for s in (0, 5, 9)] == pytest.approx([2.0, 1.0, 0.2])
-    assert poly(1e-2, 30000, 60000) == pytest.approx(1e-2 * 0.5**0.9)
-    assert [poly(1.0, s, 100, 0.0, warmup=4) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [optim.poly(2.0, s, 10, 1.0) for s in (0, 5, 9)] == pytest.approx([2.0, 1.0, 0.2])
+    assert optim.poly(1e-2, 30000, 60000) == pytest.approx(1e-2 * 0.5**0.9)
+    assert [optim.poly(1.0, s, 100, 0.0, warmup=4) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
 def test_pieces_of_a_batch_take_the_step_of_the_whole_where_no_norm_sees_the_difference(rng):

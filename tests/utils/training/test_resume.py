@@ -129,7 +129,7 @@ def test_a_signal_saves_and_leaves_with_exit_code_75(tmp_path, whole, number):
     process.send_signal(number)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 75, output
-    assert f"{number.name}: this step is finished" in output and "go on with --resume auto" in output
+    assert f"{number.name}: the run ends after this step" in output and "continue with --resume auto" in output
     (step,) = checkpoint.steps_in(tmp_path)
     assert 3 < step < 60 and f"stopped on request after step {step}" in output
     run(tmp_path, OFTEN, "--resume auto")
