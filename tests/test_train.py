@@ -105,7 +105,7 @@ def test_mistakes_are_answered_in_one_line(runs, run_command, tmp_path):
         (["evaluate.py", "--restore-from", "gone.npz"], 1, "evaluate.py: no checkpoint gone.npz"),
         (["evaluate.py", "--restore-from", "README.md"], 1, "evaluate.py: README.md is not a checkpoint"),
         (["train.py", "--model", "ccnet_r19"], 2, "ccnet_r18"),
-        (["train.py", "--input-size", "0"], 2, "'0' is no size"),
+        (["train.py", "--input-size", "0"], 2, "'0' is not a size"),
         (["train.py", "--batch-size", "-1"], 2, "'-1': expected a whole number"),
         (
             ["train.py", "--learning-rate", "1e9", *TRAIN[2:], "--snapshot-dir", str(tmp_path)],

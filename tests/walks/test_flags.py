@@ -157,4 +157,4 @@ def test_sizes_that_cannot_be(tmp_path):
     assert "train.py: --input-size 100000,100000 is too large" in output
     output = train(tmp_path / "c", *SCENES[:2], "--input-size", "48,64", "--ohem", "--num-steps", "1")
     assert "--ohem-keep 200000 is not below the 12288 pixels" in output
-    assert "--input-size 48,64 is larger than every training image that was checked" in output
+    assert "--input-size 48,64 is larger than every training image that was read" in output

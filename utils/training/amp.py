@@ -32,7 +32,7 @@ def check(dtype, device, capabilities=()):
 
 
 def mixed(model, dtype):
-    """Make `model` compute in `dtype` where that is safe. Outputs are float32; parameters and their names do not change."""
+    """Make `model` compute in `dtype` where that is safe. Outputs are float32; parameters do not change."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; choose from {', '.join(DTYPES)}")
     if "execute" in vars(model):
@@ -55,8 +55,8 @@ def direct_variables(module):
 def compute_in(module, dtype):
     """Cast the input and the weights of `module` to `dtype`; the gradients of the weights are float32 again.
 
-    The output has `dtype`, or, of a module in float32, the dtype of the input. Jittor passes gradients in the dtype of the
-    operator that used the output (float32 for GELU), but cuDNN and the kernels need the dtype of the output.
+    The output has `dtype`, or, of a module in float32, the dtype of the input. Jittor passes gradients in the dtype of
+    the operator that used the output (float32 for GELU), but cuDNN and the kernels need the dtype of the output.
     """
     execute = module.execute
 
@@ -152,5 +152,5 @@ class LossScaler:
 
 
 def sums_of_squares(gradients):
-    """One number for each gradient, on the host. Compiled with -Ofast, kernels cannot test for NaN, but sums keep it."""
+    """One number for each gradient, on the host. With -Ofast, kernels cannot test for NaN, but sums keep it."""
     return [float(total[0]) for total in jt.fetch_sync([gradient.sqr().sum() for gradient in gradients])]

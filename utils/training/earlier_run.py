@@ -1,8 +1,8 @@
 """A second run with the --snapshot-dir of an earlier one: an error where it would mix the files of both.
 
 A run that continues (--resume, or --start-iters N with the weights of step N) may use the folder if it has no
-checkpoint of a later step. A new run may not use a folder with checkpoints: `--resume auto` would later take those of the earlier
-run. A log without a checkpoint is renamed. --overwrite deletes the files of the earlier run.
+checkpoint of a later step. A new run may not use a folder with checkpoints: `--resume auto` would later take those of
+the earlier run. A log without a checkpoint is renamed. --overwrite deletes the files of the earlier run.
 """
 
 import os

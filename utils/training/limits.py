@@ -49,9 +49,9 @@ def padded_crops(size, images, scale=None):
     height, width = images[shares.index(max(shares))]
     scaled = f", scaled up to {most(scale, height, width):.3g} times" if scale else ""
     return [
-        f"--input-size {size[0]},{size[1]} is larger than every training image that was checked ({len(images)}; the "
-        f"largest is {height}x{width}{scaled}): at least {math.ceil(100 * (1 - max(shares)))}% of every crop is padding, "
-        "which takes time and is not trained on"
+        f"--input-size {size[0]},{size[1]} is larger than every training image that was read ({len(images)}; the "
+        f"largest is {height}x{width}{scaled}): at least {math.ceil(100 * (1 - max(shares)))}% of every crop is "
+        "padding, which takes time and is not trained on"
     ]
 
 

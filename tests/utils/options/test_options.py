@@ -1,5 +1,6 @@
 """Command lines that were printed for CCNet over the years: each parses, and means what it says."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -127,11 +128,11 @@ def test_a_printed_training_command_means_what_it_says(line):
     [
         ("--model ccnet_r19", "invalid choice: 'ccnet_r19'"),
         ("--dataset cityscope", "invalid choice: 'cityscope'"),
-        ("--input-size 0", "'0' is no size"),
+        ("--input-size 0", "'0' is not a size"),
         ("--batch-size -1", "'-1': expected a whole number"),
         ("--ohem perhaps", "'perhaps' is neither yes nor no"),
         ("--num-steps 10 --start 10", "--start-iters 10 is not before the last step, 10"),
-        ("--ohem-thres 70", "is no probability"),
+        ("--ohem-thres 70", "is not a probability"),
         ("--momentum 9", "--momentum 9.0 is not between 0 and 1"),
         ("--class-weights 1,a", "expected numbers with commas"),
         ("--iterations 10", "unrecognized arguments: --iterations"),
@@ -165,7 +166,7 @@ def test_flags_without_effect_parse_and_are_said_once():
 def test_what_means_something_else_here_is_said(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     lines = train_options.remarks(train.parse_args("--ohem --gpu 0,1,2,3".split()), "cpu", [])
-    assert any("--gpu 0,1,2,3 is not used under mpirun" in line for line in lines)
+    assert any("--gpu 0,1,2,3 has no effect under mpirun" in line for line in lines)
     assert any("counts over the batch of all 4 ranks" in line for line in lines)
 
 
@@ -177,7 +178,7 @@ def test_what_means_something_else_here_is_said(monkeypatch):
         ("--optimizer adamw --momentum 0.8", "--momentum has no effect with --optimizer adamw"),
         ("--eval-images 3", "--eval-images has no effect without --eval-every"),
         ("--source plain", "--source has no effect without --restore-from"),
-        ("--random-scale --scale-range 0.5,2", "--scale-range takes the place of the scales of --random-scale"),
+        ("--random-scale --scale-range 0.5,2", "--scale-range replaces the scales of --random-scale"),
     ],
 )
 def test_a_flag_that_another_one_makes_useless_is_reported(line, words):
@@ -199,7 +200,7 @@ def test_several_gpus_in_one_process_are_answered_by_the_command_that_uses_them(
     assert words[at + 1 :] == ["--data-dir", "my data", "--batch-size", "4", "--ohem", "1"]
     assert len(train_options.remarks(train.parse_args(["--gpu", "0"]), "cuda", [])) == 0
     uneven = train_options.remarks(train.parse_args("--gpu 0,1,2 --batch-size 4".split()), device, [])
-    assert "--batch-size 4 is that of all GPUs together: 3 need a multiple" in uneven
+    assert "--batch-size 4 is that of all GPUs together: it must be a multiple of 3" in uneven
 
 
 def test_evaluation_answers_several_gpus_and_a_video_program_says_that_it_uses_one(monkeypatch):
@@ -224,6 +225,16 @@ def test_words_for_yes(text):
 @pytest.mark.parametrize("text", ["0", "false", "False", "no", "None"])
 def test_words_for_no(text):
     assert shared.boolean(text) is False
+
+
+@pytest.mark.parametrize("program", ["train.py", "evaluate.py"])
+def test_each_option_states_its_default_value(program):
+    done = subprocess.run([sys.executable, program, "--help"], cwd=ROOT, capture_output=True, text=True)
+    options = re.split(r"\n  (?=-)", done.stdout)[1:]
+    assert len(options) > 35
+    for text in options:
+        text = " ".join(text.split())
+        assert "default: " in text or text.startswith(("-h", "--restore-from FILE checkpoint of")), text
 
 
 def test_help_is_there_at_once_and_hides_what_has_no_effect():

@@ -38,7 +38,7 @@ def test_a_crop_larger_than_every_image_is_said_with_the_share_of_padding():
     assert limits.padded_crops((64, 64), []) == []
     assert limits.padded_crops((64, 64), [(31, 40)], Scale(CITYSCAPES_SCALES)) == []  # 2.1 times
     (line,) = limits.padded_crops((128, 100), [(16, 16), (32, 50)])
-    assert "128,100 is larger than every training image that was checked (2; the largest is 32x50)" in line
+    assert "128,100 is larger than every training image that was read (2; the largest is 32x50)" in line
     assert "at least 88% of every crop is padding" in line  # 1 - 32/128 * 50/100
     (line,) = limits.padded_crops((769, 769), [(128, 256)], Scale(CITYSCAPES_SCALES))
     assert "scaled up to 2.1 times" in line
