@@ -44,7 +44,7 @@ def parse(argv, models, datasets, devices, description):
     add = parser.add_argument_group("evaluation").add_argument
     add("--split", default="val", metavar="NAME", help="split to evaluate (default: %(default)s)")
     add("--max-images", type=shared.positive, metavar="N", help="evaluate the first N images (default: all)")
-    text = "boundary IoU, of pixels within X of the image diagonal; 0.02 if X is not given (default: off)"
+    text = "boundary IoU and F-score, within X of the image diagonal; 0.02 if X is not given (default: off)"
     add("--boundary", nargs="?", const=0.02, type=fraction, metavar="X", help=text)
     add("--min-miou", type=fraction, metavar="X", help="exit code 1 if the mean IoU is below X, 0 to 1 (default: off)")
     add = parser.add_argument_group("output").add_argument
