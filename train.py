@@ -8,7 +8,6 @@ Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.
 validation, sheet.png. evaluate.py reads the checkpoints.
 """
 
-import functools
 import json
 import time
 
@@ -97,9 +96,9 @@ def prepare(args, machine):
     distributed.print_main([runtime.describe(machine, resolve(args.cca_backend)), *remarks])
     flags = (args.resume, args.overwrite, args.start_iters, args.restore_from)
     earlier_files = earlier_run.in_the_way(args.snapshot_dir, *flags) if distributed.is_main() else []
-    network, compare = train_options.network_options(vars(args)), functools.partial(train_options.compare, vars(args))
+    options = (train_options.network_options(vars(args)), vars(args), train_options.compare)
     start = {"source": args.source, "step": args.start_iters, "samples": args.start_iters * args.batch_size}
-    begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, network, compare, **start)
+    begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, *options, **start)
     args.model, args.recurrence = begin["network"]["model"], begin["network"]["recurrence"]
     return begin, earlier_files
 

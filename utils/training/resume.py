@@ -8,13 +8,14 @@ from utils.training import optim
 from utils.weights import any_file, checkpoint, published, settle
 
 
-def starting_point(folder, resume, restore_from, network, compare, source="auto", step=0, samples=0):
+def starting_point(folder, resume, restore_from, network, settings, compare, source="auto", step=0, samples=0):
     """-> {"step", "samples", "best", "meta", "source", "resumed", "network"} on every rank, "arrays" on the main one.
 
     `resume`: a checkpoint, "auto" for the newest intact one in `folder` (none: start from the beginning), or None.
     `restore_from`: weights in any format, `source`: the code that wrote them. `network`: the options of the network,
-    None where no flag gives them. `compare(options, path)`: lines about options that differ from those of the resumed
-    run; raises where it cannot be resumed. "network" of the result is what to build: "model", "recurrence", "options".
+    None where no flag gives them. `compare(settings, earlier, path)`: lines about `settings`, the options of this run,
+    that differ from those of the resumed one; raises where it cannot be resumed. "network" of the result is what to
+    build: "model", "recurrence", "options".
     """
     begin = {"step": step, "samples": samples, "best": {"miou": -1.0, "step": 0}, "meta": {}, "source": None}
     begin["resumed"], arrays = False, {}
@@ -24,7 +25,7 @@ def starting_point(folder, resume, restore_from, network, compare, source="auto"
         if resume == "auto" and not path:
             print(f"--resume auto: no checkpoint in {folder} yet, the run starts from the beginning")
         if path:
-            arrays, position = resumed(path, compare, restore_from, step)
+            arrays, position = resumed(path, settings, compare, restore_from, step)
             begin.update(position)
         elif restore_from:
             try:
@@ -42,14 +43,14 @@ def starting_point(folder, resume, restore_from, network, compare, source="auto"
     return {**distributed.share(begin), "arrays": arrays}
 
 
-def resumed(path, compare, restore_from, step):
+def resumed(path, settings, compare, restore_from, step):
     """-> the arrays of the checkpoint to resume, and its part of the starting point."""
     path, line = any_file.existing(path)
     arrays, meta = checkpoint.read(path)
     if "samples" not in meta:
         raise ValueError(f"{path} has only weights, nothing to resume; start from it with --restore-from")
     lines = [line] if line else []
-    lines += compare(meta["options"], path)
+    lines += compare(settings, meta["options"], path)
     lines.append(f"resumed from {path}: step {meta['step']}, epoch {meta['epoch']} + {meta['position']} samples")
     if restore_from:
         lines.append(f"--restore-from {restore_from} is not read: the run is resumed from {path}")
