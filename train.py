@@ -95,7 +95,7 @@ def prepare(args, machine):
     remarks = train_options.remarks(args, machine["device"])
     distributed.print_main([runtime.describe(machine, resolve(args.cca_backend)), *remarks])
     flags = (args.resume, args.overwrite, args.start_iters, args.restore_from)
-    earlier_files = earlier_run.in_the_way(args.snapshot_dir, *flags) if distributed.is_main() else []
+    earlier_files = earlier_run.conflicts(args.snapshot_dir, *flags) if distributed.is_main() else []
     options = (train_options.network_options(vars(args)), vars(args), train_options.compare)
     start = {"source": args.source, "step": args.start_iters, "samples": args.start_iters * args.batch_size}
     begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, *options, **start)
@@ -201,8 +201,8 @@ def train_step(args, model, criterion, scaler, optimizer, snapshots, batch, step
     finite = scaler.ready(optimizer)  # False: an overflow of float16, and the weights are not updated
     if finite:
         losses["gradient"] = optim.gradient_norm(optimizer)
-    save = interrupt.checkpoint_asked() or (distributed.is_main() and snapshots.due())
-    values = distributed.means({**losses, "stop": interrupt.asked(), "save": save})
+    save = interrupt.checkpoint_requested() or (distributed.is_main() and snapshots.due())
+    values = distributed.means({**losses, "stop": interrupt.stop_requested(), "save": save})
     stop, save = (values.pop(name) > 0 for name in ("stop", "save"))
     if finite:
         postmortem.check(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))

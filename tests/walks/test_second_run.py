@@ -56,7 +56,7 @@ def touch(folder, *names):
 
 def test_logs_without_a_checkpoint_are_renamed(tmp_path):
     touch(tmp_path, "log.csv", "log.csv.1")
-    assert earlier_run.in_the_way(tmp_path) == []
+    assert earlier_run.conflicts(tmp_path) == []
     (line,) = earlier_run.clear(tmp_path, [], 0)
     assert line.endswith("it is now log.csv.2") and not (tmp_path / "log.csv").exists()
     touch(tmp_path, "log.csv")
@@ -68,12 +68,12 @@ def test_overwrite_deletes_only_files_of_train_py_and_never_the_weights_to_start
     ours += ["postmortem_3_rank0.npz"]
     touch(tmp_path, *ours, "notes.csv", "CS_scenes_9.pth", "result.json", "best.pth", "postmortem.txt")
     (tmp_path / "outputs").mkdir()
-    gone = earlier_run.in_the_way(tmp_path, overwrite=True)
+    gone = earlier_run.conflicts(tmp_path, overwrite=True)
     assert sorted(Path(path).name for path in gone) == sorted(ours)
     with pytest.raises(ValueError, match="would delete .*CS_scenes_9.npz, which --restore-from"):
-        earlier_run.in_the_way(tmp_path, overwrite=True, restore_from=str(tmp_path / "CS_scenes_9.npz"))
+        earlier_run.conflicts(tmp_path, overwrite=True, restore_from=str(tmp_path / "CS_scenes_9.npz"))
     assert (tmp_path / "CS_scenes_9.npz").exists()
-    assert earlier_run.in_the_way(tmp_path, resume="auto") == []
-    assert earlier_run.in_the_way(tmp_path, start=9) == []
+    assert earlier_run.conflicts(tmp_path, resume="auto") == []
+    assert earlier_run.conflicts(tmp_path, start=9) == []
     with pytest.raises(ValueError, match="begins at step 8"):
-        earlier_run.in_the_way(tmp_path, start=8)
+        earlier_run.conflicts(tmp_path, start=8)

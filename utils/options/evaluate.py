@@ -12,25 +12,13 @@ FEW_PRIMITIVES = "256"
 
 
 def fraction(text):
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 0 to 1")
-    return number
+    return shared.parsed(text, float, lambda number: 0 <= number <= 1, "a number from 0 to 1")
 
 
 def scales(text):
     """ "0.75,1,1.25" -> (0.75, 1.0, 1.25)."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = (0.0,)
-    if not all(0.1 <= value <= 8 for value in values):
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: expected factors from 0.1 to 8 with commas, for example 0.75,1,1.25"
-        )
+    expected = "factors from 0.1 to 8 with commas, for example 0.75,1,1.25"
+    values = shared.parsed(text, shared.floats, lambda values: all(0.1 <= value <= 8 for value in values), expected)
     if len(set(values)) < len(values):
         raise argparse.ArgumentTypeError(f"{text!r} has the same scale twice; give each once")
     return values

@@ -40,31 +40,31 @@ def size(text):
     return (numbers[0], numbers[-1])
 
 
+def parsed(text, convert, valid, expected):
+    """convert(text); an error of argparse that names what is expected, where the value is not valid."""
+    try:
+        value = convert(text)
+    except ValueError:
+        value = None
+    if value is None or not valid(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+    return value
+
+
 def positive(text):
-    number = whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
-    return number
+    return parsed(text, int, lambda number: number >= 1, "a whole number of at least 1")
 
 
 def whole(text):
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
-    return number
+    return parsed(text, int, lambda number: number >= 0, "a whole number of at least 0")
 
 
 def minutes(text):
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected minutes, 0 or more, for example 15")
-    return number
+    return parsed(text, float, lambda number: 0 <= number < math.inf, "minutes, 0 or more, for example 15")
+
+
+def floats(text):
+    return tuple(float(part) for part in text.split(","))
 
 
 def boolean(text):
@@ -85,12 +85,8 @@ def flag(group, name, help):
 
 def numbers(text):
     """ "300,375,450" -> (300, 375, 450); also "0.5,2"."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = (0.0,)
-    if min(values) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers above 0 with commas, for example 300,375,450")
+    expected = "numbers above 0 with commas, for example 300,375,450"
+    values = parsed(text, floats, lambda values: min(values) > 0, expected)
     return tuple(int(value) if value == int(value) else value for value in values)
 
 

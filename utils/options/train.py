@@ -121,10 +121,7 @@ def run(parser):
 
 
 def numbers(text):
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers with commas between them") from None
+    return list(options.parsed(text, options.floats, lambda values: True, "numbers with commas between them"))
 
 
 def settle(parser, args):

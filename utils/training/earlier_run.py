@@ -26,7 +26,7 @@ WRITTEN = (  # all files that train.py writes into --snapshot-dir
 )
 
 
-def in_the_way(folder, resume=None, overwrite=False, start=0, restore_from=None):
+def conflicts(folder, resume=None, overwrite=False, start=0, restore_from=None):
     """-> files for `clear` to delete. Raises ValueError if an earlier run would be mixed with this one.
 
     The main rank calls it before the first file is written."""

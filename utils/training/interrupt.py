@@ -16,7 +16,7 @@ received, announced = [], []
 
 
 def listen():
-    """Install the handlers, after `import jittor`: `asked` reports a signal; a second one ends the process at once."""
+    """Install the handlers, after `import jittor`. A second signal ends the process at once."""
 
     def note(number, frame):
         received.append(number)
@@ -36,12 +36,12 @@ def listen():
         signal.siginterrupt(number, False)  # Jittor fails if a signal interrupts its wait for the compile lock
 
 
-def asked():
+def stop_requested():
     """Has a signal arrived that ends the run?"""
     return bool(received)
 
 
-def checkpoint_asked():
+def checkpoint_requested():
     """Has SIGCONT arrived since the last call? mpirun sends it before SIGTERM."""
     arrived = bool(announced)
     announced.clear()

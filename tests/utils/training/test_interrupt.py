@@ -18,7 +18,7 @@ if os.fork() == 0:  # a signal while the parent waits, then the byte that it wai
     os.write(writer, b"x")
     os._exit(0)
 count = ctypes.CDLL(None).read(reader, ctypes.create_string_buffer(1), 1)
-print("read", count, interrupt.asked())
+print("read", count, interrupt.stop_requested())
 """
 
 
@@ -40,12 +40,12 @@ def test_a_blocking_system_call_continues_after_a_signal():
 )
 def test_sigcont_of_mpirun_requests_one_checkpoint(env, expected):
     code = "os.kill(os.getpid(), signal.SIGCONT)\n"
-    code += "print(interrupt.checkpoint_asked(), interrupt.checkpoint_asked(), interrupt.asked())"
+    code += "print(interrupt.checkpoint_requested(), interrupt.checkpoint_requested(), interrupt.stop_requested())"
     assert run(code, **env)[:2] == (0, expected + "\n")
 
 
 def test_a_second_signal_ends_the_process_at_once():
-    code = "for _ in 'ab': os.kill(os.getpid(), signal.SIGTERM); print(interrupt.asked(), flush=True)"
+    code = "for _ in 'ab': os.kill(os.getpid(), signal.SIGTERM); print(interrupt.stop_requested(), flush=True)"
     status, out, err = run(code)
     assert (status, out) == (128 + 15, "True\n") and err.count("SIGTERM: the run ends after this step") == 1
 
