@@ -9,7 +9,6 @@ Model, classes, recurrence, normalisation and the folder of the data come from t
 the network is an error, and --data-dir names other data.
 """
 
-import argparse
 import json
 import os
 
@@ -21,33 +20,7 @@ from utils.options import shared
 
 
 def parse_args(argv=None):
-    parents = [shared.common_parser(sorted(MODELS), CHOICES, runtime.DEVICES)]
-    parents.append(eval_options.inference_parser(sorted(MODELS)))
-    about = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser("evaluate.py", parents=parents, description=about, conflict_handler="resolve")
-    run = parser.add_argument_group("evaluation")
-    run.add_argument("--split", default="val", help="default: %(default)s")
-    run.add_argument("--max-images", type=shared.positive, metavar="N", help="evaluate only the first so many")
-    run.add_argument(
-        "--boundary",
-        nargs="?",
-        const=0.02,
-        type=eval_options.fraction,
-        metavar="X",
-        help="also how well outlines are met, within X of the diagonal (default: 0.02)",
-    )
-    run.add_argument(
-        "--min-miou", type=eval_options.fraction, metavar="X", help="exit code 1 below this mean IoU, 0 to 1"
-    )
-    out = parser.add_argument_group("output")
-    out.add_argument("--save-dir", "--Output", metavar="DIR", help="default: <folder of the checkpoint>/outputs")
-    out.add_argument("--export", choices=("cityscapes", "ade20k", "voc"), help="write files for that test server")
-    out.add_argument("--save-predictions", action="store_true", help="a palette PNG per picture: classes and colours")
-    out.add_argument("--sheet-rows", type=shared.positive, default=6, metavar="N", help="of sheet.png (default: 6)")
-    out.add_argument(
-        "--examples", type=shared.whole, default=3, metavar="N", help="best and worst pictures kept (default: 3)"
-    )
-    return parser.parse_args(argv)
+    return eval_options.parse(argv, sorted(MODELS), CHOICES, runtime.DEVICES, __doc__.split("\n")[0])
 
 
 def open_data(args, meta):

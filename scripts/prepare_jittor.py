@@ -9,7 +9,7 @@ As published, Jittor 1.3.11 downloads oneDNN 2.2 when it is first imported, whic
 Jittor looks, finds a compiler, Python's headers and Open MPI, compiles Jittor once, and prints what it found and chose.
 It repairs Jittor's compiler (repair_jittor.py); where there is a GPU it also lays out CUDA (prepare_cuda.py) and
 repairs Jittor's CUDA side.
-What later runs need to know is written to ccnet_machine.json in the Python environment (read by utils/runtime.py), and
+What later runs need to know is written to ccnet_machine.json in the Python environment (read by utils/machine.py), and
 a .pth file there lets a bare `import jittor` find the same (prepare_import.py).
 """
 
@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from scripts.machine import bare_import, checks, first_import, onednn  # noqa: E402
 from scripts.machine import cuda as prepare_cuda  # noqa: E402
 from scripts.machine import repair as repair_jittor  # noqa: E402
-from utils import runtime  # noqa: E402  (all of it needs the standard library only)
+from utils import machine, runtime  # noqa: E402  (all of it needs the standard library only)
 
 
 def prepare_cuda_side(args, device, reason):
@@ -62,9 +62,9 @@ def repair_compiler(yes):
 
 def write_record(record):
     """Written atomically: a run that starts meanwhile would take half of it for none, and compile Jittor anew."""
-    part = runtime.RECORD.with_name(f"{runtime.RECORD.name}.{os.getpid()}.part")
+    part = machine.RECORD.with_name(f"{machine.RECORD.name}.{os.getpid()}.part")
     part.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(part, runtime.RECORD)
+    os.replace(part, machine.RECORD)
 
 
 def undo():

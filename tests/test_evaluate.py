@@ -79,7 +79,7 @@ def test_tables_and_pictures_agree_with_each_other(evaluate, folder):
     ]  # fmt: skip
     assert Image.open(out / "examples" / "best_1.png").size == (4 * 96, 48)
     assert Image.open(out / "confusion.png").size[0] > 9 * 34
-    assert "whole pictures" in done.stdout and "R = 2" in done.stdout and "7/7" in done.stderr
+    assert "whole images" in done.stdout and "R = 2" in done.stdout and "7/7" in done.stderr
 
 
 def test_scale_one_and_whole_are_what_happens_anyway(evaluate, folder):
@@ -119,16 +119,16 @@ def test_flags_that_make_no_sense_are_answered_in_one_line(evaluate, run_command
         (["--whole", "False"], 1, "say how large with --input-size"),
         (["--whole", "maybe"], 2, "'maybe' is neither yes nor no"),
         (["--average", "logits"], 1, "nothing to average: add --input-size, --scales or --flip"),
-        (["--pad-multiple", "32", "--input-size", "65"], 1, "windows have one size already"),
+        (["--pad-multiple", "32", "--input-size", "65"], 1, "slides windows of one size"),
         (["--scales", "0,1"], 2, "expected factors from 0.1 to 8"),
-        (["--scales", "1,1.0"], 2, "names a scale twice"),
+        (["--scales", "1,1.0"], 2, "has the same scale twice"),
         (["--scales", "1;2"], 2, "with commas"),
         (["--min-miou", "70"], 2, "expected a number from 0 to 1"),
         (["--batch-size", "0"], 2, "at least 1"),
         (["--num-workers", "-1"], 2, "at least 0"),
         (["--recurrence", "x"], 2, "at least 0"),
         (["--export", "kitti"], 2, "cityscapes"),
-        (["--input-size", "0,3"], 2, "is no size"),
+        (["--input-size", "0,3"], 2, "is not a size"),
     ):
         done = evaluate("never", *flags)
         assert done.returncode == code and words in done.stderr, (flags, done.stderr[-400:])

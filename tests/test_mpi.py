@@ -1,4 +1,4 @@
-"""Several ranks on one machine, under the mpirun that belongs to the mpicc Jittor was prepared with."""
+"""Several ranks on one machine, under the mpirun of the MPI that Jittor was prepared with."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def mpi(run_command, *command, ranks=2, env=None, timeout=400):
 
 
 def test_two_ranks_train_save_and_end(run_command, run_dir):
-    """Saving is rank 0's alone: a reduction still pending then would hang the job."""
+    """Only rank 0 saves: a pending reduction would hang the job."""
     size = ["--scene-size", "48,96", "--input-size", "48,64", "--batch-size", "4", "--num-steps", "3"]
     done = mpi(
         run_command,
@@ -52,8 +52,8 @@ def test_two_ranks_train_save_and_end(run_command, run_dir):
     assert len(list(run_dir.glob("CS_scenes_*.npz"))) == 3
 
 
-def test_each_picture_is_counted_once(run_command, run_dir):
-    """21 pictures on 2 ranks: the same confusion as on one."""
+def test_each_image_is_counted_once(run_command, run_dir):
+    """21 images on 2 ranks give the same confusion matrix as on one."""
     weights = run_dir / "CS_scenes_3.npz"
     command = [
         "evaluate.py",
@@ -74,7 +74,7 @@ def test_each_picture_is_counted_once(run_command, run_dir):
         assert results[0][key] == results[1][key]
 
 
-def test_a_batch_that_does_not_divide_is_refused_by_all_ranks(run_command, run_dir):
+def test_a_batch_that_does_not_divide_is_an_error_on_all_ranks(run_command, run_dir):
     done = mpi(run_command, "train.py", "--device", "cpu", "--batch-size", "3", "--snapshot-dir", run_dir)
     assert done.returncode != 0 and "--batch-size 3 does not divide over 2 ranks" in done.stderr
     assert "Traceback" not in done.stderr
@@ -83,7 +83,7 @@ def test_a_batch_that_does_not_divide_is_refused_by_all_ranks(run_command, run_d
 TINY = (
     "tests/support/tiny.py --device cpu --model tiny --scene-size 24,40 --input-size 24,32 --learning-rate 1e-2".split()
 )
-# A seed whose ten steps have no pixel at the very edge of a ReLU or a pool: there rounding decides, and weights part.
+# With this seed no value of the ten steps is so near to the kink of a ReLU or the tie of a pool that rounding matters.
 TINY += "--random-mirror --random-scale --num-steps 10 --random-seed 1".split()
 ALL_LOSSES = (
     "--ohem --ohem-thres 0.15 --ohem-keep 2560 --ccl 0.1 --accumulate 2 --class-weights 1,2,1,1,1,1,3,1,1".split()
@@ -96,7 +96,7 @@ ALL_LOSSES = (
     ids=["two ranks", "three ranks", "three ranks, pieces, OHEM, category loss, class weights"],
 )
 def test_ranks_take_the_steps_of_one_process(run_command, tmp_path, ranks, batch, options):
-    """Synchronised BN, dropout, uneven void (up to whole samples): weights after ten steps to 1e-5."""
+    """Synchronised BatchNorm, dropout, unevenly ignored pixels: weights after ten steps to 1e-5."""
     command, void = [*TINY, "--batch-size", batch, *options], {"VOID": "1"}
     one = run_command("python", *command, "--snapshot-dir", tmp_path / "one", env=void)
     many = mpi(run_command, *command, "--snapshot-dir", tmp_path / "many", ranks=ranks, env=void)
@@ -106,7 +106,7 @@ def test_ranks_take_the_steps_of_one_process(run_command, tmp_path, ranks, batch
         assert np.linalg.norm(second[key] - first[key]) <= 1e-5 * np.linalg.norm(first[key]), key
 
 
-def test_ranks_resume_bit_for_bit(run_command, tmp_path):
+def test_resumed_ranks_are_bit_identical(run_command, tmp_path):
     command = [*TINY, "--batch-size", "4", "--save-pred-every", "5", "--snapshot-dir", tmp_path]
     assert mpi(run_command, *command).returncode == 0
     whole, _ = checkpoint.read(tmp_path / "CS_scenes_10.npz")
@@ -117,33 +117,32 @@ def test_ranks_resume_bit_for_bit(run_command, tmp_path):
     assert set(whole) == set(again) and all((whole[key] == again[key]).all() for key in whole)
 
 
-def test_three_ranks_refuse_a_batch_of_four(run_command, tmp_path):
+def test_a_batch_of_four_on_three_ranks_is_an_error(run_command, tmp_path):
     done = mpi(run_command, *TINY, "--batch-size", "4", "--snapshot-dir", tmp_path, ranks=3)
     assert done.returncode != 0 and "--batch-size 4 does not divide over 3 ranks; take a multiple" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "kind, words",
+    "fault, words",
     [
         ("raise", "rank 1 of 2 failed"),
-        ("exit", "rank 1 of 2 leaves"),
+        ("exit", "rank 1 of 2 exits"),
         ("kill", "rank 1"),
         ("nan", "postmortem_3_rank1.npz"),
     ],
 )
-def test_a_rank_that_ends_ends_all_and_is_named(run_command, tmp_path, kind, words):
-    """An exception, an early exit, a kill, numbers that are none: never a hang."""
+def test_a_rank_that_fails_ends_the_job_and_is_named(run_command, tmp_path, fault, words):
+    """An exception, an early exit, a kill, NaN: the job never hangs."""
     begin = time.time()
-    fault = {"FAULT": f"1:3:{kind}"}
     command = [*TINY, "--batch-size", "4", "--num-steps", "5000", "--snapshot-dir", tmp_path]
-    done = mpi(run_command, *command, env=fault, timeout=200)
+    done = mpi(run_command, *command, env={"FAULT": f"1:3:{fault}"}, timeout=200)
     assert done.returncode != 0 and words in done.stderr + done.stdout, done.stderr[-2000:]
     at_step_3 = max((tmp_path / name).stat().st_mtime for name in ("log.csv", "args.json"))
     assert time.time() - max(at_step_3, begin) < 60
 
 
-def test_all_ranks_save_and_leave_when_mpirun_is_asked_to(run_command, tmp_path):
-    """mpirun passes SIGUSR1 on; SIGTERM it follows with a kill after a second."""
+def test_all_ranks_save_and_exit_after_a_signal_to_mpirun(run_command, tmp_path):
+    """mpirun forwards SIGUSR1; after SIGTERM it kills the ranks within a second."""
     command = [
         MPIRUN,
         "--oversubscribe",
@@ -171,7 +170,7 @@ def test_all_ranks_save_and_leave_when_mpirun_is_asked_to(run_command, tmp_path)
 
 
 def test_sums_over_ranks(run_command):
-    """Counts beyond float32, texts and settings go round whole; BatchNorm weighs ranks by their number of values."""
+    """Counts beyond float32, texts and settings arrive unchanged; BatchNorm weights ranks by their number of values."""
     for ranks in (2, 3):
         done = mpi(run_command, "tests/support/ranks.py", ranks=ranks)
         assert done.returncode == 0 and done.stdout.count("agreed") == ranks, done.stdout + done.stderr
@@ -179,7 +178,7 @@ def test_sums_over_ranks(run_command):
 
 @pytest.mark.slow
 def test_two_machines_of_a_hostfile_take_the_steps_of_one(run_command, tmp_path):
-    """Two network namespaces with names of their own, TCP between them."""
+    """Two network namespaces with separate host names, connected by TCP."""
     command = [sys.executable, *TINY, "--batch-size", "4", "--snapshot-dir"]
     done = run_command("tests/support/two_machines.sh", MPIRUN, *command, tmp_path / "two", env=AS_ROOT, timeout=300)
     if done.returncode == 77 or os.getuid():

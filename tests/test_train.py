@@ -1,4 +1,4 @@
-"""train.py and evaluate.py as their users call them."""
+"""Short runs of train.py and evaluate.py."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
     return folders, outputs
 
 
-def test_a_run_leaves_what_it_promises(runs):
+def test_the_files_of_a_run(runs):
     (folder, _), (done, *_) = runs
     assert sorted(p.name for p in folder.iterdir() if p.is_file()) == [
         "CS_scenes_2.npz",
@@ -55,7 +55,7 @@ def test_a_run_leaves_what_it_promises(runs):
     assert Image.open(folder / "loss.png").size == (860, 420)
 
 
-def test_one_line_says_where_the_run_happens_and_jittor_is_quiet(runs):
+def test_the_first_line_describes_the_run_and_jittor_prints_nothing(runs):
     _, (done, *_) = runs
     assert done.stdout.startswith("cpu (asked for) · 1 MPI rank · 1 thread · attention fused · jittor 1.3.11")
     assert "Compiling" not in done.stdout + done.stderr and "[i " not in done.stdout + done.stderr
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_run(runs):
     assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
 
 
-def test_a_checkpoint_says_what_evaluation_needs(runs):
+def test_a_checkpoint_records_what_evaluation_needs(runs):
     (folder, _), _ = runs
     _, meta = checkpoint.load(folder / "CS_scenes_3.npz")
     assert (meta["step"], meta["num_classes"], meta["recurrence"], meta["ignore_label"]) == (3, 9, 2, 255)
@@ -92,20 +92,20 @@ def test_evaluation_writes_table_and_files(runs):
     assert Image.open(out / "sheet.png").size[0] > 250
 
 
-def test_an_untrained_network_is_worth_little(runs):
-    """The other end of the demo's 0.70: three steps at a tiny rate leave the mean IoU below 0.15."""
+def test_an_untrained_network_has_a_low_score(runs):
+    """After three steps at a tiny learning rate the mean IoU is below 0.15; the demo reaches 0.70."""
     (folder, _), _ = runs
     assert json.loads((folder / "outputs" / "result.json").read_text())["miou"] < 0.15
 
 
-def test_mistakes_are_answered_in_one_line(runs, run_command, tmp_path):
+def test_mistakes_are_reported_in_one_line(runs, run_command, tmp_path):
     (folder, _), _ = runs
     weights = str(folder / "CS_scenes_3.npz")
     for command, code, words in (
         (["evaluate.py", "--restore-from", "gone.npz"], 1, "evaluate.py: no checkpoint gone.npz"),
         (["evaluate.py", "--restore-from", "README.md"], 1, "evaluate.py: README.md: not a checkpoint"),
         (["train.py", "--model", "ccnet_r19"], 2, "ccnet_r18"),
-        (["train.py", "--input-size", "0"], 2, "'0' is no size"),
+        (["train.py", "--input-size", "0"], 2, "'0' is not a size"),
         (["train.py", "--batch-size", "-1"], 2, "'-1': expected a whole number"),
         (
             ["train.py", "--learning-rate", "1e9", *TRAIN[2:], "--snapshot-dir", str(tmp_path)],

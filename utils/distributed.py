@@ -1,7 +1,7 @@
-"""Rank, world size and sums over Jittor's MPI. One process without mpirun is rank 0 of 1.
+"""Rank, world size and collectives over Jittor's MPI. A process without mpirun is rank 0 of 1.
 
-Sums, means, texts and broadcasts are collectives: all ranks call them at the same place. Jittor is lazy, so before one
-rank does something alone (saving), reductions must have run on all: `jt.sync_all()`.
+Sums, means, gathered texts and broadcasts are collectives: every rank must call them, in the same order. Jittor
+evaluates lazily, so all reductions must have run (`jt.sync_all()`) before one rank works alone, as in saving.
 """
 
 import json
@@ -18,27 +18,34 @@ def rank():
     return jt.rank
 
 
+def print_main(lines):
+    """Print these lines on the main rank."""
+    if is_main():
+        for line in lines:
+            print(line, flush=True)
+
+
 def shard(count):
-    """The indices that this rank looks after: each index has exactly one rank."""
+    """The indices of this rank; each index belongs to exactly one rank."""
     return range(jt.rank, count, jt.world_size)
 
 
 def spread(indices, number):
-    """`number` of the indices, evenly over all: neighbours are often frames of one film."""
+    """`number` of the indices, evenly spaced: neighbours are often frames of the same video."""
     return {indices[k * len(indices) // number] for k in range(number)} if indices else set()
 
 
 def local_batch(batch_size, pieces=1):
-    """How many of the samples of a global batch this rank takes."""
+    """Samples of a global batch that this rank processes. `pieces`: of gradient accumulation."""
     if batch_size % (jt.world_size * pieces):
-        by = f"{jt.world_size} rank{'s' if jt.world_size > 1 else ''}"
-        by += f" in {pieces} pieces each" if pieces > 1 else ""
-        raise ValueError(f"--batch-size {batch_size} does not divide over {by}; take a multiple")
+        parts = f"{jt.world_size} rank{'s' if jt.world_size > 1 else ''}"
+        parts += f" in {pieces} pieces each" if pieces > 1 else ""
+        raise ValueError(f"--batch-size {batch_size} does not divide over {parts}; take a multiple")
     return batch_size // jt.world_size
 
 
 def all_sum(array):
-    """Sum of a numpy array over all ranks. Counts are exact up to 2**53: MPI adds float64 here, not int64."""
+    """Sum of a numpy array over all ranks, computed in float64: counts are exact up to 2**53."""
     if not jt.in_mpi:
         return array
     with jt.flag_scope(auto_convert_64_to_32=0):
@@ -47,7 +54,7 @@ def all_sum(array):
 
 
 def means(values):
-    """{name: one-number Var or number} -> {name: float}, each the mean over ranks, in one message."""
+    """{name: scalar Var or number} -> {name: float}, the means over all ranks, in one message."""
     row = jt.concat(
         [v.float32().reshape((1,)) if isinstance(v, jt.Var) else jt.array([float(v)]) for v in values.values()]
     )
@@ -57,7 +64,7 @@ def means(values):
 
 
 def gather_texts(text, length=1000):
-    """A short text of every rank, to every rank."""
+    """-> the text of every rank, on every rank; cut at `length` bytes."""
     rows = np.zeros((jt.world_size, length), np.int32)
     data = text.encode()[:length]
     rows[jt.rank, : len(data)] = np.frombuffer(data, np.uint8)
@@ -65,7 +72,7 @@ def gather_texts(text, length=1000):
 
 
 def share(value):
-    """What JSON can hold, from rank 0 to every rank."""
+    """A value that JSON can represent, from rank 0 to every rank."""
     if not jt.in_mpi:
         return value
     data = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
@@ -76,7 +83,7 @@ def share(value):
 
 
 def broadcast(variables):
-    """Every rank gets rank 0's values."""
+    """Set the Vars of every rank to the values of rank 0."""
     if jt.in_mpi:
         for v in variables:
             v.assign(v.mpi_broadcast(0))

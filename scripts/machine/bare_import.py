@@ -9,7 +9,7 @@ from utils.files import whole_file
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
-    "ccnet_runtime.py": ROOT / "utils" / "runtime.py",
+    "ccnet_runtime.py": ROOT / "utils" / "machine.py",
     "ccnet_before_jittor.py": ROOT / "scripts/machine/before_jittor.py",
 }
 PTH, LINE = "ccnet_jittor.pth", "import ccnet_before_jittor\n"

@@ -4,7 +4,7 @@ Without it, Jittor decides by itself: it takes any nvcc on PATH, and on a machin
 then fails (libcudart.so); and it compiles a cache of its own for each mpicc and each git branch.
 
 scripts/prepare_jittor.py installs this file in the environment's site-packages as ccnet_before_jittor.py, beside a
-copy of utils/runtime.py (ccnet_runtime.py) and ccnet_jittor.pth, by which Python imports this file when it starts. At
+copy of utils/machine.py (ccnet_runtime.py) and ccnet_jittor.pth, by which Python imports this file when it starts. At
 that moment it only takes its place among the finders of modules; everything else waits for the import of Jittor.
 """
 

@@ -35,7 +35,7 @@ def test_mistakes_with_data_are_answered_in_one_line(run_command, tmp_path):
         (["--data-dir", tmp_path / "gone"], 1, "gone is no folder"),
         (["--data-dir", root, "--split", "dev"], 1, "unknown split 'dev' of LIP; choose from train, val, test"),
         (["--data-dir", root, "--num-classes", "19"], 1, "LIP has 20 classes, not 19"),
-        (["--data-dir", root, "--scale-range", "2,1"], 2, "'2,1' is no range; expected LOW,HIGH"),
+        (["--data-dir", root, "--scale-range", "2,1"], 2, "'2,1' is not a range; expected LOW,HIGH"),
         (["--data-dir", root, "--short-side", "wide"], 2, "'wide': expected numbers above 0"),
         (["--dataset", "cityscape5"], 2, "cityscapes"),
     ):

@@ -1,4 +1,4 @@
-"""Run by test_mpi.py under mpirun: every rank checks what it has against what one process would have."""
+"""Run by test_mpi.py under mpirun: every rank compares its results with those of a single process."""
 
 import sys
 from pathlib import Path
@@ -28,15 +28,15 @@ mine = jt.array([float(rank)])
 distributed.broadcast([mine])
 assert mine.item() == 0
 
-# BatchNorm over batches of 1, 3, 2 .. samples of different mean: as one batch
+# BatchNorm over batches of 1, 3, 2 samples with different means equals that of one batch
 sizes = [1, 3, 2][:ranks]
 rng = np.random.default_rng(0)
 x = rng.standard_normal((sum(sizes), 4, 3, 5)).astype(np.float32) + 10 * np.arange(sum(sizes))[:, None, None, None]
 upstream = rng.standard_normal(x.shape).astype(np.float32)
 rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
-layer, own = BatchNorm(4), jt.array(x[rows].astype(np.float32))
-y = layer(own)
-by_x, by_weight = jt.grad((y * jt.array(upstream[rows])).sum(), [own, layer.weight])
+layer, local = BatchNorm(4), jt.array(x[rows].astype(np.float32))
+y = layer(local)
+grad_x, grad_weight = jt.grad((y * jt.array(upstream[rows])).sum(), [local, layer.weight])
 jt.sync_all()
 
 axes, wide = (0, 2, 3), (None, slice(None), None, None)
@@ -44,10 +44,10 @@ x, upstream = x.astype(np.float64), upstream.astype(np.float64)
 mean, var, n = x.mean(axes), x.var(axes), x.size // 4
 deviation = np.sqrt(var + 1e-5)[wide]
 hat = (x - mean[wide]) / deviation
-wanted = (upstream - upstream.mean(axes)[wide] - hat * (upstream * hat).mean(axes)[wide]) / deviation
+expected = (upstream - upstream.mean(axes)[wide] - hat * (upstream * hat).mean(axes)[wide]) / deviation
 np.testing.assert_allclose(y.numpy(), hat[rows], atol=1e-5)
-np.testing.assert_allclose(by_x.numpy(), wanted[rows], atol=1e-5)
-np.testing.assert_allclose(by_weight.numpy(), (upstream * hat)[rows].sum(axes), atol=1e-4)
+np.testing.assert_allclose(grad_x.numpy(), expected[rows], atol=1e-5)
+np.testing.assert_allclose(grad_weight.numpy(), (upstream * hat)[rows].sum(axes), atol=1e-4)
 np.testing.assert_allclose(layer.running_mean.numpy(), 0.1 * mean, rtol=1e-5)
 np.testing.assert_allclose(layer.running_var.numpy(), 0.9 + 0.1 * var * n / (n - 1), rtol=1e-5)
 print(f"rank {rank} agreed", flush=True)

@@ -1,4 +1,4 @@
-"""train.py with one more model, `tiny`: as small as a CCNet can be, so that tests of whole runs take seconds.
+"""train.py with one more model, `tiny`, a minimal CCNet, so that tests of whole runs take seconds.
 
 python tests/support/tiny.py --model tiny ...
 """
@@ -45,7 +45,7 @@ def tiny(num_classes, recurrence, cca_backend="auto"):
             self.train()
 
         def execute(self, x):
-            x = nn.silu(self.bn1(self.conv1(x)))  # smooth: a ReLU can flip by rounding, and so make two runs differ
+            x = nn.silu(self.bn1(self.conv1(x)))  # smooth: at a ReLU, rounding can make runs differ
             x = nn.silu(self.bn2(self.conv2(x)))
             logits = [self.head(x)]
             if self.is_training():
@@ -58,17 +58,17 @@ def tiny(num_classes, recurrence, cca_backend="auto"):
 train.MODELS["tiny"] = tiny
 
 
-def odd_saves():
-    """SLOW_SAVES=seconds: a save pauses with half of its file written, time to be killed in. DISK=bytes: files cannot
-    grow beyond that from the first save on, as on a disk that is full."""
+def slow_or_failing_saves():
+    """SLOW_SAVES=seconds: a save pauses while its file is incomplete, so that a test can kill it there. DISK=bytes:
+    from the first save on files cannot be larger than that, as on a full disk."""
     from utils.weights import checkpoint
 
-    pause, room, write = float(os.environ.get("SLOW_SAVES", "0")), int(os.environ.get("DISK", "0")), checkpoint.write
+    pause, limit, write = float(os.environ.get("SLOW_SAVES", "0")), int(os.environ.get("DISK", "0")), checkpoint.write
 
-    def odd(file, arrays):
-        if room:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write itself is to fail
-            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+    def patched(file, arrays):
+        if limit:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # let the write itself fail
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         if pause:
             file.write(b"half of a checkpoint")
             file.flush()
@@ -76,17 +76,17 @@ def odd_saves():
             file.seek(0)
         write(file, arrays)
 
-    checkpoint.write = odd
+    checkpoint.write = patched
 
 
-def uneven_void():
-    """With VOID in the environment, three samples in four lose most of their label: ranks differ in valid pixels."""
+def unevenly_ignored_pixels():
+    """VOID: most of the label of three in four samples is ignored, and ranks differ in valid pixels."""
     if not os.environ.get("VOID"):
         return
-    whole = train.stream
+    original = train.stream
 
     def stream(*arguments):
-        for images, labels, names in whole(*arguments):
+        for images, labels, names in original(*arguments):
             for label, name in zip(labels, names):
                 label[: {0: 0, 1: 5, 2: 22, 3: 24}[int(name[-7:]) % 4]] = 255
             yield images, labels, names
@@ -95,51 +95,51 @@ def uneven_void():
 
 
 def slow_steps():
-    """With PAUSE=seconds in the environment, every step takes that much longer."""
-    whole = train.gradients
+    """PAUSE=seconds: every step takes so much longer."""
+    original = train.gradients
 
     def gradients(*arguments):
         time.sleep(float(os.environ.get("PAUSE", "0")))
-        return whole(*arguments)
+        return original(*arguments)
 
     train.gradients = gradients
 
 
 def faults():
-    """FAULT="rank:step:kind" makes one rank fail at its step: raise, exit, or hang."""
+    """FAULT="rank:step:fault" makes one rank fail at this step; fault: raise, exit, kill or nan."""
     if not os.environ.get("FAULT"):
         return
-    rank, step, kind = os.environ["FAULT"].split(":")
-    whole = train.gradients
+    rank, step, fault = os.environ["FAULT"].split(":")
+    original = train.gradients
 
     def gradients(args, model, criterion, scaler, optimizer, batch, at):
         if runtime.mpi_rank() == int(rank) and at == int(step):
-            if kind == "raise":
-                raise RuntimeError("planted")
-            if kind == "exit":
+            if fault == "raise":
+                raise RuntimeError("a planted fault")
+            if fault == "exit":
                 sys.exit(0)
-            if kind == "kill":
+            if fault == "kill":
                 os.kill(os.getpid(), 9)
-            if kind == "nan":
+            if fault == "nan":
                 for images, *_ in batch:
                     images[:] = float("nan")
-        return whole(args, model, criterion, scaler, optimizer, batch, at)
+        return original(args, model, criterion, scaler, optimizer, batch, at)
 
     train.gradients = gradients
 
 
 def main():
-    """Jittor, and what imports it, comes after runtime.start: the oddities are put in then."""
+    """Saves are patched after runtime.start, before which Jittor must not be imported."""
     begin = runtime.start
 
     def start(*arguments, **options):
         run = begin(*arguments, **options)
-        odd_saves()
+        slow_or_failing_saves()
         return run
 
     runtime.start = start
     slow_steps()
-    uneven_void()
+    unevenly_ignored_pixels()
     faults()
     train.main()
 

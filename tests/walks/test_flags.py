@@ -1,4 +1,4 @@
-"""train.py with its flags, some steps each: every flag shows its effect in what the run leaves, or is refused."""
+"""The flags of train.py in runs of a few steps: each changes the files of the run, or is an error."""
 
 import csv
 import os
@@ -47,16 +47,16 @@ def plain(tmp_path_factory):
 
 def test_frozen_bn_head_rate_and_warmup(tmp_path, plain):
     train(tmp_path, *SCENES, *"--frozen-bn --head-lr-factor 0 --warmup-steps 2 --power 0.5".split())
-    moved, usual = changed(tmp_path, 1, 3), changed(plain, 1, 3)
-    assert {"conv1.weight", "conv2.weight"} <= moved
-    assert not [key for key in moved if "bn" in key or key.startswith(("head.", "dsn."))], moved
-    assert {"bn1.running_mean", "bn1.weight", "head.last.2.weight", "dsn.0.weight"} <= usual
+    trained, plainly_trained = changed(tmp_path, 1, 3), changed(plain, 1, 3)
+    assert {"conv1.weight", "conv2.weight"} <= trained
+    assert not [key for key in trained if "bn" in key or key.startswith(("head.", "dsn."))], trained
+    assert {"bn1.running_mean", "bn1.weight", "head.last.2.weight", "dsn.0.weight"} <= plainly_trained
     rates = column(tmp_path, "lr")
     assert rates[0] < rates[1] and rates[2] == pytest.approx(1e-2 * (1 / 3) ** 0.5, rel=1e-4)
 
 
-def test_losses_and_pieces(tmp_path, plain):
-    """Accumulation, category loss, class weights and OHEM change the loss, each in its own column."""
+def test_losses_and_gradient_accumulation(tmp_path, plain):
+    """Accumulation, category consistent loss, class weights and OHEM change the columns of the log."""
     options = "--accumulate 2 --ccl 0.5 --class-weights 1,2,1,1,1,1,3,1,1 --aux-weight 0.2".split()
     train(tmp_path / "all", *SCENES, *options, *"--ohem --ohem-keep 256 --ohem-thres 0.05".split())
     loss, main, aux, ccl = (column(tmp_path / "all", name) for name in ("loss", "main", "aux", "ccl"))
@@ -78,16 +78,16 @@ def test_checkpoints_and_validations(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    return folders.write_folder(tmp_path_factory.mktemp("own") / "set", 4, (40, 64), 6)
+def dataset(tmp_path_factory):
+    return folders.write_folder(tmp_path_factory.mktemp("dataset") / "set", 4, (40, 64), 6)
 
 
 CROPS = "--input-size 24,32 --random-mirror".split()
 
 
-def test_augmentation_and_cache(tmp_path, own):
+def test_augmentation_and_cache(tmp_path, dataset):
     """A cache changes nothing; every other flag changes the first batch, and with it the first loss."""
-    base = (*CROPS, "--data-dir", own, "--num-steps", "1")
+    base = (*CROPS, "--data-dir", dataset, "--num-steps", "1")
     train(tmp_path / "base", *base)
     train(tmp_path / "ram", *base, "--cache", "ram")
     first = column(tmp_path / "base", "loss")
@@ -107,8 +107,8 @@ def test_augmentation_and_cache(tmp_path, own):
     assert official == pytest.approx(fast, rel=1e-3)
 
 
-def test_odd_labels(tmp_path, own):
-    """A value that is no class and a label of half the size: refused in one line, accepted when asked to."""
+def test_odd_labels(tmp_path, dataset):
+    """A value that is not a class and a label of half the size: errors of one line, allowed by flags."""
     root = folders.write_folder(tmp_path / "set", 4, (40, 64), 6)
     one, two = sorted((root / "labels" / "train").iterdir())[:2]
     label = cv2.imread(str(one), cv2.IMREAD_UNCHANGED)
@@ -124,8 +124,8 @@ def test_odd_labels(tmp_path, own):
     train(tmp_path / "d", *odd, "--resize-labels")
 
 
-def test_a_class_that_no_label_has_is_said_at_the_start(tmp_path, own):
-    """--num-classes of a folder without classes.txt: the last ones occur nowhere."""
+def test_a_class_without_a_pixel_is_reported_at_the_start(tmp_path, dataset):
+    """--num-classes of a folder without classes.txt: the last classes have no pixel."""
     root = folders.write_folder(tmp_path / "set", 2, (40, 64), 6)
     for name in ("classes.txt", "classes.json"):
         (root / name).unlink(missing_ok=True)
@@ -138,23 +138,23 @@ VAN = "train.py --device cpu --model van --van-size van_tiny --batch-size 2 --nu
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    "options, recorded",
     [
         ("--output-stride 16 --plain-stride --drop-path 0.3", {"output_stride": 16, "dilate": False, "drop_path": 0.3}),
         ("--output-stride 8", {"output_stride": 8}),
     ],
 )
-def test_van(tmp_path, options, said):
+def test_van(tmp_path, options, recorded):
     train(tmp_path, *"--scene-size 40,64 --input-size 33,33".split(), *options.split(), script=VAN)
     _, meta = checkpoint.load(tmp_path / "CS_scenes_2.npz")
-    assert meta["model_options"] == {"van_size": "van_tiny", **said}
+    assert meta["model_options"] == {"van_size": "van_tiny", **recorded}
 
 
-def test_sizes_that_cannot_be(tmp_path):
+def test_impossible_sizes(tmp_path):
     output = train(tmp_path / "a", *SCENES[:2], "--input-size", "3", code=1)
     assert "train.py: --input-size 3,3 is too small; expected at least 8 pixels a side" in output
     output = train(tmp_path / "b", *SCENES[:2], "--input-size", "100000", code=1)
     assert "train.py: --input-size 100000,100000 is too large" in output
     output = train(tmp_path / "c", *SCENES[:2], "--input-size", "48,64", "--ohem", "--num-steps", "1")
     assert "--ohem-keep 200000 is not below the 12288 pixels" in output
-    assert "--input-size 48,64 is larger than every training image looked at" in output
+    assert "--input-size 48,64 is larger than every training image that was read" in output

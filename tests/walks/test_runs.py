@@ -1,4 +1,4 @@
-"""A run is stopped, by every signal and under mpirun, and goes on: it ends where an uninterrupted one does."""
+"""Runs that are stopped, by every signal and under mpirun, and resumed end with the weights of an uninterrupted run."""
 
 import os
 import signal
@@ -52,10 +52,10 @@ def stopped(ranks, folder, number, *options):
 
 
 def same(a, b):
-    (one, about), (two, other) = checkpoint.read(a), checkpoint.read(b)
+    (one, meta), (two, other_meta) = checkpoint.read(a), checkpoint.read(b)
     assert set(one) == set(two)
     assert not [key for key in one if one[key].tobytes() != two[key].tobytes()]
-    assert about["samples"] == other["samples"]
+    assert meta["samples"] == other_meta["samples"]
 
 
 CASES = [(0, signal.SIGINT), (0, signal.SIGTERM), (1, signal.SIGTERM), (2, signal.SIGINT), (2, signal.SIGTERM)]
@@ -64,8 +64,8 @@ CASES += [(3, signal.SIGINT), (3, signal.SIGUSR1)]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """-> folder of the run that nothing stops, for each number of ranks; made when it is asked for. It saves at every
-    step, by time: all ranks agree on that, it changes nothing, and only the last checkpoint is left."""
+    """-> a function: number of ranks -> folder of a run that is not stopped, trained at the first call. It writes a
+    temporary checkpoint at every step: that changes nothing, and only the last checkpoint is left."""
     folders = {}
 
     def get(ranks):
@@ -80,8 +80,8 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.parametrize("ranks, number", CASES, ids=[f"{ranks} ranks {number.name}" for ranks, number in CASES])
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, whole, ranks, number):
-    """With a checkpoint due after every step, nothing is lost however long a step takes."""
+def test_a_stopped_and_resumed_run_has_the_same_weights(tmp_path, whole, ranks, number):
+    """With a checkpoint after every step nothing is lost, however long a step takes."""
     if ranks and not MPIRUN.is_file():
         pytest.skip("no Open MPI on this machine")
     output, code = stopped(ranks, tmp_path, number, "--save-every-minutes", "0.0001")
@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, whole, ranks, numbe
 
 @pytest.mark.skipif(not MPIRUN.is_file(), reason="no Open MPI on this machine")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_mpirun_leaves_time_for_a_short_step_and_its_checkpoint(tmp_path, number):
+def test_mpirun_waits_long_enough_for_a_short_step_and_its_checkpoint(tmp_path, number):
     for attempt in range(4):
         folder = tmp_path / str(attempt)
         output, _ = stopped(2, folder, number)
@@ -111,7 +111,7 @@ def test_mpirun_leaves_time_for_a_short_step_and_its_checkpoint(tmp_path, number
 
 
 @pytest.mark.skipif(not MPIRUN.is_file(), reason="no Open MPI on this machine")
-def test_what_a_run_under_mpirun_says_to_send_works(tmp_path):
+def test_the_signal_that_a_run_under_mpirun_prints_works(tmp_path):
     process = start(2, tmp_path, env={"PAUSE": "0.05"})
     line = next(line for line in process.stdout if line.startswith("To stop this run"))
     assert line.split("kill ")[1].split() == ["-USR1", str(process.pid)]
@@ -119,11 +119,11 @@ def test_what_a_run_under_mpirun_says_to_send_works(tmp_path):
         time.sleep(0.02)
     subprocess.run(["bash", "-c", line.split(": ")[1]], check=True)
     output, _ = process.communicate(timeout=120)
-    assert process.returncode == 75 and "go on with --resume auto" in output, output
+    assert process.returncode == 75 and "continue with --resume auto" in output, output
 
 
-def test_checkpoints_by_time_replace_one_another(tmp_path, whole):
-    """At every step one is due: the regular ones and the last stay. Killed, the run goes on from the last by time."""
+def test_temporary_checkpoints_replace_each_other(tmp_path, whole):
+    """One at every step: the regular ones and the last are kept. After a kill the temporary one is resumed."""
     process = start(0, tmp_path, "--save-every-minutes", "0.0001", "--save-pred-every", "5", env={"PAUSE": "0.05"})
     while process.poll() is None and steps_logged(tmp_path) < 8:
         time.sleep(0.02)

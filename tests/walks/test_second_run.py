@@ -1,4 +1,4 @@
-"""A second run into the folder of an earlier one: refused, allowed where it goes on, and --overwrite."""
+"""A second run in the folder of an earlier one: an error, allowed where it continues, and --overwrite."""
 
 import os
 import subprocess
@@ -22,8 +22,8 @@ def run(folder, *options, code=0):
     return output
 
 
-def test_the_way_of_a_second_run(tmp_path):
-    """Refused with nothing changed; another folder; --overwrite; a published chunked run; going back a step."""
+def test_a_second_run_in_the_same_folder(tmp_path):
+    """An error that changes no file; --overwrite; a run in several parts as published; going back some steps."""
     folder = tmp_path / "run"
     run(folder, "--num-steps 4 --save-pred-every 2")
     (folder / "mine.txt").write_text("not of this program")
@@ -39,7 +39,7 @@ def test_the_way_of_a_second_run(tmp_path):
     assert (folder / "mine.txt").exists()
 
     chunk = f"--max-iter 6 --num-steps 2 --restore-from {folder}/CS_scenes_2.npz"
-    run(folder, chunk, "--start-iters 2")  # as the official code goes on
+    run(folder, chunk, "--start-iters 2")  # as the official code is continued
     assert sorted(checkpoint.steps_in(folder)) == [2, 4] and len(logger.rows_of(folder / "log.csv")) == 4
     assert "up to step 4 (CS_scenes_4.npz), and this run begins at step 2" in run(
         folder, chunk, "--start-iters 2", code=1
@@ -54,26 +54,26 @@ def touch(folder, *names):
         (folder / name).write_text("step,loss\n1,0.5\n")
 
 
-def test_logs_without_a_checkpoint_are_kept_beside_the_new_ones(tmp_path):
+def test_logs_without_a_checkpoint_are_renamed(tmp_path):
     touch(tmp_path, "log.csv", "log.csv.1")
-    assert earlier_run.in_the_way(tmp_path) == []
+    assert earlier_run.conflicts(tmp_path) == []
     (line,) = earlier_run.clear(tmp_path, [], 0)
     assert line.endswith("it is now log.csv.2") and not (tmp_path / "log.csv").exists()
     touch(tmp_path, "log.csv")
-    assert earlier_run.clear(tmp_path, [], 5) == [] and (tmp_path / "log.csv").exists()  # a run that goes on
+    assert earlier_run.clear(tmp_path, [], 5) == [] and (tmp_path / "log.csv").exists()  # a run that continues
 
 
-def test_only_files_of_this_program_go_and_never_the_weights_asked_for(tmp_path):
+def test_overwrite_deletes_only_files_of_train_py_and_never_the_weights_to_start_from(tmp_path):
     ours = "CS_scenes_9.npz best.npz log.csv log.csv.1 validation.csv args.json loss.png miou.png sheet.png".split()
     ours += ["postmortem_3_rank0.npz"]
     touch(tmp_path, *ours, "notes.csv", "CS_scenes_9.pth", "result.json", "best.pth", "postmortem.txt")
     (tmp_path / "outputs").mkdir()
-    gone = earlier_run.in_the_way(tmp_path, overwrite=True)
+    gone = earlier_run.conflicts(tmp_path, overwrite=True)
     assert sorted(Path(path).name for path in gone) == sorted(ours)
     with pytest.raises(ValueError, match="would delete .*CS_scenes_9.npz, which --restore-from"):
-        earlier_run.in_the_way(tmp_path, overwrite=True, restore_from=str(tmp_path / "CS_scenes_9.npz"))
+        earlier_run.conflicts(tmp_path, overwrite=True, restore_from=str(tmp_path / "CS_scenes_9.npz"))
     assert (tmp_path / "CS_scenes_9.npz").exists()
-    assert earlier_run.in_the_way(tmp_path, resume="auto") == []
-    assert earlier_run.in_the_way(tmp_path, start=9) == []
+    assert earlier_run.conflicts(tmp_path, resume="auto") == []
+    assert earlier_run.conflicts(tmp_path, start=9) == []
     with pytest.raises(ValueError, match="begins at step 8"):
-        earlier_run.in_the_way(tmp_path, start=8)
+        earlier_run.conflicts(tmp_path, start=8)

@@ -1,1 +1,1 @@
-"""Every flag of the two entry points."""
+"""The flags of train.py and evaluate.py."""

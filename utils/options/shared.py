@@ -1,7 +1,7 @@
-"""The flags that train.py and evaluate.py share. Only they see `args`; everything else gets its parts passed in.
+"""The flags that train.py and evaluate.py share. Only these programs see `args`; all other code gets single values.
 
-The names of the official scripts and of their Jittor ports are kept. Those that never did anything still parse, are
-left out of --help, and `legacy_in` tells which were given, so that a run can say so once.
+The names of the official scripts and of their Jittor ports are kept. Flags that have no effect are accepted but not
+listed by --help; `legacy_in` returns those of a command line, so that a run can report them.
 """
 
 import argparse
@@ -34,41 +34,43 @@ def size(text):
     except ValueError:
         numbers = []
     if len(numbers) not in (1, 2) or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected H,W or one number, for example 769,769 or 512")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; expected H,W or one number, for example 769,769 or 512"
+        )
     return (numbers[0], numbers[-1])
 
 
+def parsed(text, convert, valid, expected):
+    """convert(text); an error of argparse that names what is expected, where the value is not valid."""
+    try:
+        value = convert(text)
+    except ValueError:
+        value = None
+    if value is None or not valid(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+    return value
+
+
 def positive(text):
-    number = whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
-    return number
+    return parsed(text, int, lambda number: number >= 1, "a whole number of at least 1")
 
 
 def whole(text):
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 0")
-    return number
+    return parsed(text, int, lambda number: number >= 0, "a whole number of at least 0")
 
 
 def minutes(text):
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected minutes, 0 or more, for example 15")
-    return number
+    return parsed(text, float, lambda number: 0 <= number < math.inf, "minutes, 0 or more, for example 15")
+
+
+def floats(text):
+    return tuple(float(part) for part in text.split(","))
 
 
 def boolean(text):
-    """The original's `type=bool` took any word for true, "False" too; here a word means what it says."""
+    """yes or no, unlike `type=bool` of the official code, for which every word is true, "False" as well."""
     word = text.lower()
-    if word in YES or word == "ture":  # as a published command has it
+    if word in YES or word == "ture":  # so in a published command
         return True
     if word in NO:
         return False
@@ -77,28 +79,25 @@ def boolean(text):
 
 def flag(group, name, help):
     """A yes/no flag: --name, --name 1, --name False."""
-    group.add_argument(name, nargs="?", type=boolean, const=True, default=False, metavar="yes|no", help=help)
+    text = f"{help} (default: no)"
+    group.add_argument(name, nargs="?", type=boolean, const=True, default=False, metavar="yes|no", help=text)
 
 
 def numbers(text):
     """ "300,375,450" -> (300, 375, 450); also "0.5,2"."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = (0.0,)
-    if min(values) <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers above 0 with commas, for example 300,375,450")
+    expected = "numbers above 0 with commas, for example 300,375,450"
+    values = parsed(text, floats, lambda values: min(values) > 0, expected)
     return tuple(int(value) if value == int(value) else value for value in values)
 
 
 def span(text):
     values = numbers(text)
     if len(values) != 2 or values[0] > values[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} is no range; expected LOW,HIGH, for example 0.5,2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range; expected LOW,HIGH, for example 0.5,2")
     return values
 
 
-# What train.py and evaluate.py hand on to the data set, by name, and what only training does with it.
+# Arguments of the datasets: of all, and of the augmentation in training.
 SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
@@ -107,93 +106,98 @@ AUGMENTATION = "augment random_scale random_mirror short_side scale_range color_
 
 
 def add_augmentation(parser):
-    """The flags of training that say how pictures are varied."""
+    """The flags of data augmentation."""
     group = parser.add_argument_group("augmentation")
     add = group.add_argument
+    text = "official: scale the image, then crop; fast: scale only the crop, the same geometry (default: fast)"
+    add("--augment", choices=("fast", "official"), default="fast", help=text)
+    flag(group, "--random-scale", "scale by a random factor of the dataset's list, for Cityscapes 0.7, 0.8 .. 2.1")
+    flag(group, "--random-mirror", "flip horizontally with probability 0.5")
     add(
-        "--augment", choices=("fast", "official"), default="fast", help="official: scale all, then crop (default: fast)"
+        "--short-side",
+        type=numbers,
+        metavar="N,N..",
+        help="scale the short side to one of these lengths (default: off)",
     )
-    flag(group, "--random-scale", "as usual for the data set (Cityscapes: 0.7, 0.8 .. 2.1)")
-    flag(group, "--random-mirror", "left to right, one time in two")
-    add("--short-side", type=numbers, metavar="N,N..", help="scale the short side to one of these")
-    add("--scale-range", type=span, metavar="LOW,HIGH", help="scale by something between")
-    add("--color-jitter", action="store_true", help="vary brightness, contrast, saturation and hue")
-    add("--cat-max-ratio", type=float, metavar="X", help="draw crops again while one class has more of it")
+    add("--scale-range", type=span, metavar="LOW,HIGH", help="scale by a random factor of this range (default: off)")
+    add("--color-jitter", action="store_true", help="random brightness, contrast, saturation and hue (default: off)")
+    text = "crop again, up to 10 times, if one class has a larger share of the crop than X (default: off)"
+    add("--cat-max-ratio", type=float, metavar="X", help=text)
 
 
 def add_source(add):
-    """For programs that read weights of other code; the meaning is that of scripts/convert_weights.py."""
+    """--source, for programs that read weights of other code; as in scripts/convert_weights.py."""
     names = ("auto", *SOURCES)
-    text = f"whose code the weights are of: {', '.join(names)} (default: detected from the keys)"
+    text = f"the code that wrote the weights: {', '.join(names)} (default: auto, detected from the keys)"
     add("--source", choices=names, default="auto", metavar="NAME", help=text)
 
 
 def add_conversion(parser):
     """The flags of the scripts that prepare data."""
-    parser.add_argument("--workers", type=whole, help="processes (default: the cores)")
-    parser.add_argument("--force", action="store_true", help="write files again that are there")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and stop")
+    parser.add_argument("--workers", type=whole, help="number of worker processes (default: the number of cores)")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files (default: keep them)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be written, and stop (default: off)")
 
 
 def common_parser(models, datasets, devices):
     """A parent parser; `models` and `datasets` are lists of names."""
     parser = argparse.ArgumentParser(add_help=False)
-    network = parser.add_argument_group("network")
-    network.add_argument(
-        "--cca-backend", default="auto", choices=("auto", "reference", "fused"), help="attention (default: auto)"
+    add = parser.add_argument_group("network").add_argument
+    backends = ("auto", "reference", "fused")
+    add("--cca-backend", default="auto", choices=backends, help="implementation of the attention (default: auto)")
+    text = "van_tiny, van_small, van_base, van_large, b0 .. b6 (default: recorded in the checkpoint, else van_base)"
+    add("--van-size", metavar="NAME", help=text)
+    text = "stochastic depth rate of VAN in training (default: recorded in the checkpoint, else 0.1 to 0.5 by VAN size)"
+    add("--drop-path", type=float, metavar="P", help=text)
+    add = parser.add_argument_group("data").add_argument
+    text = (
+        "root of the dataset, its parent or a subfolder (default: recorded in the checkpoint, else the current folder)"
     )
-    network.add_argument(
-        "--van-size", metavar="NAME", help="van_tiny, van_small, van_base (default), van_large; b0 .. b6"
-    )
-    network.add_argument("--drop-path", type=float, metavar="P", help="of VAN in training (default: that of its size)")
-    data = parser.add_argument_group("data")
-    add = data.add_argument
-    add("--data-dir", metavar="DIR", help="the dataset, a folder that holds it, or one inside it")
-    add("--data-list", metavar="FILE", help="pictures and labels, a pair a line (default: the whole split)")
-    text = f"{', '.join(datasets)} (default: detected from --data-dir, the checkpoint, or the current folder)"
+    add("--data-dir", metavar="DIR", help=text)
+    add("--data-list", metavar="FILE", help="one image and label path on each line (default: the whole split)")
+    text = f"{', '.join(datasets)} (default: auto, detected from --data-dir, the checkpoint, or the current folder)"
     add("--dataset", choices=datasets, default="auto", metavar="NAME", help=text)
-    add("--num-classes", type=positive, help="default: those of the data set")
-    data.add_argument("--ignore-label", type=int, help="label value that counts nowhere (default: the data set's)")
-    data.add_argument("--batch-size", type=positive, default=8, help="over all ranks (default: %(default)s)")
-    add(
-        "--num-workers", type=whole, metavar="N", help="processes that load, on each rank (default: with a GPU up to 8)"
-    )
-    add(
-        "--on-bad-sample",
-        choices=("error", "skip"),
-        default="error",
-        help="skip: leave out unreadable images, one, or 1 in 100 of more than 100 (default: error)",
-    )
-    add("--on-bad-label", choices=("error", "ignore"), default="error", help="for values that are no class")
-    add("--resize-labels", action="store_true", help="to the size of their pictures, where they differ")
-    add("--cache", choices=("off", "ram"), default="off", help="keep decoded pictures (default: off)")
-    scenes = parser.add_argument_group("drawn scenes")
-    scenes.add_argument("--scene-size", type=size, metavar="H,W", help="default: that of the checkpoint, else 128,256")
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", choices=devices, default="auto", help="default: %(default)s")
-    machine.add_argument("--gpu", metavar="0,1", help="GPUs to see, as CUDA_VISIBLE_DEVICES; one process uses one")
-    machine.add_argument("--verbose", action="store_true", help="let Jittor speak")
-    for name, how in LEGACY.items():
-        parser.add_argument(name, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **how)
+    add("--num-classes", type=positive, metavar="N", help="number of classes (default: that of the dataset)")
+    add("--ignore-label", type=int, metavar="N", help="label value that is not trained or scored (default: by dataset)")
+    add("--batch-size", type=positive, default=8, metavar="N", help="of all ranks together (default: %(default)s)")
+    text = "worker processes that load data, on each rank (default: up to 8 with a GPU, else 0)"
+    add("--num-workers", type=whole, metavar="N", help=text)
+    text = "skip: leave out unreadable images, at most 1, or 1 in 100 of more than 100 (default: error)"
+    add("--on-bad-sample", choices=("error", "skip"), default="error", help=text)
+    text = "ignore: treat label values that are not a class as ignored (default: error)"
+    add("--on-bad-label", choices=("error", "ignore"), default="error", help=text)
+    add("--resize-labels", action="store_true", help="resize labels to the size of their images (default: off)")
+    add("--cache", choices=("off", "ram"), default="off", help="ram: keep decoded images in memory (default: off)")
+    add = parser.add_argument_group("generated scenes").add_argument
+    text = "size of the images (default: recorded in the checkpoint, else 128,256)"
+    add("--scene-size", type=size, metavar="H,W", help=text)
+    add = parser.add_argument_group("machine").add_argument
+    add("--device", choices=devices, default="auto", help="auto: cuda if there is a GPU, else cpu (default: auto)")
+    text = "visible GPUs, as CUDA_VISIBLE_DEVICES; each process uses one (default: all)"
+    add("--gpu", metavar="0,1", help=text)
+    add("--verbose", action="store_true", help="show the messages of Jittor (default: off)")
+    hidden = dict.fromkeys(("dest", "default", "help"), argparse.SUPPRESS)
+    for name, options in LEGACY.items():
+        parser.add_argument(name, **hidden, **options)
     return parser
 
 
 def given(name, argv=None):
-    """Is this flag on the command line, whatever its value?"""
+    """Is this flag on the command line?"""
     return name in [word.split("=", 1)[0] for word in (sys.argv[1:] if argv is None else argv)]
 
 
 def legacy_in(argv=None):
-    """The flags without effect that this command line has."""
+    """The flags of this command line that have no effect."""
     return [name for name in LEGACY if given(name, argv)]
 
 
 def gpu_remarks(gpu, ranks, device, argv=None, parallel=True):
-    """Lines about a --gpu that does not do what it seems to say. `parallel`: can mpirun start this program?"""
+    """Lines about a --gpu whose effect may be unexpected. `parallel`: can mpirun start this program?"""
     if not gpu or gpu.lower() == "none":
         return []
     if ranks > 1:
-        return [f"--gpu {gpu} is not used under mpirun: each rank takes a GPU of its own"]
+        return [f"--gpu {gpu} has no effect under mpirun: each rank uses the GPU of its own number"]
     names = [name for name in gpu.split(",") if name.strip()]
     lines = [f"--gpu {gpu} has no effect on the CPU"] if device == "cpu" else []
     if len(names) > 1 and not parallel:
@@ -205,19 +209,19 @@ def gpu_remarks(gpu, ranks, device, argv=None, parallel=True):
 
 
 def mpirun(gpus, argv=None):
-    """The command that does on several GPUs, one process each, what this command line does in one process."""
-    kept, skip = [], False
+    """The mpirun command of this command line, with one process for each GPU."""
+    words, skip = [], False
     for word in sys.argv[1:] if argv is None else argv:
         if not skip and word.split("=", 1)[0] not in ("--gpu", "--device"):
-            kept.append(word)
+            words.append(word)
         skip = word in ("--gpu", "--device")  # the value is the next word
     python = "python" if shutil.which("python") == sys.executable else sys.executable
     visible = f"CUDA_VISIBLE_DEVICES={','.join(name.strip() for name in gpus)}"
-    return shlex.join(["mpirun", "-np", str(len(gpus)), "-x", "PATH", "-x", visible, python, sys.argv[0], *kept])
+    return shlex.join(["mpirun", "-np", str(len(gpus)), "-x", "PATH", "-x", visible, python, sys.argv[0], *words])
 
 
 def unused_data_flags(args, dataset):
-    """Lines about flags that do nothing for this data set: of drawn scenes every sample and label is good."""
-    usual = {"on_bad_sample": "error", "on_bad_label": "error", "resize_labels": False}
-    found = [name for name, value in usual.items() if dataset == "scenes" and getattr(args, name) != value]
-    return [f"--{name.replace('_', '-')} has no effect with --dataset {dataset}" for name in found]
+    """Lines about flags without effect on this dataset: generated scenes have no bad samples or labels."""
+    defaults = {"on_bad_sample": "error", "on_bad_label": "error", "resize_labels": False}
+    unused = [name for name, value in defaults.items() if dataset == "scenes" and getattr(args, name) != value]
+    return [f"--{name.replace('_', '-')} has no effect with --dataset {dataset}" for name in unused]

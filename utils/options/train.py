@@ -1,4 +1,4 @@
-"""The flags of train.py beside the shared ones. Names and defaults are the official script's where it had them."""
+"""The flags of train.py besides the shared ones. Names and defaults are those of the official script, if any."""
 
 import argparse
 
@@ -10,8 +10,8 @@ def parse(argv, models, datasets, devices, description):
     shared = options.common_parser(models, datasets, devices)
     parser = argparse.ArgumentParser("train.py", parents=[shared], description=description)
     network(parser, models)
-    for group in (schedule, losses, data, run):
-        group(parser)
+    for add_group in (schedule, losses, data, run):
+        add_group(parser)
     args = parser.parse_args(argv)
     settle(parser, args)
     return args
@@ -19,179 +19,186 @@ def parse(argv, models, datasets, devices, description):
 
 def network(parser, models):
     add = parser.add_argument_group("network to train").add_argument
-    usual = "default: that of --restore-from, else"
-    add("--model", choices=models, metavar="NAME", help=f"{', '.join(models)} ({usual} ccnet)")
-    add("--recurrence", type=options.whole, help=f"passes through the attention ({usual} 2)")
-    add("--output-stride", choices=("multi", "8", "16", "32"), help="of VAN; multi (default): its stages together at 8")
-    add("--plain-stride", action="store_true", default=None, help="of VAN at 8 or 16: do not dilate")
-    add(
-        "--stem",
-        choices=("deep", "v1c", "v1"),
-        help=f"of ResNet ({usual} that of the model)",
-    )
-    add("--restore-from", metavar="FILE", help='weights to start from: a backbone or a whole network; "": random')
+    default = "default: recorded in the checkpoint, else"
+    add("--model", choices=models, metavar="NAME", help=f"{', '.join(models)} ({default} ccnet)")
+    add("--recurrence", type=options.whole, metavar="R", help=f"passes through the attention ({default} 2)")
+    text = f"output stride of VAN; multi: features of all stages at stride 8 ({default} multi)"
+    add("--output-stride", choices=("multi", "8", "16", "32"), help=text)
+    text = f"VAN with output stride 8 or 16: without dilation ({default} dilated)"
+    add("--plain-stride", action="store_true", default=None, help=text)
+    text = f"stem of the ResNet ({default} v1c for ccnet_mmseg_*, deep for the others)"
+    add("--stem", choices=("deep", "v1c", "v1"), help=text)
+    text = 'weights to start from, of a backbone or a whole network; "" for random weights (default: random weights)'
+    add("--restore-from", metavar="FILE", help=text)
     options.add_source(add)
-    add("--frozen-bn", action="store_true", help="BatchNorm keeps its statistics and scales (fine-tuning)")
+    text = "BatchNorm keeps its statistics, scales and shifts, for fine-tuning (default: off)"
+    add("--frozen-bn", action="store_true", help=text)
 
 
 def schedule(parser):
-    add = parser.add_argument_group("optimisation").add_argument
-    add(
-        "--num-steps", type=options.positive, metavar="N", help="where the schedule, and the run, ends (default: 40000)"
-    )
-    add("--max-iter", type=options.positive, metavar="N", help="the same; with both, --num-steps counts from --start")
+    add = parser.add_argument_group("optimization").add_argument
+    text = "number of steps of the run and of the learning rate schedule (default: 40000)"
+    add("--num-steps", type=options.positive, metavar="N", help=text)
+    text = "as --num-steps; if both are given, --num-steps counts from --start-iters (default: --num-steps)"
+    add("--max-iter", type=options.positive, metavar="N", help=text)
     add("--start-iters", "--start", type=options.whole, default=0, metavar="N", help="first step (default: 0)")
-    add("--learning-rate", "--lr", type=float, default=1e-2, metavar="X", help="at step 0 (default: %(default)s)")
-    add("--power", type=float, default=0.9, metavar="X", help="of the poly schedule (default: %(default)s)")
-    add("--warmup-steps", type=options.whole, default=0, metavar="N", help="of linear rise before it (default: 0)")
-    add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="default: %(default)s")
-    add("--momentum", type=float, default=0.9, metavar="X", help="of SGD (default: %(default)s)")
-    add("--weight-decay", type=float, default=5e-4, metavar="X", help="default: %(default)s")
-    add("--head-lr-factor", type=float, default=1.0, metavar="X", help="head and dsn learn so much faster (default: 1)")
-    add("--accumulate", type=options.positive, default=1, metavar="N", help="cut a batch in N pieces, to save memory")
-    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help="16 bits where safe; on a GPU")
+    text = "initial learning rate (default: %(default)s)"
+    add("--learning-rate", "--lr", type=float, default=1e-2, metavar="X", help=text)
+    text = "exponent of the poly learning rate schedule (default: %(default)s)"
+    add("--power", type=float, default=0.9, metavar="X", help=text)
+    text = "steps in which the learning rate rises linearly from 0 (default: %(default)s)"
+    add("--warmup-steps", type=options.whole, default=0, metavar="N", help=text)
+    add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="sgd or adamw (default: %(default)s)")
+    add("--momentum", type=float, default=0.9, metavar="X", help="momentum of SGD (default: %(default)s)")
+    add(
+        "--weight-decay",
+        type=float,
+        default=5e-4,
+        metavar="X",
+        help="weight decay; AdamW decays no norms and biases (default: %(default)s)",
+    )
+    text = "learning rate of the head and the auxiliary head, times X (default: %(default)s)"
+    add("--head-lr-factor", type=float, default=1.0, metavar="X", help=text)
+    text = "gradient accumulation: split each batch into N parts (default: %(default)s)"
+    add("--accumulate", type=options.positive, default=1, metavar="N", help=text)
+    text = "mixed precision, on a GPU; float16 if no dtype is given (default: off, float32)"
+    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help=text)
 
 
 def losses(parser):
     group = parser.add_argument_group("losses")
     add = group.add_argument
-    options.flag(group, "--ohem", "train the main head on hard pixels only")
-    add("--ohem-thres", type=float, default=0.6, metavar="P", help="probability below which a pixel is hard")
-    add("--ohem-keep", type=options.whole, default=200000, metavar="N", help="least number kept in a global batch")
-    add("--aux-weight", type=float, default=0.4, metavar="X", help="of the auxiliary loss (default: %(default)s)")
-    add("--ccl", type=float, nargs="?", const=1.0, default=0.0, metavar="X", help="category consistent loss, times X")
-    add("--class-weights", type=numbers, metavar="W,W,...", help="a weight for each class in the cross entropy")
+    options.flag(group, "--ohem", "online hard example mining: train the main head on hard pixels only")
+    text = "OHEM: a pixel is hard if the probability of its class is below P (default: %(default)s)"
+    add("--ohem-thres", type=float, default=0.6, metavar="P", help=text)
+    text = "OHEM: smallest number of pixels that are kept in a global batch (default: %(default)s)"
+    add("--ohem-keep", type=options.whole, default=200000, metavar="N", help=text)
+    text = "weight of the auxiliary loss (default: %(default)s)"
+    add("--aux-weight", type=float, default=0.4, metavar="X", help=text)
+    text = "weight of the category consistent loss; 1 if X is not given (default: %(default)s)"
+    add("--ccl", type=float, nargs="?", const=1.0, default=0.0, metavar="X", help=text)
+    text = "weight of each class in the cross entropy (default: all 1)"
+    add("--class-weights", type=numbers, metavar="W,W,...", help=text)
 
 
 def data(parser):
-    group = parser.add_argument_group("training data")
-    add = group.add_argument
-    add("--split", default="train", metavar="NAME", help="of the data set, as trainaug of VOC (default: %(default)s)")
-    add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help="crop (default: 769,769)")
+    add = parser.add_argument_group("training data").add_argument
+    text = "split to train on, for example trainaug of VOC (default: %(default)s)"
+    add("--split", default="train", metavar="NAME", help=text)
+    text = "crop size (default: 769,769)"
+    add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help=text)
     options.add_augmentation(parser)
 
 
 def run(parser):
     add = parser.add_argument_group("run").add_argument
-    add("--random-seed", "--seed", type=options.whole, default=12345, help="default: %(default)s")
-    add("--snapshot-dir", default="./snapshots/", metavar="DIR", help="default: %(default)s")
-    add("--save-pred-every", type=options.positive, default=10000, metavar="N", help="steps between checkpoints")
     add(
-        "--save-every-minutes",
-        type=options.minutes,
-        default=15,
-        metavar="M",
-        help="a checkpoint as well whenever so much time has passed; the next one replaces it (0: never; default: 15)",
+        "--random-seed",
+        "--seed",
+        type=options.whole,
+        default=12345,
+        metavar="N",
+        help="of all random numbers (default: %(default)s)",
     )
-    add("--overwrite", action="store_true", help="delete the checkpoints, logs and figures of an earlier run first")
-    add("--keep-last", type=options.whole, default=0, metavar="N", help="checkpoints to keep, best.npz aside (0: all)")
-    add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: none)")
-    add("--eval-images", type=options.positive, metavar="N", help="validate on the first so many only")
-    add("--resume", "--continue", "-c", metavar="FILE", help="go on from a checkpoint of a run; `auto`: its newest one")
-    add("--print-frequency", type=options.positive, default=50, metavar="N", help="steps between lines in a log file")
+    text = "folder of checkpoints, logs and figures (default: %(default)s)"
+    add("--snapshot-dir", default="./snapshots/", metavar="DIR", help=text)
+    text = "steps between checkpoints (default: %(default)s)"
+    add("--save-pred-every", type=options.positive, default=10000, metavar="N", help=text)
+    text = (
+        "also write a temporary checkpoint every M minutes; the next one replaces it; 0: never (default: %(default)s)"
+    )
+    add("--save-every-minutes", type=options.minutes, default=15, metavar="M", help=text)
+    text = "delete the checkpoints, logs and figures of an earlier run in --snapshot-dir (default: off)"
+    add("--overwrite", action="store_true", help=text)
+    text = "number of checkpoints to keep, besides best.npz; 0: all (default: %(default)s)"
+    add("--keep-last", type=options.whole, default=0, metavar="N", help=text)
+    add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: no validation)")
+    add("--eval-images", type=options.positive, metavar="N", help="validate on the first N images (default: all)")
+    text = "checkpoint to resume from; auto: the newest one in --snapshot-dir (default: start a new run)"
+    add("--resume", "--continue", "-c", metavar="FILE", help=text)
+    text = "steps between lines where stderr is not a terminal (default: %(default)s)"
+    add("--print-frequency", type=options.positive, default=50, metavar="N", help=text)
 
 
 def numbers(text):
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers with commas between them") from None
+    return list(options.parsed(text, options.floats, lambda values: True, "numbers with commas between them"))
 
 
 def settle(parser, args):
-    """What follows from several flags. `num_steps` is the length of the schedule, `last_step` where this run stops."""
+    """Checks of several flags, and `num_steps`, the length of the schedule, and `last_step`, where this run ends."""
     if args.max_iter and args.num_steps:  # --max-iter 60000 --start 2000 --num-steps 2000: one chunk of a longer run
         args.last_step = min(args.max_iter, args.start_iters + args.num_steps)
     else:
         args.last_step = args.max_iter or args.num_steps or 40000
     args.num_steps = args.max_iter or args.last_step
     if args.overwrite and args.resume == "auto":
-        parser.error("--overwrite deletes the run that --resume auto goes on with: leave one of them out")
+        parser.error("--overwrite deletes the run that --resume auto continues: leave one of them out")
     if args.start_iters >= args.last_step:
         parser.error(f"--start-iters {args.start_iters} is not before the last step, {args.last_step}")
     for name, low, high in (("momentum", 0, 1), ("learning_rate", 0, 1e9), ("weight_decay", 0, 1e9), ("power", 0, 99)):
         if not low <= getattr(args, name) <= high:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)} is not between {low} and {high:g}")
     if not 0 <= args.ohem_thres <= 1:
-        parser.error(f"--ohem-thres {args.ohem_thres} is no probability; expected 0 to 1")
+        parser.error(f"--ohem-thres {args.ohem_thres} is not a probability; expected 0 to 1")
 
 
 def remarks(args, device, argv=None):
-    """Lines that a run prints once: what was given and has no effect, and what means something else than elsewhere."""
-    lines = [f"{name} has no effect; it is there for old command lines" for name in options.legacy_in(argv)]
+    """Lines about flags that have no effect, or another meaning than in the official code."""
+    lines = [f"{name} has no effect; it is accepted for old command lines" for name in options.legacy_in(argv)]
     lines += options.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv)
     gpus = len((args.gpu or "").split(","))
     if gpus > 1 and runtime.mpi_size() == 1 and args.batch_size % (gpus * args.accumulate):
-        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: {gpus} need a multiple")
+        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: it must be a multiple of {gpus}")
     if args.ohem and runtime.mpi_size() > 1:
         text = f"--ohem-keep {args.ohem_keep} counts over the batch of all {runtime.mpi_size()} ranks"
-        lines.append(f"{text}; the official code counts on each GPU: multiply it by their number for its results")
-    needs = {  # flag -> what it is for, and whether that is there
+        lines.append(f"{text}, but on each GPU in the official code: for its results, multiply it by their number")
+    needs = {  # flag -> why it may have no effect, and whether it has one
         "--ohem-thres": ("without --ohem", args.ohem),
         "--ohem-keep": ("without --ohem", args.ohem),
         "--momentum": ("with --optimizer adamw", args.optimizer != "adamw"),
         "--eval-images": ("without --eval-every", args.eval_every),
         "--source": ("without --restore-from", args.restore_from),
     }
-    found = [(flag, why) for flag, (why, used) in needs.items() if not used and options.given(flag, argv)]
-    lines += [f"{flag} has no effect {why}" for flag, why in found]
+    unused = [(flag, why) for flag, (why, used) in needs.items() if not used and options.given(flag, argv)]
+    lines += [f"{flag} has no effect {why}" for flag, why in unused]
     if args.random_scale and args.scale_range:
-        lines.append("--scale-range takes the place of the scales of --random-scale")
+        lines.append("--scale-range replaces the scales of --random-scale")
     return lines
 
 
 def network_options(settings):
-    """What the flags say of the network, by the names of build_model's arguments; None where they say nothing."""
-    said = {name: settings[name] for name in ("model", "recurrence", "van_size", "drop_path", "stem")}
+    """The flags of the network by the names of build_model's arguments; None where a flag is not given."""
+    network = {name: settings[name] for name in ("model", "recurrence", "van_size", "drop_path", "stem")}
     stride = settings["output_stride"]
-    said["output_stride"] = int(stride) if stride and stride != "multi" else stride
-    return {**said, "dilate": False if settings["plain_stride"] else None}
+    network["output_stride"] = int(stride) if stride and stride != "multi" else stride
+    return {**network, "dilate": False if settings["plain_stride"] else None}
 
 
-NETWORK = ("recurrence", "drop_path", "num_classes", "optimizer", "ccl", "frozen_bn")  # changed: no way to go on
-SETTLED = (
-    "model",
-    "van_size",
-    "output_stride",
-    "plain_stride",
-    "stem",
-)  # utils/weights/network.py compares them with the file
-RECORDED = ("data_dir", "scene_size")  # where no flag says it, the checkpoint does
-INCIDENTAL = (
-    "resume",
-    "restore_from",
-    "source",
-    "snapshot_dir",
-    "device",
-    "gpu",
-    "verbose",
-    "last_step",
-    "keep_last",
-    "save_every_minutes",
-    "overwrite",
-    "eval_images",
-    "num_workers",
-    "cache",
-    "start_iters",
-)
+# The options of a resumed run. Those of NETWORK must not change; weights/network.py checks those of SETTLED; those
+# of RECORDED are taken from the checkpoint where no flag gives them; those of INCIDENTAL may change.
+NETWORK = ("recurrence", "drop_path", "num_classes", "optimizer", "ccl", "frozen_bn")
+SETTLED = ("model", "van_size", "output_stride", "plain_stride", "stem")
+RECORDED = ("data_dir", "scene_size")
+INCIDENTAL = "resume restore_from source snapshot_dir device gpu verbose last_step keep_last save_every_minutes".split()
+INCIDENTAL += "overwrite eval_images num_workers cache start_iters".split()
 
 
 def compare(now, then, source):
-    """Options of this run against those of the checkpoint it resumes: another network is an error, others are lines."""
+    """Options of this run and of the run it resumes: an error if the network differs, lines for the other options."""
     differ = {key: (then[key], now[key]) for key in now if key in then and plain(then[key]) != plain(now[key])}
     for key in NETWORK:
         if key in differ and not (key in ("recurrence", "drop_path") and now[key] is None):
-            was, has = differ[key]
+            old, new = differ[key]
             raise ValueError(
-                f"{source} is of a run with --{key.replace('_', '-')} {was}, this one has {has}: no way to go on"
+                f"{source} is of a run with --{key.replace('_', '-')} {old}, this one has {new}: it cannot be resumed"
             )
     return [
-        f"--{key.replace('_', '-')} was {was} in the run that is resumed, now {has}"
-        for key, (was, has) in differ.items()
-        if key not in (*NETWORK, *SETTLED, *INCIDENTAL) and not (has is None and key in RECORDED)
+        f"--{key.replace('_', '-')} was {old} in the run that is resumed, now {new}"
+        for key, (old, new) in differ.items()
+        if key not in (*NETWORK, *SETTLED, *INCIDENTAL) and not (new is None and key in RECORDED)
     ]
 
 
 def plain(value):
-    """As JSON gives it back."""
+    """A value as JSON returns it."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,1 +1,1 @@
-"""What a training run is made of beside the network."""
+"""The parts of a training run besides the network: optimizer, precision, log, checkpoints, signals, checks."""

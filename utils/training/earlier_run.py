@@ -1,8 +1,8 @@
-"""A second run into the folder of an earlier one: refused where it would mix the two.
+"""A second run with the --snapshot-dir of an earlier one: an error where it would mix the files of both.
 
-A run that goes on (--resume, or --start-iters N with the weights of step N) may use the folder as long as nothing in it
-is of a later step. A run that starts anew may not use a folder with checkpoints: `--resume auto` would take those of
-the earlier run. A log without a checkpoint is kept beside the new one. --overwrite deletes what is in the way.
+A run that continues (--resume, or --start-iters N with the weights of step N) may use the folder if it has no
+checkpoint of a later step. A new run may not use a folder with checkpoints: `--resume auto` would later take those of
+the earlier run. A log without a checkpoint is renamed. --overwrite deletes the files of the earlier run.
 """
 
 import os
@@ -12,7 +12,7 @@ from utils.training.logger import rows_of
 from utils.weights import checkpoint
 
 LOGS = ("log.csv", "validation.csv")
-WRITTEN = (  # all that train.py writes into --snapshot-dir
+WRITTEN = (  # all files that train.py writes into --snapshot-dir
     "CS_scenes_*.npz",
     "best.npz",
     "args.json",
@@ -26,14 +26,15 @@ WRITTEN = (  # all that train.py writes into --snapshot-dir
 )
 
 
-def in_the_way(folder, resume=None, overwrite=False, start=0, restore_from=None):
-    """-> files for `clear` to delete. Raises ValueError where an earlier run is in the way and may not be deleted.
-    Called by the main rank, before the first file is written."""
+def conflicts(folder, resume=None, overwrite=False, start=0, restore_from=None):
+    """-> files for `clear` to delete. Raises ValueError if an earlier run would be mixed with this one.
+
+    The main rank calls it before the first file is written."""
     folder = Path(folder)
     if not folder.is_dir() or resume == "auto":
         return []
     start = checkpoint.step_of(resume) if resume else start
-    if start is None:  # no checkpoint, or a damaged one: reading it says so
+    if start is None:  # no checkpoint, or a damaged one: an error when it is read
         return []
     later = [path for step, path in checkpoint.steps_in(folder).items() if step > start]
     best = folder / checkpoint.BEST
@@ -43,14 +44,14 @@ def in_the_way(folder, resume=None, overwrite=False, start=0, restore_from=None)
         return []
     if not overwrite:
         newest = max(later, key=lambda path: checkpoint.step_of(path) or 0)
-        begins = f"this run begins at step {start}" if start else "this run starts anew"
+        begins = f"this run begins at step {start}" if start else "this is a new run"
         raise ValueError(
             f"--snapshot-dir {folder} holds an earlier run up to step {checkpoint.step_of(newest)} "
-            f"({os.path.basename(newest)}), and {begins}. Next: --resume auto to go on with it, another "
+            f"({os.path.basename(newest)}), and {begins}. Next: --resume auto to continue it, another "
             "--snapshot-dir to keep both, or --overwrite to delete "
             + ("its later checkpoints" if start else "its checkpoints, logs and figures")
         )
-    paths = later if start else found(folder)
+    paths = later if start else written(folder)
     for path in paths:
         if restore_from and os.path.exists(restore_from) and os.path.samefile(path, restore_from):
             raise ValueError(
@@ -61,7 +62,7 @@ def in_the_way(folder, resume=None, overwrite=False, start=0, restore_from=None)
 
 
 def clear(folder, paths, start):
-    """Make the folder ready for a run that begins at step `start`, as late as can be: all else is checked. -> lines"""
+    """Make the folder ready for a run that begins at step `start`; called after all other checks. -> lines"""
     for path in paths:
         os.remove(path)
     if paths:
@@ -69,13 +70,13 @@ def clear(folder, paths, start):
     return [] if start else keep_logs(Path(folder))
 
 
-def found(folder):
-    """The files that an earlier run has left in a folder."""
+def written(folder):
+    """The files of an earlier run in this folder."""
     return sorted({str(path) for pattern in WRITTEN for path in folder.glob(pattern) if path.is_file()})
 
 
 def keep_logs(folder):
-    """Rename logs of a run that left no checkpoint: log.csv.1, log.csv.2, .."""
+    """Rename the logs of a run without a checkpoint: log.csv.1, log.csv.2, .. -> lines"""
     lines = []
     for name in LOGS:
         path, number = folder / name, 1

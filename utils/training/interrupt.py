@@ -1,9 +1,9 @@
-"""SIGTERM, SIGINT and SIGUSR1 end a run after the step that is under way: saved, and with an exit code of its own.
+"""SIGTERM, SIGINT and SIGUSR1 end a run after the current step, with a checkpoint and exit code 75.
 
 mpirun forwards SIGUSR1 to all ranks and does nothing else. At Ctrl-C and SIGTERM it ends the job: Open MPI 5 sends
 SIGCONT to the ranks, SIGTERM a quarter of a second later, and SIGKILL another quarter later; Open MPI 4 waits one
-second each time. That is enough for a short step, not for a long one, and Open MPI 5 has no parameter for it. So
-SIGCONT already asks for a checkpoint after the step, and a run under mpirun prints what to send instead.
+second each time. That is enough for a short step but not for a long one, and Open MPI 5 has no option to change it.
+Therefore SIGCONT already requests a checkpoint after the step, and a run under mpirun prints which signal to send.
 """
 
 import os
@@ -11,12 +11,12 @@ import signal
 import sys
 from pathlib import Path
 
-EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command with --resume auto goes on
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command with --resume auto continues the run
 received, announced = [], []
 
 
 def listen():
-    """From now on the signals are noted for `asked`; a second one ends the process at once. After `import jittor`."""
+    """Install the handlers, after `import jittor`. A second signal ends the process at once."""
 
     def note(number, frame):
         received.append(number)
@@ -25,7 +25,7 @@ def listen():
         name = signal.Signals(number).name
         os.write(
             sys.stderr.fileno(),
-            f"\n{name}: this step is finished and saved, then the run ends; again to end at once\n".encode(),
+            f"\n{name}: the run ends after this step, with a checkpoint; send it again to end at once\n".encode(),
         )
 
     handlers = dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1), note)
@@ -33,16 +33,16 @@ def listen():
         handlers[signal.SIGCONT] = lambda number, frame: announced.append(number)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-        signal.siginterrupt(number, False)  # Jittor fails where a signal interrupts its wait for the compile lock
+        signal.siginterrupt(number, False)  # Jittor fails if a signal interrupts its wait for the compile lock
 
 
-def asked():
-    """Has one of the signals arrived that end the run?"""
+def stop_requested():
+    """Has a signal arrived that ends the run?"""
     return bool(received)
 
 
-def checkpoint_asked():
-    """Has SIGCONT arrived since the last call? mpirun sends it ahead of SIGTERM; after a pause it does no harm."""
+def checkpoint_requested():
+    """Has SIGCONT arrived since the last call? mpirun sends it before SIGTERM."""
     arrived = bool(announced)
     announced.clear()
     return arrived
@@ -53,7 +53,7 @@ def under_mpirun():
 
 
 def advice(minutes):
-    """The lines that a run under mpirun prints at its start. `minutes`: between two checkpoints by time, 0 for none."""
+    """The lines that a run under mpirun prints at its start. `minutes`: of --save-every-minutes."""
     parent = os.getppid()
     try:
         launched = Path(f"/proc/{parent}/comm").read_text().strip() in ("mpirun", "prterun", "orterun")
@@ -62,13 +62,13 @@ def advice(minutes):
     most = f"the steps of up to {minutes:g} minutes" if minutes else "all steps"
     return [
         f"To stop this run with a checkpoint: kill -USR1 {parent if launched else '<pid of mpirun>'}",
-        "Ctrl-C and SIGTERM to mpirun leave the ranks half a second (Open MPI 5) or two seconds (4): a longer step is "
-        f"not finished, and {most} since the last checkpoint are lost (--save-every-minutes)",
+        "After Ctrl-C or SIGTERM, mpirun ends the ranks within half a second (Open MPI 5) or two seconds (4): a "
+        f"longer step is not finished, and {most} since the last checkpoint are lost (--save-every-minutes)",
     ]
 
 
 def leave():
-    """Every rank calls this after the same step, when all is saved."""
+    """End this process with EXIT_CODE. Every rank calls it after the same step, when the checkpoint is written."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(EXIT_CODE)  # the ordinary way waits for the other ranks, and mpirun stops those at the first that is gone
+    os._exit(EXIT_CODE)  # an ordinary exit waits for the other ranks, which mpirun kills when the first one ends

@@ -1,33 +1,33 @@
-"""Sizes that cannot work are an error before the first step; sizes that make a flag useless are a line."""
+"""Crop sizes that are impossible, which are errors, and sizes that make a flag useless, which are lines to print."""
 
 import math
 
 LEAST_SIDE = 8  # pixels: one position at the stride of the networks
-LARGEST_ARRAY = 2**31 - 1  # numbers: Jittor indexes with 32 bits
-STEM_CHANNELS = 32  # 128 channels at half the size: the largest array of a network, per pixel
+LARGEST_ARRAY = 2**31 - 1  # elements: Jittor indexes with 32 bits
+STEM_CHANNELS = 32  # the largest array of a network per pixel of the crop: 128 channels at half the size
 
 
 def check_crop(size, samples, classes):
-    """`samples`: those of one rank that go through the network together. ValueError where the size is impossible."""
+    """`samples`: crops of one rank in one pass through the network. ValueError where the size is impossible."""
     text = f"--input-size {size[0]},{size[1]}"
     if min(size) < LEAST_SIDE:
         raise ValueError(
-            f"{text} is too small; expected at least {LEAST_SIDE} pixels a side: below, the "
-            "attention has a single position to look at (usual: 512,512 or 769,769)"
+            f"{text} is too small; expected at least {LEAST_SIDE} pixels a side: in a smaller one "
+            "the attention has a single position (usual: 512,512 or 769,769)"
         )
     numbers = samples * size[0] * size[1] * max(classes, STEM_CHANNELS)
     if numbers > LARGEST_ARRAY:
         raise ValueError(
-            f"{text} is too large: {samples} crops of it at once make an array of {numbers:.2g} numbers, and Jittor "
+            f"{text} is too large: {samples} crops of it at once make an array of {numbers:.2g} elements, and Jittor "
             f"indexes at most {LARGEST_ARRAY:.2g}. Next: a smaller --input-size (usual: 512,512 or 769,769)"
             + (", a smaller --batch-size, more ranks or --accumulate" if samples > 1 else "")
         )
 
 
 def useless_ohem(keep, samples, size, factor=8):
-    """Lines for an --ohem-keep that keeps every pixel of a batch. `samples`: of all ranks, in one piece of the batch.
+    """Lines for an --ohem-keep that keeps every pixel of a batch. `samples`: of all ranks, in one pass.
 
-    The number is counted on a grid `factor` times coarser (models/losses.py).
+    OHEM counts pixels on a grid that is coarser by `factor` (models/losses.py).
     """
     grid = samples * max(round(size[0] / factor), 1) * max(round(size[1] / factor), 1)
     if keep // factor**2 < grid or not keep:
@@ -40,8 +40,8 @@ def useless_ohem(keep, samples, size, factor=8):
 
 
 def padded_crops(size, images, scale=None):
-    """Lines for a crop that is larger than every image. `images`: (height, width) of some; `scale`: their
-    datasets.transforms.Scale, or None."""
+    """Lines for a crop that is larger than every image. `images`: (height, width) of some; `scale`: their random
+    scaling (datasets.transforms.Scale), or None."""
     largest = [(height * factor, width * factor) for height, width in images for factor in [most(scale, height, width)]]
     shares = [min(1, height / size[0]) * min(1, width / size[1]) for height, width in largest]
     if not shares or max(shares) >= 1:
@@ -49,9 +49,9 @@ def padded_crops(size, images, scale=None):
     height, width = images[shares.index(max(shares))]
     scaled = f", scaled up to {most(scale, height, width):.3g} times" if scale else ""
     return [
-        f"--input-size {size[0]},{size[1]} is larger than every training image looked at ({len(images)}; the largest "
-        f"is {height}x{width}{scaled}): at least {math.ceil(100 * (1 - max(shares)))}% of every crop is padding, "
-        "which costs time and teaches nothing"
+        f"--input-size {size[0]},{size[1]} is larger than every training image that was read ({len(images)}; the "
+        f"largest is {height}x{width}{scaled}): at least {math.ceil(100 * (1 - max(shares)))}% of every crop is "
+        "padding, which takes time and is not trained on"
     ]
 
 

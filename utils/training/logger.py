@@ -1,4 +1,4 @@
-"""What a run leaves behind while it goes: a progress bar, log.csv, validation.csv, curves, TensorBoard, args.json."""
+"""What a run prints and writes: a progress bar, log.csv, validation.csv, curves, TensorBoard, args.json."""
 
 import csv
 import json
@@ -30,15 +30,15 @@ COLUMNS = (
     "seconds",
 )
 VALIDATION = ("step", "miou", "pixel_accuracy", "seconds")
-REDRAW = 300  # seconds between two drawings of the curves
+REDRAW = 300  # seconds after which the curves are drawn again
 
 
 class RunLog:
-    """One row per step in `folder`/log.csv and the same numbers on a bar. Only the main rank has one.
+    """One row per step in `folder`/log.csv and the same numbers in a progress bar. Only the main rank has one.
 
-    Where stderr is no terminal, plain lines stand in for the bar: after the first step, the tenth, and every `every`
-    steps. Images per second and the share of waiting are those of the steps since the last line. A resumed run
-    (`first` > 0) keeps the rows of the steps it stands on and drops later ones, as if nothing had happened.
+    Where stderr is not a terminal, lines are printed instead of the bar: after the first step, the tenth, and every
+    `every` steps. Images per second and the share of data loading are those of the steps since the last line. A
+    resumed run (`first` > 0) keeps the rows up to step `first` and drops later ones.
     """
 
     def __init__(self, folder, title, total, first=0, batch_size=1, every=50):
@@ -46,30 +46,33 @@ class RunLog:
         self.path = self.folder / "log.csv"
         self.steps = Table(self.path, COLUMNS, first)
         self.validations = Table(self.folder / "validation.csv", VALIDATION, first)
-        watched = sys.stderr.isatty()
-        how = {"desc": "train", "unit": "step", "dynamic_ncols": True, "mininterval": 0.5, "disable": not watched}
-        self.bar = tqdm(total=total, initial=first, **how)
+        tqdm_options = {"desc": "train", "unit": "step", "dynamic_ncols": True, "mininterval": 0.5}
+        self.bar = tqdm(total=total, initial=first, disable=not sys.stderr.isatty(), **tqdm_options)
         self.board = tensorboard(folder)
         self.first, self.began = first, time.time()
-        self.before = self.steps.last.get("seconds", 0.0)  # what the run took until it was resumed
+        self.before = self.steps.last.get("seconds", 0.0)  # duration of the run before it was resumed
         self.drawn, self.compiled = self.began, None
-        self.recent = []  # (seconds, seconds of waiting) of the steps since the last line
+        self.recent = []  # (duration, seconds of data loading) of the steps since the last line
 
     def begin(self, record):
-        """args.json, and a word about the wait that comes."""
+        """Write args.json, and print why the first steps take long."""
         write_json(self.folder / "args.json", {**record, "command": sys.argv, "began": time.strftime("%F %T")})
-        print("The first steps compile Jittor's operators: a minute or two on a new machine, then kept.", flush=True)
+        print(
+            "The first steps compile Jittor's operators: one or two minutes on a new machine, then they are cached.",
+            flush=True,
+        )
 
-    def step(self, step, lr, took, waited=0.0, **values):
-        """`took`: seconds of this step, validation and checkpoints aside; `waited`: those until its data were there."""
-        now, took = time.time(), max(took, 1e-9)
-        row = {**values, "step": step, "lr": lr, "images_per_s": self.batch_size / took, "data_wait": waited / took}
+    def step(self, step, lr, duration, data_time=0.0, **values):
+        """`duration`: seconds of this step without validation and checkpoint; `data_time`: until its batch was read."""
+        now, duration = time.time(), max(duration, 1e-9)
+        row = {**values, "step": step, "lr": lr, "images_per_s": self.batch_size / duration}
+        row["data_wait"] = data_time / duration
         self.steps.add({**row, "seconds": self.before + now - self.began})
         if self.board:
             for name in COLUMNS[2:-1]:
                 if name in row:
                     self.board.add_scalar(f"train/{name}", row[name], step)
-        self.recent.append((took, waited))
+        self.recent.append((duration, data_time))
         seconds, waiting = map(sum, zip(*self.recent))
         parts = [f"{name} {row[name]:.3f}" for name in ("loss", "main", "aux", "ccl", "gamma") if name in row]
         speed = f"{len(self.recent) * self.batch_size / seconds:.3g} img/s wait {100 * waiting / seconds:.0f}%"
@@ -85,7 +88,7 @@ class RunLog:
             self.draw()
 
     def time_left(self, step, now):
-        """From the steps behind the first two, which compile: the second one is the first that finds moments."""
+        """Estimated without the first two steps: they compile, the second one for the moments of the optimizer."""
         done = step - self.first
         if done <= 2:
             self.compiled = (done, now)
@@ -102,25 +105,24 @@ class RunLog:
             self.board.add_scalar("val/pixel_accuracy", pixel_accuracy, step)
         self.bar.write(f"step {step}: mean IoU {100 * miou:.2f}, pixel accuracy {100 * pixel_accuracy:.2f}", sys.stdout)
         sys.stdout.flush()
-        self.last = time.time()  # its time is not the next step's
 
     def draw(self):
-        """loss.png, and miou.png once there is a validation."""
+        """Write loss.png, and miou.png if there is a validation."""
         rows = read_log(self.path)
         curves = {name: (rows["step"], rows[name]) for name in ("main", "aux") if np.isfinite(rows[name]).all()}
-        picture = plot_curves(curves, f"{self.title}: cross entropy", "step", smooth=0.9)
-        self.picture("loss.png", picture)
+        figure = plot_curves(curves, f"{self.title}: cross entropy", "step", smooth=0.9)
+        self.write_png("loss.png", figure)
         rows = read_log(self.folder / "validation.csv")
         if rows:
             curves = {"mean IoU": (rows["step"], rows["miou"])}
-            self.picture("miou.png", plot_curves(curves, f"{self.title}: validation", "step"))
+            self.write_png("miou.png", plot_curves(curves, f"{self.title}: validation", "step"))
         self.drawn = time.time()
 
     def sheet(self, rows, titles, names, palette):
-        """sheet.png; images of all sizes, each in its own shape."""
-        self.picture("sheet.png", figures.contact_sheet(rows, titles, names, palette))
+        """Write sheet.png. The images may differ in size."""
+        self.write_png("sheet.png", figures.contact_sheet(rows, titles, names, palette))
 
-    def picture(self, name, image):
+    def write_png(self, name, image):
         with whole_file(self.folder / name) as file:
             image.save(file, "png")
 
@@ -135,7 +137,7 @@ class RunLog:
 
 
 class Table:
-    """A csv file that is added to, row by row; rows after step `first` of an earlier run are cut off."""
+    """A csv file to which rows are appended; rows of an earlier run after step `first` are dropped."""
 
     def __init__(self, path, columns, first):
         self.columns = columns
@@ -154,7 +156,7 @@ class Table:
 
 
 def rows_of(path):
-    """The whole rows of a csv, without a last one that a kill cut short; none if there is no such file."""
+    """The rows of a csv, without an incomplete last one (after a kill); none if there is no such file."""
     try:
         with open(path, newline="") as file:
             text = file.read()
@@ -165,7 +167,7 @@ def rows_of(path):
 
 
 def read_log(path):
-    """log.csv -> {column: list of floats}; nan where a cell is empty."""
+    """log.csv -> {column: list of floats}; NaN where a cell is empty."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"no log {path}; train.py writes log.csv into --snapshot-dir")
     rows = rows_of(path)
@@ -173,7 +175,7 @@ def read_log(path):
 
 
 def tensorboard(folder):
-    """A writer, if the optional tensorboardX is installed."""
+    """A SummaryWriter if tensorboardX is installed, else None."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -182,11 +184,11 @@ def tensorboard(folder):
 
 
 def git_commit():
-    """The commit the code is at, with a + if files differ from it; "" outside a checkout."""
+    """The git commit of the code, with a + if files differ from it; "" outside a git repository."""
     try:
-        run = dict(capture_output=True, text=True, cwd=Path(__file__).parent, check=True)
-        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **run).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip()
+        options = dict(capture_output=True, text=True, cwd=Path(__file__).parent, check=True)
+        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **options).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "-uno"], **options).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit + ("+" if changed else "")

@@ -1,8 +1,8 @@
-"""How much memory a training step takes, about, and how much there is: said before the first step, which may be killed.
+"""An estimate of the memory of a training step, to warn before a first step that may be killed for lack of memory.
 
-The rule was measured in processes of their own (test_memory.py repeats one): peak = what Python and Jittor
-take, the weights several times over (gradients, moments, the arrays of an update), and for every pixel of the crops
-that go through the network together what the backward pass needs of them. Attention adds nothing of its own.
+The constants were fitted to the peak memory of separate processes (test_memory.py repeats some): Python and Jittor; the
+weights several times (gradients, moments, the arrays of an update); and for each pixel of the crops in one pass the
+activations that the backward pass needs. Attention needs no extra memory.
 """
 
 import ctypes
@@ -11,8 +11,8 @@ from pathlib import Path
 
 BASE = 80e6  # bytes: Python, Jittor, OpenCV
 COPIES = {"sgd": 5.0, "adamw": 6.0}  # arrays of the size of the weights at the peak of a step
-PER_CLASS = 73  # bytes a pixel for each class: both logits at the size of the label, and what the losses make of them
-PER_PIXEL = {  # bytes of the rest, measured at 65x65 to 385x385, with 19 and 150 classes
+PER_CLASS = 73  # bytes a pixel for each class: both logits at the size of the label, and the arrays of the losses
+PER_PIXEL = {  # bytes a pixel for all else, measured at 65x65 to 385x385, with 19 and 150 classes
     "ccnet_r18": 2450,
     "ccnet_r50": 6150,
     "ccnet": 8200,
@@ -24,14 +24,15 @@ PER_PIXEL = {  # bytes of the rest, measured at 65x65 to 385x385, with 19 and 15
     "van_large": 9600,
 }
 ALIASES = {"ccnet_large": "ccnet", "van_b0": "van_tiny", "van_b1": "van_small", "van_b2": "van_base"}
-ALIASES.update(dict.fromkeys(("van_b3", "van_b4", "van_b5", "van_b6"), "van_large"))  # the last three: at least that
+ALIASES.update(dict.fromkeys(("van_b3", "van_b4", "van_b5", "van_b6"), "van_large"))  # the last three need more
 
 
 def estimate(model, van_size, weights, pixels, classes, optimizer="sgd"):
-    """Bytes of one rank. `weights`: numbers in the network; `pixels`: those of the crops in one pass. None where the
-    network was not measured."""
+    """Bytes of one rank, None where the network was not measured. `weights`: number of parameters; `pixels`: of the
+    crops in one pass."""
     name = model
-    if model == "van":  # "tiny" and "b0" will do, as models/van.py takes them
+    if model == "van":  # "tiny" and "b0" are allowed, as in models/van.py
+        van_size = van_size or "van_base"
         name = van_size if van_size.startswith("van_") else f"van_{van_size}"
     per_pixel = PER_PIXEL.get(ALIASES.get(name, name))
     if per_pixel is None:
@@ -40,7 +41,7 @@ def estimate(model, van_size, weights, pixels, classes, optimizer="sgd"):
 
 
 def available(device="cpu"):
-    """Bytes that this process may still take: of the GPU, or of the machine and of the container it is in."""
+    """Free memory in bytes: of the GPU, or of the machine and its container. None if it is unknown."""
     if device == "cuda":
         return gpu_memory()
     known = [value for value in (free_memory(), cgroup_room()) if value is not None]
@@ -56,7 +57,7 @@ def free_memory(path="/proc/meminfo"):
 
 
 def cgroup_room(root="/sys/fs/cgroup"):
-    """Limit of the control group less what is used of it, files in memory aside; None without a limit."""
+    """The limit of the control group minus its memory in use, not counting cached files; None without a limit."""
     for folder, limit, used, files in (
         (Path(root), "memory.max", "memory.current", "inactive_file"),
         (Path(root, "memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -71,7 +72,7 @@ def cgroup_room(root="/sys/fs/cgroup"):
 
 
 def gpu_memory():
-    """Bytes of the first GPU that the driver shows, or None."""
+    """Memory of the first visible GPU in bytes, or None."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -83,7 +84,7 @@ def gpu_memory():
 
 
 def warning(need, have, ranks, shape):
-    """Lines for a step that needs more than there is. `ranks`: those that share the memory; `shape`: (crops, H, W) of
+    """Lines for a step that needs more memory than is free. `ranks`: that share the memory; `shape`: (crops, H, W) of
     one pass."""
     if need is None or have is None or need * ranks <= have:
         return []
@@ -91,11 +92,11 @@ def warning(need, have, ranks, shape):
     each = f"each of {ranks} ranks" if ranks > 1 else "this run"
     return [
         f"warning: {each} will need about {need / 1e9:.2g} GB for steps of {crops} crops of {height}x{width}, and "
-        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a word. Next: "
+        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Next: "
         "--accumulate, or a smaller --batch-size, --input-size or network (--model ccnet_r18)"
     ]
 
 
 def ranks_here(device="cpu"):
-    """How many ranks share the memory: those on this machine; each has a GPU of its own."""
+    """The number of ranks that share the memory: all on this machine, but each has its own GPU."""
     return 1 if device == "cuda" else int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))

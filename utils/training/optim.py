@@ -1,31 +1,38 @@
-"""SGD and AdamW over named parameters: groups, learning rates, and moments that can be saved and put back by name."""
+"""Optimizers over named parameters: groups, learning rates, and moments that are saved and loaded by name."""
 
 import jittor as jt
 
-MOMENTS = ("values", "m")  # what Jittor's optimisers keep for each parameter
+MOMENTS = ("values", "m")  # what Jittor's optimizers keep for each parameter: SGD "values", AdamW both
 
 
-def build(named, kind, lr, momentum=0.9, weight_decay=5e-4, head_factor=1.0):
-    """`named`: (key, parameter) pairs; those without a gradient are left out.
+def build(named, optimizer, lr, momentum=0.9, weight_decay=5e-4, head_factor=1.0):
+    """`named`: (key, parameter) pairs; those without a gradient are left out. `optimizer`: sgd or adamw.
 
     SGD decays every parameter, as the official training does; AdamW only matrices and kernels, not norms, biases and
-    other vectors. Parameters of head.* and dsn.* learn `head_factor` times as fast.
+    other vectors. The learning rate of head.* and dsn.* is multiplied by `head_factor`.
     """
     groups = {}
     for name, p in named:
         if p.is_stop_grad():
             continue
         factor = head_factor if name.startswith(("head.", "dsn.")) else 1.0
-        decay = weight_decay if kind == "sgd" or len(p.shape) > 1 else 0.0
+        decay = weight_decay if optimizer == "sgd" or len(p.shape) > 1 else 0.0
         group = groups.setdefault((factor, decay), {"params": [], "names": []})
         group["params"].append(p)
         group["names"].append(name)
     if not groups:
         raise ValueError("no parameter has a gradient: there is nothing to train")
     groups = [{**group, "factor": key[0], "weight_decay": key[1]} for key, group in groups.items()]
-    if kind == "sgd":
+    if optimizer == "sgd":
         return jt.optim.SGD(groups, lr, momentum, weight_decay)
     return jt.optim.AdamW(groups, lr, weight_decay=weight_decay)
+
+
+def poly(base, step, total, power=0.9, warmup=0):
+    """The learning rate of a step, 0 to total - 1: base * (1 - step / total) ** power, and in the first `warmup` steps
+    a linear rise to it."""
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return base * (1 - step / total) ** power * rise
 
 
 def set_lr(optimizer, lr):
@@ -35,16 +42,16 @@ def set_lr(optimizer, lr):
 
 
 def gradient_norm(optimizer):
-    """Length of all gradients together, a one-number Var. Not finite when the network has gone wrong, also where the
-    loss hides it: under Jittor's -Ofast a ReLU turns NaN into 0."""
+    """L2 norm of all gradients together, a Var of one number. It is NaN or infinity when the network has diverged, also
+    where the loss is not: compiled with -Ofast, a ReLU turns NaN into 0."""
     squares = [g.sqr().sum() for group in optimizer.param_groups for g in group["grads"]]
     return jt.concat(squares).sum().sqrt()
 
 
 def update(optimizer, step):
-    """One step with the gradients that `optimizer.backward` has gathered, and all of it done when this returns.
+    """One step with the gradients that `optimizer.backward` has accumulated; it is complete on return.
 
-    Jittor counts calls of `backward`; AdamW's bias correction wants steps.
+    Jittor counts the calls of `backward`, but the bias correction of AdamW needs the number of steps.
     """
     optimizer.n_step = step + 1
     optimizer.step()
@@ -52,25 +59,25 @@ def update(optimizer, step):
 
 
 def named_moments(optimizer):
-    """("optimizer/<kind>/<parameter>", Var) for everything the optimiser remembers."""
+    """("optimizer/<moment>/<parameter>", Var) for all state of the optimizer."""
     return [
-        (f"optimizer/{kind}/{name}", value)
+        (f"optimizer/{moment}/{name}", value)
         for group in optimizer.param_groups
-        for kind in MOMENTS
-        for name, value in zip(group["names"], group.get(kind, ()))
+        for moment in MOMENTS
+        for name, value in zip(group["names"], group.get(moment, ()))
     ]
 
 
 def load_moments(optimizer, arrays, source="the checkpoint"):
-    """Put back what `named_moments` gave; all of it must be there with the right shapes, or nothing is changed."""
-    own = named_moments(optimizer)
-    for key, value in own:
+    """Load what `named_moments` gave. A missing array or another shape is an error, and changes nothing."""
+    moments = named_moments(optimizer)
+    for key, value in moments:
         if key not in arrays or arrays[key].shape != tuple(value.shape):
-            found = f"{key} of shape {arrays[key].shape}" if key in arrays else f"no {key}"
+            stored = f"{key} of shape {arrays[key].shape}" if key in arrays else f"no {key}"
             raise ValueError(
-                f"{source} has {found}: it was written with another --optimizer or network. Resume with the options of "
-                "that run, or take its weights alone by --restore-from"
+                f"{source} has {stored}: it was written with another --optimizer or network. Resume with the options "
+                "of that run, or load only its weights with --restore-from"
             )
-    for key, value in own:
+    for key, value in moments:
         value.assign(jt.array(arrays[key]))
     jt.sync_all()

@@ -1,7 +1,7 @@
-"""Which checkpoints a run writes into its folder, and which of them stay.
+"""Which checkpoints a run writes into its folder, and which of them it keeps.
 
-Those of --save-pred-every, of the last step, of a signal and of a better validation stay (up to --keep-last). Those
-written because some minutes have passed are for a run that dies: the next checkpoint of any sort replaces them.
+The checkpoints of --save-pred-every, of the last step, of a signal and of a better validation are kept (up to
+--keep-last). Those of --save-every-minutes are temporary: the next checkpoint of any kind replaces them.
 """
 
 import os
@@ -11,10 +11,9 @@ from utils.weights import checkpoint
 
 
 class Snapshots:
-    """Checkpoints in `folder`. `minutes` between those by time (0: none); `keep`: how many stay (0: all).
+    """Checkpoints in `folder`. `minutes` between temporary ones (0: none); `keep`: how many are kept (0: all).
 
-    `begin`: what the run starts from, as resume.py gives it; a checkpoint by time is replaced also by the
-    run that was resumed from it.
+    `begin`: the starting point of the run (resume.py). A run that was resumed from a temporary checkpoint replaces it.
     """
 
     def __init__(self, folder, minutes, keep, begin):
@@ -26,18 +25,31 @@ class Snapshots:
             self.temporary = here if same else None
 
     def due(self):
-        """By this process's clock. Ranks agree on the clock of rank 0."""
+        """Is it time for a temporary checkpoint? By the clock of this process; the ranks follow that of rank 0."""
         return bool(self.seconds) and time.monotonic() - self.last >= self.seconds
 
-    def save(self, step, model, meta, state, stays, best):
-        """The checkpoint of `step`; `stays` or by time alone, `best`: the best validation so far. -> its path."""
+    def save(self, step, model, meta, state, keep, best):
+        """Write the checkpoint of `step`, temporary unless `keep`. `best`: the best validation so far. -> its path"""
         path = checkpoint.path_of(self.folder, step)
-        checkpoint.save(path, model, {**meta, "temporary": not stays}, state)
+        checkpoint.save(path, model, {**meta, "temporary": not keep}, state)
         if best:
             checkpoint.link_best(path)
         if self.temporary and self.temporary != path:
             checkpoint.remove(self.temporary)
-        self.temporary = None if stays else path
+        self.temporary = None if keep else path
         checkpoint.prune(self.folder, self.keep)
         self.last = time.monotonic()
         return path
+
+
+def facts(data):
+    """What a checkpoint records about a dataset, besides its location."""
+    return {
+        "dataset": data.kind,
+        "num_classes": len(data.names),
+        "ignore_label": data.ignore_label,
+        "grey_labels": getattr(data, "grey_labels", None),
+        "names": list(data.names),
+        "palette": [[int(channel) for channel in colour] for colour in data.palette],
+        "flip_pairs": [list(pair) for pair in data.flip_pairs],
+    }

@@ -1,26 +1,32 @@
-"""Mean IoU on the validation pictures while training: each whole picture once, spread over the ranks."""
+"""Validation during training: the confusion matrix of the whole validation images, each image on one rank."""
 
 import numpy as np
 
 from utils.distributed import all_sum, shard, spread
+from utils.drawing import figures
 from utils.evaluation import stream
 from utils.evaluation.confusion import ConfusionMatrix
 
 
-def validate(model, pairs, normalise, num_classes, ignore=255, max_images=None, show=0):
-    """`pairs.read(index)` -> image (H, W, 3) uint8 BGR, label (H, W); `pairs.total_len` of them.
+def validate(model, data, normalise, num_classes, ignore=255, max_images=None, show=0):
+    """`data.read(index)` -> image (H, W, 3) uint8 BGR, label (H, W); `data.total_len` of them.
 
-    -> ConfusionMatrix over all ranks, and `show` (image, label, prediction) from all over those of this one. The model
+    -> ConfusionMatrix over all ranks; `show` samples (image, label, prediction) of this rank, evenly spaced. The model
     is left in training mode.
     """
     matrix, shown = ConfusionMatrix(num_classes, ignore), []
-    count = min(max_images or pairs.total_len, pairs.total_len)
+    count = min(max_images or data.total_len, data.total_len)
     mine = shard(count)
     chosen = spread(mine, show)
     model.eval()
-    for index, (image, label), prediction in stream.predictions(model, pairs.read, mine, normalise, workers=0):
+    for index, (image, label), prediction in stream.predictions(model, data.read, mine, normalise, workers=0):
         matrix.update(label, prediction)
         if index in chosen:
             shown.append((image, label, np.where(label == ignore, ignore, prediction)))
     model.train()
     return matrix.reduce(all_sum), shown
+
+
+def panels(shown, palette):
+    """-> a row of RGB images for each (image, label, prediction): the image and both maps in colours."""
+    return [[image[:, :, ::-1], *(figures.colourise(x, palette) for x in maps)] for image, *maps in shown]

@@ -8,7 +8,7 @@ import pytest
 from scripts import prepare_jittor
 from scripts.machine import bare_import, repairs
 from scripts.machine import repair as repair_jittor
-from utils import runtime
+from utils import machine, runtime
 
 CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
 CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
@@ -132,21 +132,21 @@ def test_which_environments_are_our_own(tmp_path):
 
 def test_undo_says_what_it_takes_back_and_forgets_the_record(jittor, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(repair_jittor, "jittor_folder", lambda: jittor)
-    monkeypatch.setattr(runtime, "RECORD", tmp_path / "machine.json")
+    monkeypatch.setattr(machine, "RECORD", tmp_path / "machine.json")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.delenv("use_parallel_op_compiler", raising=False)
     (tmp_path / "cuda").mkdir()
-    runtime.RECORD.write_text('{"mpicc": "/usr/bin/mpicc", "parallel_compiler": true, "cuda": {"nvcc": "/nvcc"}}')
+    machine.RECORD.write_text('{"mpicc": "/usr/bin/mpicc", "parallel_compiler": true, "cuda": {"nvcc": "/nvcc"}}')
     repair_jittor.apply(jittor, yes=True)
-    assert runtime.environment("cpu")["use_parallel_op_compiler"] != "0"
+    assert machine.environment("cpu")["use_parallel_op_compiler"] != "0"
     bare_import.site_folder().mkdir(parents=True)
     assert tmp_path in bare_import.site_folder().parents and "alone takes" in bare_import.install()
     prepare_jittor.undo()
     said = capsys.readouterr().out
     assert said.startswith(f"taken back in {jittor}: parallel-compiler\n")
     assert said.count(f"removed {bare_import.site_folder()}/ccnet_") == 3 and not list(tmp_path.rglob("ccnet_*"))
-    assert runtime.read_record() == {"mpicc": "/usr/bin/mpicc"} and not (tmp_path / "cuda").exists()
-    assert runtime.environment("cpu")["use_parallel_op_compiler"] == "0"
+    assert machine.read_record() == {"mpicc": "/usr/bin/mpicc"} and not (tmp_path / "cuda").exists()
+    assert machine.environment("cpu")["use_parallel_op_compiler"] == "0"
     prepare_jittor.undo()
     assert capsys.readouterr().out == f"{jittor} is as published: nothing to take back\n"
 

@@ -1,4 +1,4 @@
-"""A message of utils/ that names an option is printed by programs that have it."""
+"""A message of utils/ that names an option is printed only by programs with that option."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAIN, EVALUATE, PREDICT = "train.py", "evaluate.py", "scripts/predict.py"
-SEES, FIGURE = "scripts/visualize_attention.py", "scripts/benchmark/evaluation.py"
+ATTENTION, BENCHMARK = "scripts/visualize_attention.py", "scripts/benchmark/evaluation.py"
 CONVERT, DATA = "scripts/convert_weights.py", ("scripts/data/verify.py", "scripts/data/pack.py")
 PRINTED_BY = {  # module of utils -> the programs that print its messages
     "training/amp.py": (TRAIN,),
@@ -28,12 +28,17 @@ PRINTED_BY = {  # module of utils -> the programs that print its messages
     "weights/network.py": (TRAIN,),
     "weights/sources.py": (TRAIN,),
     "evaluation/confusion.py": (TRAIN, EVALUATE),
+    "training/checks.py": (TRAIN,),
+    "training/earlier_run.py": (TRAIN,),
+    "training/interrupt.py": (TRAIN,),
+    "training/limits.py": (TRAIN,),
+    "training/memory.py": (TRAIN,),
     "training/optim.py": (TRAIN,),
     "media.py": (PREDICT,),
     "training/postmortem.py": (TRAIN,),
     "training/resume.py": (TRAIN,),
     "options/train.py": (TRAIN,),
-    "weights/any_file.py": (TRAIN, EVALUATE, PREDICT, SEES, FIGURE, CONVERT),
+    "weights/any_file.py": (TRAIN, EVALUATE, PREDICT, ATTENTION, BENCHMARK, CONVERT),
 }
 SELF_NAMED = re.compile(r"(train|evaluate|predict|convert_weights|prepare_jittor|pack)\.py|PREPARE")
 NO_MESSAGES = (
@@ -41,13 +46,13 @@ NO_MESSAGES = (
     "training/logger.py",
     "evaluation/prefetch.py",
     "pages/run_folder.py",
-    "runtime.py",
-)  # flags themselves, git's, ..
+    "machine.py",
+)  # the flags themselves, those of git, --device of many programs
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?![\w:-])")  # not the variables of a style sheet
 
 
 def messages(path):
-    """The strings of a module that are not docstrings, f-strings put together."""
+    """The strings of a module that are not docstrings; each f-string as one string."""
     tree = ast.parse(path.read_text())
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -59,28 +64,28 @@ def messages(path):
 
 
 def named(path):
-    """Options in messages that do not also name the program which has them."""
+    """Options in messages that do not also name the program with that option."""
     return {option for text in messages(path) if not SELF_NAMED.search(text) for option in OPTION.findall(text)}
 
 
 @pytest.fixture(scope="module")
 def options_of():
-    found = {}
+    known = {}
 
     def options(program):
-        if program not in found:
+        if program not in known:
             done = subprocess.run([sys.executable, program, "--help"], cwd=ROOT, capture_output=True, text=True)
-            found[program] = set(OPTION.findall(done.stdout))
-            assert done.returncode == 0 and found[program], program
-        return found[program]
+            known[program] = set(OPTION.findall(done.stdout))
+            assert done.returncode == 0 and known[program], program
+        return known[program]
 
     return options
 
 
 def test_every_module_with_options_in_its_messages_is_in_the_table():
     utils = ROOT / "utils"
-    have = {str(path.relative_to(utils)) for path in utils.glob("**/*.py") if named(path)} - set(NO_MESSAGES)
-    assert have <= set(PRINTED_BY)
+    modules = {str(path.relative_to(utils)) for path in utils.glob("**/*.py") if named(path)} - set(NO_MESSAGES)
+    assert modules <= set(PRINTED_BY)
 
 
 @pytest.mark.parametrize("module", PRINTED_BY)

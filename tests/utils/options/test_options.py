@@ -1,5 +1,6 @@
-"""Command lines that were printed for CCNet over the years: each parses, and means what it says."""
+"""Published command lines of CCNet parse to the right values; help, errors and remarks of the flags."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -28,9 +29,9 @@ def jittor(**words):
     return JITTOR.format(**words)
 
 
-TRAINING = {  # command line -> what it says
+TRAINING = {  # command line -> values of its arguments
     OFFICIAL: {
-        "model": None,  # none is given: the original crashed here; that of the file, else ccnet
+        "model": None,  # recorded in the checkpoint, else ccnet; the official script crashed without --model
         "data_dir": "CS",
         "restore_from": "./dataset/resnet101-imagenet.pth",
         "gpu": "0,1,2,3",
@@ -48,17 +49,17 @@ TRAINING = {  # command line -> what it says
         "power": 0.9,
     },
     OFFICIAL + " --ohem 1 --ohem-thres 0.7 --ohem-keep 100000": {"ohem": True, "ohem_thres": 0.7, "ohem_keep": 100000},
-    # of the fork without CUDA extension
+    # the fork without CUDA extension
     "--data-dir /data/datasets/Cityscapes/ --random-mirror --random-scale --gpu 0,1,2,3 --learning-rate 0.01 "
     "--restore-from ./dataset/resnet101-imagenet.pth --input-size 769,769 --weight-decay 0.0001 --batch-size 4 "
     "--num-steps 60000 --recurrence 2 --ohem 1 --ohem-thres 0.7 --ohem-keep 100000 --model ccnet": {
         "batch_size": 4,
         "model": "ccnet",
     },
-    # run_local.sh of the original: no --recurrence, which there meant a network without attention
+    # run_local.sh of the official code: no --recurrence, there a network without attention
     "--data-dir CS --random-mirror --random-scale --restore-from ./dataset/resnet101-imagenet.pth --gpu 0,1,2,3 "
     "--learning-rate 1e-2 --weight-decay 5e-4 --input-size 769,769 --num-steps 60000 --batch-size 8 --ohem 0": {
-        "recurrence": None,  # that of the file, else 2
+        "recurrence": None,  # recorded in the checkpoint, else 2
         "ohem": False,
         "weight_decay": 5e-4,
     },
@@ -109,14 +110,14 @@ TRAINING = {  # command line -> what it says
 
 @pytest.fixture(autouse=True)
 def all_names(monkeypatch):
-    """Names only; nothing is built."""
+    """Only the names of models and datasets; nothing is built."""
     monkeypatch.setattr(train, "MODELS", dict.fromkeys(["ccnet", "ccnet_large", "van", *train.MODELS]))
     known = ["scenes", "cityscapes", "ade20k", "voc", "camvid", *getattr(train, "DATASETS", ())]
     monkeypatch.setattr(train, "DATASETS", dict.fromkeys(known), raising=False)
 
 
 @pytest.mark.parametrize("line", TRAINING, ids=range(len(TRAINING)))
-def test_a_printed_training_command_means_what_it_says(line):
+def test_a_published_training_command_parses_to_the_right_values(line):
     args = train.parse_args(line.split())
     args.dataset = {"cityscape": "cityscapes"}.get(args.dataset, args.dataset)
     assert {name: getattr(args, name) for name in TRAINING[line]} == TRAINING[line]
@@ -127,11 +128,11 @@ def test_a_printed_training_command_means_what_it_says(line):
     [
         ("--model ccnet_r19", "invalid choice: 'ccnet_r19'"),
         ("--dataset cityscope", "invalid choice: 'cityscope'"),
-        ("--input-size 0", "'0' is no size"),
+        ("--input-size 0", "'0' is not a size"),
         ("--batch-size -1", "'-1': expected a whole number"),
         ("--ohem perhaps", "'perhaps' is neither yes nor no"),
         ("--num-steps 10 --start 10", "--start-iters 10 is not before the last step, 10"),
-        ("--ohem-thres 70", "is no probability"),
+        ("--ohem-thres 70", "is not a probability"),
         ("--momentum 9", "--momentum 9.0 is not between 0 and 1"),
         ("--class-weights 1,a", "expected numbers with commas"),
         ("--iterations 10", "unrecognized arguments: --iterations"),
@@ -143,29 +144,21 @@ def test_a_mistake_is_named(line, words, capsys):
     assert leaving.value.code == 2 and words in capsys.readouterr().err
 
 
-def test_flags_without_effect_parse_and_are_said_once():
+def test_flags_without_effect_are_accepted_and_reported_once():
     line = "--is-training --not-restore-last --save-num-images 2 --local_rank 0 -d 0,1 --ft True --image-dir a"
     line += " --is-training"
     args = train.parse_args(line.split())
     lines = train_options.remarks(args, "cpu", line.split())
-    for name in (
-        "--is-training",
-        "--not-restore-last",
-        "--save-num-images",
-        "--local_rank",
-        "-d",
-        "--ft",
-        "--image-dir",
-    ):
+    for name in "--is-training --not-restore-last --save-num-images --local_rank -d --ft --image-dir".split():
         assert len([text for text in lines if text.startswith(f"{name} has no effect")]) == 1
     assert not train_options.remarks(train.parse_args([]), "cpu", [])
     assert not [name for name in vars(args) if name in ("is_training", "ft", "devices")]
 
 
-def test_what_means_something_else_here_is_said(monkeypatch):
+def test_flags_with_another_meaning_than_in_the_official_code_are_reported(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     lines = train_options.remarks(train.parse_args("--ohem --gpu 0,1,2,3".split()), "cpu", [])
-    assert any("--gpu 0,1,2,3 is not used under mpirun" in line for line in lines)
+    assert any("--gpu 0,1,2,3 has no effect under mpirun" in line for line in lines)
     assert any("counts over the batch of all 4 ranks" in line for line in lines)
 
 
@@ -177,7 +170,7 @@ def test_what_means_something_else_here_is_said(monkeypatch):
         ("--optimizer adamw --momentum 0.8", "--momentum has no effect with --optimizer adamw"),
         ("--eval-images 3", "--eval-images has no effect without --eval-every"),
         ("--source plain", "--source has no effect without --restore-from"),
-        ("--random-scale --scale-range 0.5,2", "--scale-range takes the place of the scales of --random-scale"),
+        ("--random-scale --scale-range 0.5,2", "--scale-range replaces the scales of --random-scale"),
     ],
 )
 def test_a_flag_that_another_one_makes_useless_is_reported(line, words):
@@ -187,7 +180,7 @@ def test_a_flag_that_another_one_makes_useless_is_reported(line, words):
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_several_gpus_in_one_process_are_answered_by_the_command_that_uses_them(device, monkeypatch):
+def test_several_gpus_in_one_process_print_the_mpirun_command(device, monkeypatch):
     line = "--data-dir 'my data' --gpu 0,2 --device auto --batch-size 4 --ohem 1"
     monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(line)])
     lines = train_options.remarks(train.parse_args(), device)
@@ -199,10 +192,10 @@ def test_several_gpus_in_one_process_are_answered_by_the_command_that_uses_them(
     assert words[at + 1 :] == ["--data-dir", "my data", "--batch-size", "4", "--ohem", "1"]
     assert len(train_options.remarks(train.parse_args(["--gpu", "0"]), "cuda", [])) == 0
     uneven = train_options.remarks(train.parse_args("--gpu 0,1,2 --batch-size 4".split()), device, [])
-    assert "--batch-size 4 is that of all GPUs together: 3 need a multiple" in uneven
+    assert "--batch-size 4 is that of all GPUs together: it must be a multiple of 3" in uneven
 
 
-def test_evaluation_answers_several_gpus_and_a_video_program_says_that_it_uses_one(monkeypatch):
+def test_several_gpus_in_evaluation_and_in_a_program_without_mpirun(monkeypatch):
     import evaluate
 
     line = "--restore-from a.npz --gpu 0,1 --whole"
@@ -217,7 +210,7 @@ def test_evaluation_answers_several_gpus_and_a_video_program_says_that_it_uses_o
 
 @pytest.mark.parametrize("text", ["1", "true", "True", "yes", "Ture"])
 def test_words_for_yes(text):
-    """`--whole Ture` is in a published command, where any word counted as true, False as well."""
+    """`--whole Ture` is in a published command."""
     assert shared.boolean(text) is True
 
 
@@ -226,7 +219,17 @@ def test_words_for_no(text):
     assert shared.boolean(text) is False
 
 
-def test_help_is_there_at_once_and_hides_what_has_no_effect():
+@pytest.mark.parametrize("program", ["train.py", "evaluate.py"])
+def test_each_option_states_its_default_value(program):
+    done = subprocess.run([sys.executable, program, "--help"], cwd=ROOT, capture_output=True, text=True)
+    options = re.split(r"\n  (?=-)", done.stdout)[1:]
+    assert len(options) > 35
+    for text in options:
+        text = " ".join(text.split())
+        assert "default: " in text or text.startswith(("-h", "--restore-from FILE checkpoint of")), text
+
+
+def test_help_imports_nothing_heavy_and_hides_flags_without_effect():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "train.py", "--help"], cwd=ROOT, capture_output=True, text=True
     )
@@ -235,7 +238,7 @@ def test_help_is_there_at_once_and_hides_what_has_no_effect():
         assert f" {heavy}\n" not in done.stderr
 
 
-def test_sixteen_bits_are_refused_without_a_gpu():
+def test_mixed_precision_without_a_gpu_is_an_error():
     done = subprocess.run(
         [sys.executable, "train.py", "--amp", "--device", "cpu"], cwd=ROOT, capture_output=True, text=True
     )

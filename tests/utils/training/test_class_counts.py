@@ -5,29 +5,29 @@ from utils.training import class_counts
 NAMES = ("road", "tree", "car")
 
 
-def test_a_small_split_is_read_whole_and_a_large_one_only_for_sizes():
+def test_all_labels_of_a_small_split_are_read_and_some_of_a_large_one():
     labels = [np.full((4, 6 + index), index % 2, np.uint8) for index in range(10)]
     sizes, pixels = class_counts.sample(labels.__getitem__, 10)
     assert len(sizes) == 10 and sizes[3] == (4, 9) and class_counts.absent(pixels, NAMES) == ["car"]
-    asked = []
+    indices = []
 
     def read(index):
-        asked.append(index)
+        indices.append(index)
         return labels[0]
 
     sizes, pixels = class_counts.sample(read, 1000)
-    assert len(asked) == len(sizes) == 16 and max(asked) > 900 and pixels is None
+    assert len(indices) == len(sizes) == 16 and max(indices) > 900 and pixels is None
     assert class_counts.sample(read, 10, seconds=-1) == ([], None)
 
 
-def test_a_label_that_cannot_be_read_is_left_to_training():
+def test_an_unreadable_label_is_left_out():
     def read(index):
         if index == 1:
             raise ValueError("broken")
         return np.zeros((2, 2), np.uint8)
 
     sizes, pixels = class_counts.sample(read, 3)
-    assert len(sizes) == 2 and pixels is None  # not all of them: nothing is said about classes
+    assert len(sizes) == 2 and pixels is None  # not all of them: no report about classes
 
 
 def batch(*values):
@@ -42,7 +42,7 @@ def test_the_first_epoch_is_counted_once():
     assert counts.add(batch(0), 2) == [] and counts.end() == []
 
 
-def test_a_short_run_says_nothing_and_what_was_said_is_not_repeated():
+def test_a_short_run_reports_nothing_and_nothing_is_reported_twice():
     counts = class_counts.FirstEpoch(NAMES, total=1000)
     counts.add(batch(0), 4)
     assert counts.end() == []

@@ -1,4 +1,4 @@
-"""What train.py says about sizes before the first step."""
+"""Errors and warnings about crop sizes before the first step."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from datasets.transforms import CITYSCAPES_SCALES, Scale
 from utils.training import limits
 
 
-def test_impossible_crops_are_refused_and_published_ones_are_not():
+def test_impossible_crops_are_errors_and_published_ones_are_not():
     for size, samples, classes in (((769, 769), 8, 19), ((512, 512), 16, 151), ((8, 8), 1, 2), ((1024, 2048), 4, 19)):
         limits.check_crop(size, samples, classes)
     with pytest.raises(ValueError, match="--input-size 7,64 is too small; expected at least 8 pixels"):
@@ -18,7 +18,7 @@ def test_impossible_crops_are_refused_and_published_ones_are_not():
         limits.check_crop((2048, 2048), 8, 171)
 
 
-def test_ohem_without_effect_is_said_exactly_where_it_has_none(rng):
+def test_ohem_without_effect_is_reported_exactly_where_it_has_none(rng):
     """The line appears where models.losses.ohem_label keeps every pixel."""
     import jittor as jt
 
@@ -33,18 +33,18 @@ def test_ohem_without_effect_is_said_exactly_where_it_has_none(rng):
     assert lines[0].startswith("--ohem-keep 200000 is not below the 3072 pixels")
 
 
-def test_a_crop_larger_than_every_image_is_said_with_the_share_of_padding():
+def test_a_crop_larger_than_every_image_is_reported_with_the_share_of_padding():
     assert limits.padded_crops((64, 64), [(48, 80), (64, 64)]) == []
     assert limits.padded_crops((64, 64), []) == []
     assert limits.padded_crops((64, 64), [(31, 40)], Scale(CITYSCAPES_SCALES)) == []  # 2.1 times
     (line,) = limits.padded_crops((128, 100), [(16, 16), (32, 50)])
-    assert "128,100 is larger than every training image looked at (2; the largest is 32x50)" in line
+    assert "128,100 is larger than every training image that was read (2; the largest is 32x50)" in line
     assert "at least 88% of every crop is padding" in line  # 1 - 32/128 * 50/100
     (line,) = limits.padded_crops((769, 769), [(128, 256)], Scale(CITYSCAPES_SCALES))
     assert "scaled up to 2.1 times" in line
 
 
-def test_the_largest_factor_is_one_that_is_drawn(rng):
+def test_the_largest_factor_is_reached(rng):
     for scale in (Scale((0.5, 2.0)), Scale(span=(0.5, 1.5)), Scale((1, 2), sides=(20, 40), longest=70)):
         drawn = [scale(30, 50, rng) for _ in range(300)]
         assert max(drawn) <= limits.most(scale, 30, 50) + 1e-9 and limits.most(scale, 30, 50) < 1.02 * max(drawn)

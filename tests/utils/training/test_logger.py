@@ -12,14 +12,14 @@ def rows(path):
     return list(csv.DictReader(open(path)))
 
 
-def log(folder, steps, first=0, total=20, **how):
-    run = logger.RunLog(folder, "tiny on scenes", total, first, batch_size=4, **how)
+def log(folder, steps, first=0, total=20, **options):
+    run = logger.RunLog(folder, "tiny on scenes", total, first, batch_size=4, **options)
     for step in steps:
         run.step(step, 0.01, 0.5, epoch=0, loss=3.0 / step, main=2.0 / step, aux=1.0, gamma=0.1, gradient=1.5)
     return run
 
 
-def test_a_row_per_step_and_a_line_now_and_then_where_nobody_watches(tmp_path, capfd):
+def test_a_row_per_step_and_some_lines_without_a_terminal(tmp_path, capfd):
     log(tmp_path, range(1, 8), total=7, every=3).close()
     assert [row["step"] for row in rows(tmp_path / "log.csv")] == list("1234567")
     row = rows(tmp_path / "log.csv")[3]
@@ -28,14 +28,14 @@ def test_a_row_per_step_and_a_line_now_and_then_where_nobody_watches(tmp_path, c
     assert [line.split()[1] for line in lines] == ["1/7", "3/7", "6/7", "7/7"]
 
 
-def test_a_line_is_about_the_steps_since_the_last_and_the_time_left_leaves_compiling_out(tmp_path, capfd, monkeypatch):
-    """A first step of 100 s, one of 20 s, then 2 s each, then 1 s each; a second of them is waiting for data."""
+def test_a_line_covers_the_steps_since_the_last_one_and_the_time_left_excludes_compiling(tmp_path, capfd, monkeypatch):
+    """Steps of 100 s and 20 s, then 2 s each, then 1 s each, of which 1 s is data loading."""
     now = [1000.0]
     monkeypatch.setattr(logger.time, "time", lambda: now[0])
     run = logger.RunLog(tmp_path, "tiny", 40, batch_size=4, every=20)
     for step in range(1, 31):
         took = {1: 100.0, 2: 20.0}.get(step, 2.0 if step <= 10 else 1.0)
-        now[0] += took + (50.0 if step == 15 else 0.0)  # a validation, which is no step
+        now[0] += took + (50.0 if step == 15 else 0.0)  # a validation, which is not part of a step
         run.step(step, 0.01, took, 1.0, loss=1.0)
     run.close()
     lines = [line.split() for line in capfd.readouterr().err.splitlines() if line.startswith("step")]
@@ -48,7 +48,7 @@ def test_a_line_is_about_the_steps_since_the_last_and_the_time_left_leaves_compi
     assert float(rows(tmp_path / "log.csv")[14]["images_per_s"]) == 4.0
 
 
-def test_a_resumed_log_drops_later_steps_and_a_row_cut_short(tmp_path):
+def test_a_resumed_log_drops_later_steps_and_an_incomplete_row(tmp_path):
     log(tmp_path, range(1, 9)).close()
     before = rows(tmp_path / "log.csv")[:5]
     with open(tmp_path / "log.csv", "a") as file:
@@ -58,7 +58,7 @@ def test_a_resumed_log_drops_later_steps_and_a_row_cut_short(tmp_path):
     assert [row["step"] for row in after] == list("1234567") and after[:5] == before
     seconds = [float(row["seconds"]) for row in after]
     assert seconds == sorted(seconds)
-    log(tmp_path, [1]).close()  # a fresh run in the same folder
+    log(tmp_path, [1]).close()  # a new run in the same folder
     assert len(rows(tmp_path / "log.csv")) == 1
 
 
@@ -92,7 +92,7 @@ def test_curves_and_validations_are_drawn(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_tensorboard_gets_the_numbers_if_it_is_there(tmp_path, monkeypatch):
+def test_tensorboard_gets_the_numbers_if_it_is_installed(tmp_path, monkeypatch):
     class Writer:
         seen = []
 
@@ -118,7 +118,7 @@ def test_tensorboard_gets_the_numbers_if_it_is_there(tmp_path, monkeypatch):
     log(tmp_path / "b", []).close()
 
 
-def test_a_log_that_is_not_there_is_named(tmp_path):
+def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no log .*log.csv"):
         logger.read_log(tmp_path / "log.csv")
 

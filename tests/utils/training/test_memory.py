@@ -1,4 +1,4 @@
-"""The estimate of a training step's memory, against what a process really takes."""
+"""The estimate of the memory of a training step, against the peak memory of a process."""
 
 import os
 import subprocess
@@ -19,37 +19,37 @@ import numpy as np
 from models import build_model
 from models.losses import Criterion
 from utils.training import memory, optim
-side, kind = int(sys.argv[1]), sys.argv[2]
+side, optimizer_name = int(sys.argv[1]), sys.argv[2]
 model = build_model("ccnet_r18", 19)
 criterion = Criterion(model, 19)
-optimizer = optim.build(list(model.named_parameters()), kind, 1e-3)
+optimizer = optim.build(list(model.named_parameters()), optimizer_name, 1e-3)
 for step in range(3):
     images = jt.array(np.random.rand(2, 3, side, side).astype("float32"))
     label = jt.array(np.random.randint(0, 19, (2, side, side)).astype("int32"))
     optimizer.backward(criterion(model(images), label)["loss"])
     optim.update(optimizer, step)
 weights = sum(p.numel() for p in model.parameters())
-guess = memory.estimate("ccnet_r18", None, weights, 2 * side * side, 19, kind)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / guess)
+estimate = memory.estimate("ccnet_r18", None, weights, 2 * side * side, 19, optimizer_name)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / estimate)
 """
 
 
-@pytest.mark.parametrize("side, kind", [(65, "sgd"), (257, "sgd"), (257, "adamw")])
-def test_the_estimate_is_within_a_factor_of_one_and_a_half(side, kind):
-    command = [sys.executable, "-c", STEPS, str(side), kind]
+@pytest.mark.parametrize("side, optimizer_name", [(65, "sgd"), (257, "sgd"), (257, "adamw")])
+def test_the_estimate_is_within_a_factor_of_one_and_a_half(side, optimizer_name):
+    command = [sys.executable, "-c", STEPS, str(side), optimizer_name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=400)
     assert done.returncode == 0, done.stderr
     assert 1 / 1.5 < float(done.stdout.split()[-1]) < 1.5
 
 
-def test_the_default_command_line_is_far_beyond_22_gigabytes_and_small_ones_are_not():
+def test_the_default_command_line_needs_far_more_than_22_gigabytes_and_small_ones_do_not():
     """`python train.py` on the CPU: the official network, eight crops of 769x769."""
     assert memory.estimate("ccnet", None, 71.3e6, 8 * 769**2, 19) > 30e9
     assert memory.estimate("ccnet_r18", None, 13.1e6, 4 * 96 * 128, 9) < 1e9
     assert memory.estimate("tiny", None, 1e4, 100, 9) is None
 
 
-def test_what_a_container_leaves(tmp_path):
+def test_the_limit_of_a_container(tmp_path):
     def write(folder, **files):
         folder.mkdir()
         for name, text in files.items():
@@ -70,7 +70,7 @@ def test_what_a_container_leaves(tmp_path):
     assert 0 < memory.available() < 1e15
 
 
-def test_the_line_names_both_numbers_and_what_to_change():
+def test_the_warning_names_both_numbers_and_the_flags_to_change():
     assert memory.warning(1e9, 2e9, 1, (8, 769, 769)) == [] == memory.warning(None, 2e9, 1, (8, 9, 9))
     (line,) = memory.warning(47e9, 22e9, 1, (8, 769, 769))
     assert "about 47 GB for steps of 8 crops of 769x769, and 22 GB are free" in line

@@ -1,4 +1,4 @@
-"""Steps of the optimiser, against PyTorch and by hand."""
+"""Steps of the optimizers, against PyTorch and computed by hand."""
 
 import jittor as jt
 import numpy as np
@@ -10,7 +10,6 @@ import train
 from models.losses import Criterion
 from utils.training import optim
 from utils.training.amp import LossScaler
-from utils.training.schedule import poly
 
 STEPS = 20
 
@@ -54,7 +53,7 @@ def run_here(args, data, weights=None):
     optimizer = train.build_optimizer(args, model, criterion)
     curve = []
     for step, (images, label) in enumerate(data):
-        optim.set_lr(optimizer, poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps))
+        optim.set_lr(optimizer, optim.poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps))
         losses = train.gradients(
             args, model, criterion, LossScaler(), optimizer, cut(images, label, args.accumulate), step
         )
@@ -129,32 +128,32 @@ def run_torch(args, start, data):
     "others, tolerance",
     [
         ({"ohem": True, "ohem_keep": 64 * 30, "ohem_thres": 0.2}, 1e-4),
-        # AdamW divides by the gradient's own size: rounding counts in full where it is near zero, as in key_conv.bias
+        # AdamW divides by the size of the gradient, so rounding matters where that is near 0, as in key_conv.bias
         ({"optimizer": "adamw", "learning_rate": 2e-3, "weight_decay": 0.05}, 2e-3),
     ],
     ids=["sgd, momentum, decay, poly, OHEM", "adamw, no decay on vectors"],
 )
 def test_twenty_steps_are_those_of_pytorch(others, tolerance):
-    """BN in training, auxiliary loss, ignored regions, gamma and all: weights to 1e-4, the loss curve to 1e-3."""
+    """BatchNorm in training, auxiliary loss, ignored regions, gamma: weights to 1e-4, the loss curve to 1e-3."""
     args = settings(**others)
     start, ours, curve = run_here(args, batches(np.random.default_rng(5)))
     theirs, their_curve = run_torch(args, start, batches(np.random.default_rng(5)))
     for key in theirs:
         error = abs(ours[key] - theirs[key]).max() / abs(theirs[key]).max()
         assert error <= tolerance, (key, error)
-        assert abs(ours[key] - start[key]).max() > 1e-5, key  # it did move
+        assert abs(ours[key] - start[key]).max() > 1e-5, key  # it was trained
     assert np.mean(abs(curve - their_curve) / their_curve) < 1e-3
     assert abs(curve - their_curve).max() < 1e-4
 
 
-def test_the_rate_rises_then_follows_the_poly_rule():
-    assert [poly(2.0, s, 10, 1.0) for s in (0, 5, 9)] == pytest.approx([2.0, 1.0, 0.2])
-    assert poly(1e-2, 30000, 60000) == pytest.approx(1e-2 * 0.5**0.9)
-    assert [poly(1.0, s, 100, 0.0, warmup=4) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+def test_the_learning_rate_rises_then_follows_the_poly_rule():
+    assert [optim.poly(2.0, s, 10, 1.0) for s in (0, 5, 9)] == pytest.approx([2.0, 1.0, 0.2])
+    assert optim.poly(1e-2, 30000, 60000) == pytest.approx(1e-2 * 0.5**0.9)
+    assert [optim.poly(1.0, s, 100, 0.0, warmup=4) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
 
 
-def test_pieces_of_a_batch_take_the_step_of_the_whole_where_no_norm_sees_the_difference(rng):
-    """Frozen BatchNorm, void pixels all in one piece."""
+def test_gradient_accumulation_takes_the_step_of_the_whole_batch_with_frozen_norms(rng):
+    """The ignored pixels are all in one piece."""
 
     def weights(accumulate):
         jt.set_global_seed(1)
@@ -180,7 +179,7 @@ def train_frozen(model):
     freeze(model)
 
 
-def test_frozen_norms_stay_and_heads_can_learn_faster():
+def test_frozen_norms_are_not_trained_and_heads_can_have_a_higher_rate():
     args = settings(frozen_bn=True, head_lr_factor=10.0, momentum=0.0, weight_decay=0.0)
     model = without_dropout(tiny.tiny(5, 2))
     train_frozen(model)
@@ -193,7 +192,7 @@ def test_frozen_norms_stay_and_heads_can_learn_faster():
     assert rates["conv1.weight"] == 0.5 and rates["head.cca.gamma"] == rates["dsn.0.weight"] == 5.0
 
 
-def test_moments_of_another_optimiser_are_refused():
+def test_moments_of_another_optimizer_are_an_error():
     model = tiny.tiny(5, 2)
     sgd = optim.build(list(model.named_parameters()), "sgd", 0.1)
     adamw = optim.build(list(model.named_parameters()), "adamw", 0.1)
@@ -209,8 +208,8 @@ def test_nothing_to_train_is_an_error():
         optim.build([("p", p)], "sgd", 0.1)
 
 
-def test_a_gradient_that_is_no_number_shows_where_the_loss_hides_it():
-    """-Ofast: the larger of NaN and 0 is 0, so the ReLU passes nothing on; the weight's gradient is NaN all along."""
+def test_a_gradient_of_nan_is_detected_where_the_loss_is_finite():
+    """With -Ofast the maximum of NaN and 0 is 0: the output of the ReLU is finite, the weight's gradient is NaN."""
     from jittor import nn
 
     layer = nn.Conv2d(3, 4, 3, padding=1)

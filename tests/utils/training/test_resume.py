@@ -1,4 +1,4 @@
-"""Runs that stop, die and go on: on the smallest network, by the real train.py."""
+"""Runs that are stopped or killed and resumed, by train.py with a tiny network."""
 
 import csv
 import json
@@ -35,12 +35,12 @@ def run(folder, *options, env=None, code=0):
 
 
 def same(a, b):
-    """Weights, moments and place of two checkpoints, bit for bit."""
-    (one, about), (two, other) = checkpoint.read(a), checkpoint.read(b)
+    """Two checkpoints have bit-identical weights and moments, and the same position."""
+    (one, meta), (two, other_meta) = checkpoint.read(a), checkpoint.read(b)
     differ = [key for key in one if key not in two or one[key].tobytes() != two[key].tobytes()]
     assert set(one) == set(two) and not differ, differ
     for key in ("step", "samples", "epoch", "position"):
-        assert about[key] == other[key]
+        assert meta[key] == other_meta[key]
 
 
 def losses(folder):
@@ -49,7 +49,7 @@ def losses(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The run that nothing interrupted."""
+    """The folder of a run that is not interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     run(folder, OFTEN)
     return folder
@@ -65,18 +65,18 @@ def whole(tmp_path_factory):
     ids=["sgd", "everything"],
 )
 def test_a_resumed_run_is_bit_identical_to_one_that_was_not_interrupted(tmp_path, options):
-    """Dropout, augmentation, order, moments, schedule, log: as if the run had not died."""
+    """Including dropout, augmentation, sample order, moments, schedule and log."""
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     run(straight, "--num-steps 12 --save-pred-every 6", options)
     run(broken, "--max-iter 12 --num-steps 7 --save-pred-every 6", options)  # the same schedule, cut off after step 7
-    (broken / "CS_scenes_7.npz").unlink()  # steps after the last checkpoint are lost, and done again
+    (broken / "CS_scenes_7.npz").unlink()  # steps after the last checkpoint are lost and repeated
     output = run(broken, "--num-steps 12 --save-pred-every 6 --resume auto", options)
     assert "resumed from" in output and "CS_scenes_6.npz: step 6, epoch 0 + 24 samples" in output
     same(straight / "CS_scenes_12.npz", broken / "CS_scenes_12.npz")
     assert losses(straight) == losses(broken)
 
 
-def test_a_checkpoint_says_how_the_run_was_and_where_it_stood(whole):
+def test_a_checkpoint_records_the_options_and_the_position(whole):
     _, meta = checkpoint.read(whole / "CS_scenes_60.npz")
     assert (meta["step"], meta["samples"], meta["epoch"], meta["position"], meta["seed"]) == (60, 240, 0, 240, 12345)
     assert meta["options"]["learning_rate"] == 0.01 and meta["normalisation"]["channels"] == "bgr" and "commit" in meta
@@ -84,10 +84,10 @@ def test_a_checkpoint_says_how_the_run_was_and_where_it_stood(whole):
 
 
 def killed_and_resumed(folder, whole, kills, seed):
-    """SIGKILL at `kills` moments, every other one with a checkpoint half written; then to the end."""
-    rng, inside, lives = random.Random(seed), 0, []
+    """SIGKILL `kills` times, every second time while a checkpoint is being written; then run to the end."""
+    rng, inside, steps = random.Random(seed), 0, []
     for number in range(kills):
-        pause = "0.5" if number % 2 else "0.04"  # time to be seen in, also where both cores are busy
+        pause = "0.5" if number % 2 else "0.04"  # long enough to be seen on a busy machine
         process = start(folder, OFTEN, "--resume auto", env={"SLOW_SAVES": pause})
         deadline, log = time.time() + 120, folder / "log.csv"
         size = log.stat().st_size if log.exists() else 0
@@ -95,21 +95,21 @@ def killed_and_resumed(folder, whole, kills, seed):
             if number % 2 and list(folder.glob("CS_scenes_*.part")):
                 inside += 1
                 break
-            if not number % 2 and log.exists() and log.stat().st_size != size:  # it trains: then a random moment
+            if not number % 2 and log.exists() and log.stat().st_size != size:  # it trains: wait for a random time
                 time.sleep(rng.random() * 0.15)
                 break
             time.sleep(0.001)
         process.kill()
         process.communicate()
         for path in checkpoint.steps_in(folder).values():
-            checkpoint.read(path)  # whatever has the name of a checkpoint is whole
-        lives.append(max(checkpoint.steps_in(folder), default=0))
+            checkpoint.read(path)  # a file with the name of a checkpoint is complete
+        steps.append(max(checkpoint.steps_in(folder), default=0))
     assert inside >= kills // 2 - 1, f"only {inside} kills fell into a save"
-    assert lives[-1] < 60, lives
+    assert steps[-1] < 60, steps
     run(folder, OFTEN, "--resume auto")
     same(whole / "CS_scenes_60.npz", folder / "CS_scenes_60.npz")
     assert losses(folder) == losses(whole) and not list(folder.glob("*.part"))
-    return lives
+    return steps
 
 
 def test_killed_four_times_and_resumed_the_weights_are_the_same(tmp_path, whole):
@@ -122,21 +122,21 @@ def test_killed_twenty_times_and_resumed_the_weights_are_the_same(tmp_path, whol
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_a_signal_saves_and_leaves_with_exit_code_75(tmp_path, whole, number):
+def test_a_signal_saves_a_checkpoint_and_exits_with_code_75(tmp_path, whole, number):
     process = start(tmp_path, "--num-steps 60", env={"PAUSE": "0.05"})
     while process.poll() is None and not ((tmp_path / "log.csv").exists() and len(losses(tmp_path)) > 3):
         time.sleep(0.02)
     process.send_signal(number)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 75, output
-    assert f"{number.name}: this step is finished" in output and "go on with --resume auto" in output
+    assert f"{number.name}: the run ends after this step" in output and "continue with --resume auto" in output
     (step,) = checkpoint.steps_in(tmp_path)
     assert 3 < step < 60 and f"stopped on request after step {step}" in output
     run(tmp_path, OFTEN, "--resume auto")
     same(whole / "CS_scenes_60.npz", tmp_path / "CS_scenes_60.npz")
 
 
-def test_a_full_disk_stops_the_run_and_leaves_the_older_checkpoint_good(tmp_path):
+def test_a_full_disk_ends_the_run_and_keeps_the_older_checkpoint(tmp_path):
     run(tmp_path, "--max-iter 12 --num-steps 6")
     before = (tmp_path / "CS_scenes_6.npz").read_bytes()
     assert len(before) > 30000
@@ -147,24 +147,24 @@ def test_a_full_disk_stops_the_run_and_leaves_the_older_checkpoint_good(tmp_path
     run(tmp_path, "--num-steps 12 --resume auto")
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_training(tmp_path):
+def test_a_folder_that_is_not_writable_is_an_error_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     output = run(tmp_path / "file" / "runs", "--num-steps 2", code=1)
     assert "cannot be written" in output and "name another folder" in output and "Traceback" not in output
 
 
-def test_numbers_that_are_none_stop_the_run_with_step_samples_and_a_post_mortem(tmp_path):
+def test_nan_ends_the_run_with_its_step_its_samples_and_a_postmortem_file(tmp_path):
     output = run(tmp_path, "--num-steps 9 --save-pred-every 2", env={"FAULT": "0:3:nan"}, code=1)
     assert "not finite at step 3" in output and "nan" in output and "Traceback" not in output
-    arrays, about = checkpoint.read(tmp_path / "postmortem_3_rank0.npz")
-    assert about["step"] == 3 and len(about["samples"]) == 4 and all(name in output for name in about["samples"])
+    arrays, meta = checkpoint.read(tmp_path / "postmortem_3_rank0.npz")
+    assert meta["step"] == 3 and len(meta["samples"]) == 4 and all(name in output for name in meta["samples"])
     assert np.isnan(arrays["batch/images0"]).all() and arrays["batch/labels0"].shape == (4, 24, 32)
     assert all(np.isfinite(value).all() for key, value in arrays.items() if "/" not in key and "running" not in key)
     output = run(tmp_path, "--num-steps 9 --resume auto")
     assert "CS_scenes_2.npz: step 2" in output
 
 
-def test_best_is_kept_beside_the_last(tmp_path):
+def test_the_best_checkpoint_is_kept_besides_the_last(tmp_path):
     run(tmp_path, "--num-steps 12 --save-pred-every 4 --keep-last 1 --eval-every 3 --eval-images 4")
     rows = [(int(row["step"]), float(row["miou"])) for row in csv.DictReader(open(tmp_path / "validation.csv"))]
     assert [step for step, _ in rows] == [3, 6, 9, 12]
@@ -175,7 +175,7 @@ def test_best_is_kept_beside_the_last(tmp_path):
     assert {"loss.png", "miou.png", "sheet.png", "args.json"} <= {p.name for p in tmp_path.iterdir()}
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
+def test_a_damaged_newest_checkpoint_is_skipped(tmp_path):
     run(tmp_path, "--num-steps 4 --save-pred-every 2")
     path = tmp_path / "CS_scenes_4.npz"
     data = bytearray(path.read_bytes())
@@ -187,10 +187,12 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path):
     )
 
 
-def test_what_cannot_go_on_is_refused_and_what_changed_is_said(tmp_path):
+def test_a_run_that_cannot_be_resumed_is_an_error_and_changed_options_are_reported(tmp_path):
     run(tmp_path, "--num-steps 2")
     path = tmp_path / "CS_scenes_2.npz"
-    output = run(tmp_path, f"--num-steps 4 --recurrence 1 --resume {path}", code=1)  # the run said nothing, and had 2
+    output = run(
+        tmp_path, f"--num-steps 4 --recurrence 1 --resume {path}", code=1
+    )  # the flag was not given, and the default is 2
     assert "is of a run with --recurrence 2, this one has 1" in output
     output = run(tmp_path, f"--num-steps 4 --weight-decay 0 -c {path}")
     assert "--weight-decay was 0.0005 in the run that is resumed, now 0.0" in output
@@ -199,8 +201,8 @@ def test_what_cannot_go_on_is_refused_and_what_changed_is_said(tmp_path):
     assert "no checkpoint gone.npz" in run(tmp_path, "--num-steps 4 --resume gone.npz", code=1)
 
 
-def test_start_and_max_iter_cut_a_long_run_into_chunks_of_its_schedule(tmp_path):
-    """As the scripts of a Jittor port call it; only the momentum starts anew."""
+def test_start_and_max_iter_split_a_schedule_into_several_runs(tmp_path):
+    """As the scripts of a Jittor port call it; only the momentum is reset."""
     run(tmp_path, "--start 4 --max-iter 12 --num-steps 4 --save-pred-every 4")
     assert [(step, float(rate)) for step, _, rate in losses(tmp_path)] == [
         (str(step + 1), pytest.approx(1e-2 * (1 - step / 12) ** 0.9, rel=1e-5)) for step in range(4, 8)

@@ -1,0 +1,192 @@
+"""What this machine offers a run: the record of its preparation, its GPUs, and the environment variables for Jittor.
+
+Jittor reads its environment only when it is imported, so all of this is decided before, from the standard library
+alone. scripts/prepare_jittor.py uses it before anything is installed, and scripts/machine/bare_import.py copies this
+one file into the Python environment: it imports nothing of this project.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+RECORD = Path(sys.prefix) / "ccnet_machine.json"  # written by scripts/prepare_jittor.py
+PREPARE = "python scripts/prepare_jittor.py"
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class MachineError(RuntimeError):
+    """This machine cannot do what the command line asks for; the message gives the reason and the next step."""
+
+
+def read_record():
+    """What scripts/prepare_jittor.py recorded about this machine; {} where it has not run."""
+    try:
+        return json.loads(RECORD.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def is_writable(folder):
+    """Can files be created in `folder`, or in its nearest existing parent? Tested by creating one: os.access is always
+    true for root."""
+    folder = Path(folder)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    probe = folder / f".ccnet_probe_{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def jittor_home():
+    """The folder that holds Jittor's .cache/jittor: JITTOR_HOME, else the one Jittor recorded, else the home folder.
+
+    Where that is not writable: a folder inside the Python environment.
+    """
+    home = Path(os.path.expanduser("~"))
+    chosen = os.environ.get("JITTOR_HOME")
+    if not chosen:
+        try:  # Jittor records the last JITTOR_HOME here and uses it in processes that do not set it
+            chosen = json.loads((home / ".cache/jittor/config.json").read_text()).get("JITTOR_HOME")
+        except (OSError, ValueError):
+            chosen = None
+    cache = home / ".cache" / "jittor"  # Jittor writes here even when JITTOR_HOME points elsewhere
+    if is_writable(cache) and is_writable(Path(chosen or home) / ".cache" / "jittor"):
+        return Path(chosen or home)
+    return Path(sys.prefix) / "jittor_home"
+
+
+def find_nvcc():
+    """Path of nvcc: $nvcc_path, PATH, the usual folders, the wheels; None if there is none."""
+    nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc")
+    if nvcc:
+        return nvcc
+    wheels = [f"{folder}/nvidia/cu13/bin/nvcc" for folder in sys.path]  # what nvidia-cuda-nvcc installs
+    for path in ("/usr/local/cuda/bin/nvcc", "/opt/cuda/bin/nvcc", *wheels):
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def count_gpus():
+    """-> (number of GPUs that the NVIDIA driver reports, the reason if it is 0). Nothing is compiled for it."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0, "no NVIDIA driver (libcuda.so.1) on this machine"
+    if driver.cuInit(0) != 0:
+        return 0, "the NVIDIA driver does not start (cuInit failed)"
+    count = ctypes.c_int(0)
+    driver.cuDeviceGetCount(ctypes.byref(count))
+    return count.value, "" if count.value else "the NVIDIA driver shows no GPU (see CUDA_VISIBLE_DEVICES)"
+
+
+def compute_capabilities():
+    """Compute capabilities of the GPUs as nvcc takes them, each once: [70] for a V100, [90] for an H100 or H200."""
+    major, minor = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+    capabilities = set()
+    for index in range(count_gpus()[0]):
+        driver, device, value = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0), ctypes.c_int(0)
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        number = 0
+        for attribute in (major, minor):
+            driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+            number = 10 * number + value.value
+        capabilities.add(number)
+    return sorted(capabilities)
+
+
+def choose_device(device="auto"):
+    """`device`: auto, cpu or cuda. -> ("cpu" or "cuda", the reason)."""
+    if device not in DEVICES:
+        raise MachineError(f"--device {device!r} is unknown; choose from {', '.join(DEVICES)}")
+    if device == "cpu":
+        return "cpu", "asked for"
+    gpus, why_none = count_gpus()
+    nvcc = find_nvcc()
+    missing = read_record().get("cuda", {}).get("missing", "") if nvcc else "no nvcc to compile its kernels"
+    if gpus and not missing:
+        return "cuda", f"{gpus} GPU{'s' if gpus > 1 else ''}, {nvcc}"
+    reason = why_none if not gpus else f"there is a GPU, but {missing}"
+    if device == "cuda":
+        fix = "install the CUDA toolkit or set nvcc_path" if not nvcc else f"{PREPARE} --device cuda"
+        fix = fix if gpus else "check nvidia-smi"
+        raise MachineError(f"--device cuda: {reason}. Next: {fix}, or run with --device cpu")
+    return "cpu", reason
+
+
+def mpi_size():
+    """Number of processes that mpirun started; 1 without mpirun. Does not need Jittor."""
+    return int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+
+
+def check_gpus_for_ranks(gpus):
+    """Jittor assigns GPU k of a machine to its rank k. Two ranks cannot share a GPU: NCCL does not support it."""
+    ranks = int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    if ranks > gpus:
+        raise MachineError(
+            f"{ranks} ranks on this machine see {gpus} GPU{'s' if gpus > 1 else ''}, and each needs its own. "
+            f"Next: mpirun -np {gpus}, or make all GPUs visible to every rank (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def mpi_rank():
+    """Index of this process among those of mpirun; 0 without mpirun."""
+    return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
+
+
+def environment(device, verbose=False):
+    """The environment variables that Jittor needs for this device. Variables that the user has set are kept."""
+    record = read_record()
+    env = {"cache_name": "default"}  # otherwise Jittor compiles a separate cache for each git branch, for minutes
+    env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI. Part of the cache key, so it must not depend on PATH
+    env["gdb_path"] = ""
+    threads = min(16, os.cpu_count() or 1) if record.get("parallel_compiler") else 0  # see scripts/machine/repairs.py
+    env["use_parallel_op_compiler"] = str(threads)
+    env["FIX_TORCH_ERROR"] = "0"  # otherwise Jittor imports torch first, if it is installed
+    if not verbose:
+        env["log_silent"] = "1"
+    if not record.get("onednn", True):
+        env["use_mkl"] = "0"  # otherwise Jittor downloads oneDNN
+    if device == "cuda":
+        env.update(cuda_environment(record.get("cuda", {})))
+    cores = len(os.sched_getaffinity(0))  # mpirun usually binds each rank to its own cores
+    if cores == os.cpu_count():
+        cores //= int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    env["OMP_NUM_THREADS"] = str(max(1, cores))
+    env = {key: value for key, value in env.items() if key not in os.environ}
+    if device == "cpu":
+        env["nvcc_path"] = ""  # Jittor would use an nvcc that it finds, even without a GPU
+    elif "nvcc" in record.get("cuda", {}):
+        env["nvcc_path"] = record["cuda"]["nvcc"]
+    home = jittor_home()
+    if home == Path(sys.prefix) / "jittor_home":  # both: with JITTOR_HOME alone Jittor still writes to the home folder
+        env["HOME"] = env["JITTOR_HOME"] = str(home)
+    return env
+
+
+def cuda_environment(cuda):
+    """The environment variables for CUDA. `cuda`: what the preparation recorded about it, or {}."""
+    env = {"nvcc_path": find_nvcc()}
+    if "nvcc" not in cuda:
+        return env
+    nvcc = os.environ.get("nvcc_path")
+    if nvcc and nvcc not in (cuda["nvcc"], cuda["asked"]):
+        raise MachineError(
+            f"nvcc_path is {nvcc}, but this environment is prepared for {cuda['asked']}. Next: {PREPARE}"
+        )
+    archs = compute_capabilities()
+    env["cuda_archs"] = " ".join(map(str, archs or cuda["archs"]))
+    if not archs:
+        env["use_cuda_host_allocator"] = "0"  # a build without a GPU: no pinned memory
+    env["use_cutt"] = env["use_cutlass"] = "0"  # otherwise Jittor downloads both; a repair replaces cuTT
+    env["use_nccl"] = "1" if cuda["nccl"] else "0"
+    if cuda["nccl"]:
+        env["nccl_include_path"], env["nccl_lib_path"] = cuda["nccl"]
+    return env
