@@ -79,6 +79,7 @@ def main():
     from tqdm import tqdm
 
     from datasets import transforms
+    from datasets.reading import workers
     from datasets.reading.image_io import DataError
     from models.cca.functional import resolve
     from models.layers.fold import fold
@@ -159,9 +160,8 @@ def main():
     mine = shard(count)
     shown = spread(mine, args.sheet_rows) if is_main() else ()
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
-    for index, (image, label, objects), prediction in stream.predictions(
-        model, read, mine, normalise, args.num_workers, left_out, **how
-    ):
+    read_ahead = zip(mine, workers.run(read, mine, args.num_workers, return_errors=True))
+    for index, (image, label, objects), prediction in stream.predictions(model, read_ahead, normalise, left_out, **how):
         if export:
             export.write(samples[index], prediction)
         if args.save_predictions:

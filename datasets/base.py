@@ -21,7 +21,7 @@ from datasets.reading.image_io import DataError
 from datasets.transforms import CITYSCAPES_SCALES, EvalTransform
 
 cv2.setNumThreads(0)  # processes and Jittor share the cores; OpenCV's own threads would only be in the way
-ROOM = 32 << 20  # bytes of shared memory for a sample whose size is not known; larger ones go through the pipe
+SLOT_BYTES = 32 << 20  # shared memory for a sample of unknown size; larger ones go through the pipe
 
 
 SAID = set()
@@ -147,11 +147,11 @@ class SegmentationDataset(Dataset):
                 yield from ((epoch, index, replace) for epoch, index in group)
 
         size = getattr(self.transform, "size", None)
-        room = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else ROOM
+        slot_bytes = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else SLOT_BYTES
         name = lambda task: self.sample_name(task[1])  # noqa: E731
-        ahead = 2 * self.batch_size // self.world_size  # samples on their way, so that no worker waits for a step
-        depth = max(3, -(-ahead // max(self.num_workers, 1)))
-        results = workers.run(self.load, tasks(), self.num_workers, room, name, depth)
+        wanted = 2 * self.batch_size // self.world_size  # samples read in advance, so that workers never wait for a step
+        ahead = max(3, -(-wanted // max(self.num_workers, 1)))
+        results = workers.run(self.load, tasks(), self.num_workers, slot_bytes, ahead, name)
         try:
             for first in results:
                 group = [first, *islice(results, sizes.popleft() - 1)]

@@ -40,7 +40,6 @@ SELF_NAMED = re.compile(r"(train|evaluate|predict|convert_weights|prepare_jittor
 NO_MESSAGES = (
     "options/shared.py",
     "training/logger.py",
-    "evaluation/prefetch.py",
     "pages/run_folder.py",
     "runtime.py",
 )  # flags themselves, git's, ..
