@@ -98,7 +98,7 @@ def main():
     chosen = {"source": args.source, "cca_backend": args.cca_backend}
     model, meta = network.load_network(args.restore_from, build_model, asked, simplify, **chosen)
     data, lines = open_data(args, meta)
-    kind = data.kind  # its name in DATASETS
+    kind = data.dataset_name
     count = min(args.max_images or data.total_len, data.total_len)
     save_dir = args.save_dir or os.path.join(os.path.dirname(meta["checkpoint"]), "outputs")
     if is_main():
@@ -153,7 +153,7 @@ def main():
     def left_out(index, error):
         if args.on_bad_sample == "error" or not isinstance(error, DataError):
             raise error
-        data.hear((), [(index, str(error))])  # says so, and stops when there are too many
+        data.report((), [(index, str(error))])  # an error when there are too many
         scores.leave_out(index)
         bar.update(1)
 

@@ -154,7 +154,7 @@ def build_data(args, begin):
     pictures = build_dataset(name, "val", **source) if args.eval_every else None
     usual = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
-        "dataset": data.kind,
+        "dataset": data.dataset_name,
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,

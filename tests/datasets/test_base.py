@@ -109,14 +109,14 @@ def test_a_resumed_stream_goes_on_as_if_it_had_not_stopped(start):
     assert len(opened) == 4  # what went before is not decoded again
 
 
-def test_a_batch_larger_than_the_data_set():
+def test_a_batch_larger_than_the_dataset():
     data = scenes()
     data.set_attrs(batch_size=25)
     batch = next(data.forever())
     assert len(batch.indices) == 25 and set(batch.indices) == set(range(10))
 
 
-def test_pictures_of_different_sizes_come_as_lists():
+def test_images_of_different_sizes_come_as_lists():
     class Odd(Scenes):
         def open_pair(self, index):
             read, label = super().open_pair(index)
@@ -220,7 +220,7 @@ def test_unknown_names_are_answered_with_the_known_ones():
         dataset_class("cityscape5")
     with pytest.raises(ValueError, match="unknown split 'test' of scenes; choose from train, val"):
         build_dataset("scenes", "test")
-    with pytest.raises(ValueError, match="on_bad_sample is 'maybe'; choose error or skip"):
+    with pytest.raises(ValueError, match="unknown on_bad_sample 'maybe'; choose error or skip"):
         build_dataset("scenes", "train", on_bad_sample="maybe")
     with pytest.raises(ValueError, match="--data-dir /x has no use with --dataset scenes"):
         build_dataset("scenes", "train", data_dir="/x")

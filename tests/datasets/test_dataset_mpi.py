@@ -1,4 +1,4 @@
-"""The data path on two ranks: the same global batches as on one, each picture evaluated once, errors that end the
+"""The data path on two ranks: the same global batches as on one, each image evaluated once, errors that end the
 job."""
 
 import json
@@ -57,7 +57,7 @@ def test_ranks_and_workers_see_the_same_global_batches(run_command, root, tmp_pa
         for batch in islice(data.forever(2), 6)
     ]
     assert joined == want
-    assert sorted(sum((once for _, once in parts), [])) == list(range(7))  # 7 pictures in batches of 4: none twice
+    assert sorted(sum((once for _, once in parts), [])) == list(range(7))  # 7 images in batches of 4: none twice
 
 
 def test_a_bad_file_in_a_worker_ends_the_job_with_one_message(run_command, tmp_path):

@@ -32,7 +32,7 @@ def test_train_and_evaluate_by_the_folder_alone(run_command, tmp_path, layout, m
 def test_mistakes_with_data_are_answered_in_one_line(run_command, tmp_path):
     root = folders.write_lip(tmp_path / "set", 1, (32, 32))
     for arguments, code, words in (
-        (["--data-dir", tmp_path / "gone"], 1, "gone is no folder"),
+        (["--data-dir", tmp_path / "gone"], 1, "gone is not a folder"),
         (["--data-dir", root, "--split", "dev"], 1, "unknown split 'dev' of LIP; choose from train, val, test"),
         (["--data-dir", root, "--num-classes", "19"], 1, "LIP has 20 classes, not 19"),
         (["--data-dir", root, "--scale-range", "2,1"], 2, "'2,1' is no range; expected LOW,HIGH"),

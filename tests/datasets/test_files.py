@@ -14,9 +14,11 @@ from datasets.scenes.dataset import draw_scene
 
 def test_an_unknown_layout_is_described(tmp_path, monkeypatch):
     (tmp_path / "stuff").mkdir()
-    with pytest.raises(ValueError, match=r"(?s)no known data set; it holds stuff. Known are.*cityscapes: leftImg8bit"):
+    with pytest.raises(
+        ValueError, match=r"(?s)no known dataset layout; it holds stuff. Known layouts.*cityscapes: leftImg8bit"
+    ):
         build_dataset(data_dir=tmp_path)
-    with pytest.raises(FileNotFoundError, match="is no folder"):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
         build_dataset(data_dir=tmp_path / "gone")
     with pytest.raises(DataError, match="is not Cityscapes: neither it, nor .* leftImg8bit.*; it holds stuff"):
         build_dataset("cityscapes", data_dir=tmp_path)
@@ -25,7 +27,7 @@ def test_an_unknown_layout_is_described(tmp_path, monkeypatch):
         build_dataset("voc")
 
 
-def test_two_data_sets_in_one_folder_are_asked_about(roots, tmp_path):
+def test_two_datasets_in_one_folder_are_asked_about(roots, tmp_path):
     for name in ("lip", "coco_stuff"):
         (tmp_path / name).symlink_to(roots[name])
     with pytest.raises(ValueError, match="holds coco_stuff and lip: choose one with --dataset"):
@@ -41,7 +43,7 @@ def test_an_empty_split_names_the_others(tmp_path):
         build_dataset("cityscapes", "dev", root)
 
 
-def test_pictures_without_labels_are_listed(tmp_path):
+def test_images_without_labels_are_listed(tmp_path):
     root = folders.write_cityscapes(tmp_path, 4, SIZE, SEED, splits=("train",))
     for path in sorted(root.glob("gtFine/train/*/*_labelIds.png"))[1:3]:
         path.unlink()
@@ -49,7 +51,7 @@ def test_pictures_without_labels_are_listed(tmp_path):
         build_dataset("cityscapes", "train", root)
 
 
-def test_other_files_among_the_pictures_do_no_harm(tmp_path):
+def test_other_files_among_the_images_do_no_harm(tmp_path):
     root = folders.write_folder(tmp_path, 2, SIZE, SEED)
     for name in ("._scene0.png", ".DS_Store", "Thumbs.db", "notes.txt"):
         for kind in ("images", "labels"):
@@ -108,7 +110,7 @@ def test_label_values_outside_the_classes(own):
     [
         ([26004, 24001], "instance or 16-bit"),
         ([9], "counted 1..9 with 0 for other"),
-        ([100], "another data set"),
+        ([100], "another dataset"),
         (list(range(10, 200)), "interpolation or compression"),
     ],
 )
@@ -180,7 +182,7 @@ def test_sizes_are_checked_also_where_only_the_top_is_read(own):
         list(zip(data.forever(), range(3)))
 
 
-def test_a_picture_turned_by_exif_is_turned_to_fit(own):
+def test_an_image_turned_by_exif_is_turned_to_fit(own):
     image = sorted((own / "images" / "train").iterdir())[0]
     upright = Image.open(image).convert("RGB")
     exif = Image.Exif()

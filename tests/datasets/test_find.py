@@ -72,7 +72,7 @@ def test_a_checkpoint_finds_its_data_again_from_anywhere_or_asks(here, monkeypat
         place, line = recorded_place(meta, "a.npz", asked)
         assert place == meta["data"] and line.startswith(f"data: voc in {here / 'sets'}, as a.npz records")
     os.rename(here / "sets", here / "moved")
-    with pytest.raises(ValueError, match="a.npz was trained on voc in .*sets, which is not there now: give --data-dir"):
+    with pytest.raises(ValueError, match="a.npz was trained on voc in .*sets, which does not exist: give --data-dir"):
         recorded_place(meta, "a.npz", "auto")
     assert recorded_place(meta, "a.npz", "auto", str(here / "moved")) == (
         {**NOTHING, "name": "voc", "data_dir": str(here / "moved")},
@@ -93,7 +93,7 @@ def test_scenes_are_drawn_again_at_their_size_and_for_no_other_classes(here):
 
 def test_a_released_file_records_no_data_and_gets_none_by_chance(here):
     write("cityscapes", here)
-    with pytest.raises(ValueError, match="a.pth does not record its data: give --data-dir"):
+    with pytest.raises(ValueError, match="a.pth does not record its dataset: give --data-dir"):
         recorded_place({}, "a.pth", "auto")
     assert recorded_place({}, "a.pth", "cityscapes")[0]["name"] == "cityscapes"  # named, and found in this folder
     assert recorded_place({}, "a.pth", "scenes") == (NOTHING, "")

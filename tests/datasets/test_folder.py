@@ -1,4 +1,4 @@
-"""--dataset folder: pictures and labels of one's own, their classes named in a file or counted."""
+"""--dataset folder: images and labels of one's own, their classes named in a file or counted."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Packed folders and the cache in memory: the same samples, refused where they do not fit."""
+"""Packed folders: the same samples as the dataset, refused if they do not fit on the disk."""
 
 import sys
 
@@ -16,7 +16,7 @@ def pack(script, root, out, *more):
     return script("python", "scripts/data/pack.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
 
 
-def test_a_packed_folder_is_the_data_set(script, tmp_path):
+def test_a_packed_folder_is_the_dataset(script, tmp_path):
     root, out = folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--dry-run")
     assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), done.said
@@ -25,7 +25,11 @@ def test_a_packed_folder_is_the_data_set(script, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["pack.json", "train.u8", "val.u8"]
     for split in ("train", "val"):
         a, b = build_dataset("lip", split, root), build_dataset(split=split, data_dir=out)
-        assert a.kind == b.kind == "lip" and (a.names, a.palette, a.flip_pairs) == (b.names, b.palette, b.flip_pairs)
+        assert a.dataset_name == b.dataset_name == "lip" and (a.names, a.palette, a.flip_pairs) == (
+            b.names,
+            b.palette,
+            b.flip_pairs,
+        )
         assert a.total_len == b.total_len
         for k in range(3):
             assert a.sample_name(k) == b.sample_name(k) and all((x == y).all() for x, y in zip(a.read(k), b.read(k)))
@@ -97,7 +101,7 @@ def test_packed_cityscapes_says_what_it_lacks(script, tmp_path):
     done = pack(script, root, out, "--split", "val", "test")
     assert done.returncode == 0 and "for iIoU, evaluate from the original folder" in done.stdout, done.said
     data = {split: build_dataset(split=split, data_dir=out) for split in ("val", "test")}
-    assert data["val"].has_labels and data["test"].kind == "cityscapes"
+    assert data["val"].has_labels and data["test"].dataset_name == "cityscapes"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"splits": {}}'])
@@ -137,38 +141,6 @@ def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
         file.truncate(1000)
     with pytest.raises(DataError, match="train.u8 is missing or shorter"):
         build_dataset("packed", "train", out)
-
-
-def test_the_ram_cache_changes_nothing_and_decodes_once(tmp_path, capfd):
-    root = folders.write_folder(tmp_path, 4, SIZE, SEED)
-    rules = dict(random_mirror=True, random_scale=True, batch_size=4, seed=3)
-    plain = training_data("folder", "train", (40, 40), data_dir=root, **rules).forever()
-    cached = training_data("folder", "train", (40, 40), data_dir=root, cache="ram", num_workers=2, **rules)
-    assert "4 decoded samples need 0.00 GB" in capfd.readouterr().err
-    stream = cached.forever()
-    for number, (a, b) in enumerate(zip(plain, stream)):
-        assert all((x == y).all() for x, y in zip(a, b))
-        if number == 3:  # all are in memory, which the workers share: the files are not needed any more
-            break
-    files = [path for path in root.glob("**/*.png")]
-    for path in files:
-        path.unlink()
-    assert next(cached.forever()).images.shape == (4, 40, 40, 3)
-    assert cached.cache.shapes.all()
-
-
-def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
-    from datasets.reading import cache
-
-    root = folders.write_folder(tmp_path, 4, SIZE, SEED)
-    monkeypatch.setattr(cache, "free_memory", lambda: 70000)  # 4 x 48 x 96 x 4 = 73728
-    with pytest.raises(DataError, match=r"--cache ram: 4 decoded samples need .*scripts/data/pack.py"):
-        build_dataset("folder", "train", root, cache="ram")
-    monkeypatch.setattr(cache, "free_memory", lambda: 100000)
-    build_dataset("folder", "train", root, cache="ram")
-    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
-    with pytest.raises(DataError, match="on each of 2 ranks"):
-        build_dataset("folder", "train", root, cache="ram")
 
 
 def test_the_benchmark_prints_its_table(run_command):

@@ -88,7 +88,7 @@ def test_official_augmentation_is_bit_equal_to_the_step_by_step_recipe(street, c
     ],
 )
 def test_crop_before_resize_has_the_same_geometry(street, scale, grey):
-    """The promise is 1.5 grey levels and 1% of the labels; labels are equal, and for tenths pictures nearly so."""
+    """The promise is 1.5 grey levels and 1% of the labels; labels are equal, and for tenths images nearly so."""
     fast, slow = (TrainTransform((193, 161), scale, mirror=True, whole=whole) for whole in (False, True))
     for seed in range(40):
         image, label = street[seed % 3]
@@ -130,8 +130,8 @@ def test_one_pixel_is_padded_and_scaled_to_at_least_one(rng):
 
 
 @pytest.mark.parametrize("scale", [None, Scale(CITYSCAPES_SCALES)])
-def test_crop_and_mirror_keep_picture_and_label_together(scale):
-    """The picture carries the label in its channels; whatever is done to one must have been done to the other."""
+def test_crop_and_mirror_keep_image_and_label_together(scale):
+    """The image carries the label in its channels; whatever is done to one must have been done to the other."""
     for seed in range(40):
         rng = np.random.default_rng(seed)
         label = np.kron(rng.integers(0, 9, (4, 5), dtype=np.uint8), np.ones((9, 9), np.uint8))

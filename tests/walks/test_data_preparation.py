@@ -52,7 +52,7 @@ def test_prepare_camvid(walk, tmp_path):
     folders.LAYOUTS["camvid"](tmp_path / "CamVid", 1, (72, 96), 4)
     walk("prepare_camvid")
     data = build_dataset(split="train", data_dir=tmp_path / "camvid11")
-    assert data.kind == "camvid" and data.read(0)[1].shape == (360, 480)
+    assert data.dataset_name == "camvid" and data.read(0)[1].shape == (360, 480)
 
 
 def test_prepare_coco_stuff(walk, tmp_path):

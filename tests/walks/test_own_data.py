@@ -47,13 +47,13 @@ def write_folder(root, form):
             mask = mask_of(number)
             noise = np.random.default_rng(number).integers(0, 60, (*mask.shape, 3))
             image = Image.fromarray((noise + 150 * mask[:, :, None]).astype(np.uint8))
-            for kind, name, picture in (
+            for folder, name, file in (
                 ("images", f"Bild {number}.JPG", image),
                 ("labels", f"Bild {number}_mask.png", save(mask)),
             ):
-                path = root / kind / split / name
+                path = root / folder / split / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                picture.save(path)
+                file.save(path)
             pixels += np.bincount(mask.ravel(), minlength=2) * (split == "val")
     (root / "classes.txt").write_text(classes)
     return pixels
@@ -106,7 +106,7 @@ def test_a_packed_folder_with_the_flags_of_the_data(walk, tmp_path):
     assert '"best"' in said
     for flags, words in (
         (["--cache", "ram"], "--cache ram has no use with a packed folder, which is mapped into memory: leave it out"),
-        (["--resize-labels"], "--resize-labels comes too late for packed: its labels were settled when it was packed"),
+        (["--resize-labels"], "--resize-labels comes too late for packed: its labels were decoded when it was packed"),
         (["--on-bad-label", "ignore"], "--on-bad-label ignore comes too late"),
         (["--data-list", "few.txt"], "--data-list does not work on a packed folder: pack the list"),
         (["--num-classes", "3"], "packed was packed with --num-classes 2, not 3"),

@@ -16,10 +16,10 @@ def write(root, labels, classes="background\nperson\n", split="train"):
     """A folder with these label images, (H, W) or PIL images."""
     for number, label in enumerate(labels):
         label = label if isinstance(label, Image.Image) else Image.fromarray(np.asarray(label, np.uint8))
-        for kind, picture in (("images", Image.new("RGB", label.size, (number, 90, 200))), ("labels", label)):
+        for kind, image in (("images", Image.new("RGB", label.size, (number, 90, 200))), ("labels", label)):
             path = root / kind / split / f"{number:03d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            image.save(path)
     if classes:
         (root / "classes.txt").write_text(classes)
     return root

@@ -47,7 +47,7 @@ def test_marks_blank_lines_and_line_ends_do_no_harm(city, tmp_path):
     assert with_list(city, "train", tmp_path, text.encode("utf-8")).total_len == 3
 
 
-def test_one_column_is_pictures_found_by_name_or_without_label(city, tmp_path):
+def test_one_column_is_images_found_by_name_or_without_label(city, tmp_path):
     names = [line.split("\t")[0] for line in relative(city, "train", "\t")]
     data = with_list(city, "train", tmp_path, "\n".join(names))
     assert data.total_len == 3 and all(label is None for _, label in data.pairs)

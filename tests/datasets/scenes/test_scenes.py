@@ -10,7 +10,7 @@ from datasets.scenes.drawing import CAR, PERSON
 
 
 def test_same_arguments_give_the_same_bytes_on_every_machine():
-    """Checksums written down once: a change of the drawing is a change of the data set, and shall be noticed."""
+    """Checksums written down once: a change of the drawing is a change of the dataset, and shall be noticed."""
     got = {}
     for index, size in ((0, (128, 256)), (1, (97, 131)), (1_000_000, (64, 64))):
         got[index] = [zlib.crc32(layer.tobytes()) for layer in draw_scene(3, index, *size)]
@@ -49,14 +49,14 @@ def test_rim_is_void_and_only_the_rim():
 
 
 def test_every_class_appears_often_and_none_rules():
-    counts, pictures = np.zeros(256), np.zeros(256)
+    counts, images = np.zeros(256), np.zeros(256)
     for index in range(60):
         label = draw_scene(1, index, 96, 192)[1]
         counts += np.bincount(label.ravel(), minlength=256)
-        pictures[np.unique(label)] += 1
+        images[np.unique(label)] += 1
     share = counts[:9] / counts.sum()
     assert 0.01 < share.min() and share.max() < 0.35, dict(zip(dataset.NAMES, share.round(3)))
-    assert (pictures[:9] >= 40).all(), dict(zip(dataset.NAMES, pictures))
+    assert (images[:9] >= 40).all(), dict(zip(dataset.NAMES, images))
 
 
 def test_instances_are_cars_and_people():

@@ -55,7 +55,9 @@ def test_samples_to_look_at_are_spread():
 
 def test_pictures_come_in_order_with_what_was_read():
     seen = []
-    for index, (image, label), prediction in stream.predictions(Brightness(), zip([4, 2, 7], map(pair, [4, 2, 7])), normalise, batch=2):
+    for index, (image, label), prediction in stream.predictions(
+        Brightness(), zip([4, 2, 7], map(pair, [4, 2, 7])), normalise, batch=2
+    ):
         np.testing.assert_array_equal(image, pair(index)[0])
         assert prediction.shape == label.shape
         seen.append(index)

@@ -1,22 +1,15 @@
-"""The scripts that verify, prepare and pack data, as their users call them."""
+"""scripts/data/verify.py: its table, report, contact sheet, and what it reports as errors and warnings."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from support.sbd import write_sbd
 from support.scene_roots import SEED, SIZE
 
 from datasets import build_dataset
 from datasets.scenes import folders
-
-ROOT = Path(__file__).resolve().parents[3]
-
-
-# --- verify
 
 
 def verify(script, root, out, *more):
@@ -59,7 +52,7 @@ def test_verify_names_each_fault_and_fails(script, tmp_path):
     Image.fromarray(label).save(labels[1])
     Image.fromarray(np.full(SIZE, 255, np.uint8)).save(labels[3])
     val = sorted((root / "images/val").iterdir())[0]
-    val.write_bytes(images[2].read_bytes())  # the same picture in both splits
+    val.write_bytes(images[2].read_bytes())  # the same image in both splits
     done = verify(script, root, tmp_path / "out")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     report = json.loads((tmp_path / "out/report.json").read_text())
@@ -71,7 +64,7 @@ def test_verify_names_each_fault_and_fails(script, tmp_path):
 
 def test_verify_of_nothing(script, tmp_path):
     done = verify(script, tmp_path, tmp_path / "out")
-    assert done.returncode == 1 and "layout of no known data set" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "no known dataset layout" in done.stderr and "Traceback" not in done.stderr
     root = folders.write_lip(tmp_path / "lip", 1, SIZE)
     for path in (root / "train_segmentations").iterdir():
         path.unlink()
@@ -164,127 +157,3 @@ def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
     _, _, found, _ = cv2.connectedComponentsWithStats(red.astype(np.uint8))
     sides = [(width, height) for _, _, width, height, _ in found[1:] if min(width, height) > 20]  # not the legend
     assert len(sides) == 3 and all(abs(width - height) <= 2 for width, height in sides), sides
-
-
-# --- prepare
-
-
-def test_prepare_cityscapes(script, tmp_path):
-    root = folders.write_cityscapes(tmp_path, 2, SIZE, SEED)
-    want = {split: build_dataset("cityscapes", split, root).read(1)[1] for split in ("train", "val")}
-    command = ["python", "scripts/data/prepare_cityscapes.py", "--data-dir", root, "--workers", "2"]
-    done = script(*command, "--dry-run")
-    assert done.returncode == 0 and not list(root.glob("gtFine/*/*/*TrainIds*")) and "6 to write" in done.stdout
-    done = script(*command)
-    assert done.returncode == 0, done.said
-    for path in root.glob("gtFine/*/*/*_labelIds.png"):
-        path.unlink()
-    for split, label in want.items():
-        np.testing.assert_array_equal(build_dataset("cityscapes", split, root).read(1)[1], label)
-
-
-def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
-    root = folders.write_coco_stuff(tmp_path, 3, SIZE, SEED)
-    want = build_dataset("coco_stuff", "train", root).read(0)[1]
-    files = sorted((root / "annotations/train2017").glob("*.png"))
-    whole = files[1].read_bytes()
-    files[1].write_bytes(whole[:100])
-    command = ["python", "scripts/data/prepare_coco_stuff.py", "--data-dir", root, "--workers", "1"]
-    done = script(*command)
-    assert done.returncode == 1 and files[1].name in done.stderr and "1 of 6 files failed" in done.stderr
-    assert len(list(root.glob("annotations/*/*_labelTrainIds.png"))) == 5 and not list(root.glob("**/*.part"))
-    files[1].write_bytes(whole)
-    done = script(*command)
-    assert done.returncode == 0 and "5 are there already, 1 to write" in done.stdout, done.said
-    data = build_dataset("coco_stuff", "train", root)
-    assert "labelTrainIds" in data.pairs[0][1].name
-    np.testing.assert_array_equal(data.read(0)[1], want)
-
-
-@pytest.mark.parametrize("layout", ["camvid", "segnet"])
-def test_prepare_camvid(script, tmp_path, layout):
-    root, out = folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
-    done = script("python", "scripts/data/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
-    assert done.returncode == 0, done.said
-    for split in ("train", "val", "test"):
-        a, b = build_dataset("camvid", split, root), build_dataset(split=split, data_dir=out)
-        assert type(a) is type(b) and a.total_len == b.total_len == 2
-        assert all((x == y).all() for k in range(2) for x, y in zip(a.read(k), b.read(k)))
-    command = ["python", "scripts/data/prepare_camvid.py", "--data-dir", root, "--out", tmp_path / "small"]
-    done = script(*command, "--size", "24,48", "--workers", "1")
-    assert done.returncode == 0 and build_dataset(data_dir=tmp_path / "small").read(0)[1].shape == (24, 48)
-
-
-@pytest.fixture
-def voc_and_sbd(tmp_path):
-    """VOC with 3 + 3 pictures, and SBD with two of them and two more of VOC's pictures."""
-    root = folders.write_voc(tmp_path / "voc", 3, SIZE, SEED)
-    sbd = tmp_path / "benchmark_RELEASE" / "dataset"
-    return root, sbd, write_sbd(sbd, root)
-
-
-def test_prepare_voc_aug(script, voc_and_sbd):
-    root, sbd, masks = voc_and_sbd
-    command = [
-        "python",
-        "scripts/data/prepare_voc_aug.py",
-        "--voc",
-        root.parent,
-        "--sbd",
-        sbd.parents[1],
-        "--workers",
-        "1",
-    ]
-    done = script(*command)
-    assert done.returncode == 1 and "would have 5 pictures, 2 of them added, not 10582 and 9118" in done.stderr
-    assert not (root / "SegmentationClassAug").exists()
-    done = script(*command, "--any-count")
-    assert done.returncode == 0, done.said
-    data = build_dataset("voc", "trainaug", root)
-    assert [data.sample_name(k) for k in range(5)] == [
-        "2007_000000",
-        "2007_000001",
-        "2007_000002",
-        "2008_000100",
-        "2008_000101",
-    ]
-    for name in ("2008_000100", "2008_000101"):
-        label = np.asarray(Image.open(root / "SegmentationClassAug" / f"{name}.png"))
-        np.testing.assert_array_equal(label, masks[name])
-    for name in ("2007_000000", "2007_000001"):  # VOC's own masks, finer and with their border, go before SBD's
-        a, b = (np.asarray(Image.open(root / f / f"{name}.png")) for f in ("SegmentationClassAug", "SegmentationClass"))
-        np.testing.assert_array_equal(a, b)
-    done = script(*command, "--any-count")
-    assert "8 are there already, 0 to write" in done.stdout
-
-
-def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
-    root, sbd, _ = voc_and_sbd
-    path = sbd / "cls" / "2008_000101.mat"
-    for content in (path.read_bytes()[:150], b"MATLAB 7.3 " + b"\0" * 300, b"\0" * 128, b""):
-        path.write_bytes(content)
-        command = [
-            "python",
-            "scripts/data/prepare_voc_aug.py",
-            "--voc",
-            root,
-            "--sbd",
-            sbd,
-            "--any-count",
-            "--workers",
-            "0",
-        ]
-        done = script(*command)
-        assert done.returncode == 1 and "2008_000101.mat is not a mask of SBD" in done.stderr, done.said
-        assert "Traceback" not in done.stderr
-
-
-def test_mat_files_as_scipy_writes_them(tmp_path):
-    scipy_io = pytest.importorskip("scipy.io")
-    from scripts.data.prepare_voc_aug import read_gtcls
-
-    values = np.arange(35, dtype=np.uint8).reshape(5, 7) % 21
-    for compressed in (False, True):
-        record = {"GTcls": {"Boundaries": [1.5], "Segmentation": values, "CategoriesPresent": [1, 2]}}
-        scipy_io.savemat(tmp_path / "a.mat", record, do_compression=compressed)
-        np.testing.assert_array_equal(read_gtcls(tmp_path / "a.mat"), values)
