@@ -14,7 +14,7 @@ def test_ade20k_with_150_and_151_classes(roots):
     np.testing.assert_array_equal(np.where(a == 255, 0, a + 1), b)
     data = training_data("ade20k", "val", (80, 120), data_dir=roots["ade20k"], num_classes=151, ignore_label=0)
     labels = next(data.forever()).labels
-    assert labels.max() < 151 and (labels[:, 60:] == 0).all()  # the padding is ignored, too
+    assert labels.max() < 151 and (labels[:, 60:] == 0).all()  # padding is ignored
     with pytest.raises(ValueError, match="150 or 151 classes, not 19"):
         build_dataset("ade20k", "val", roots["ade20k"], num_classes=19)
 

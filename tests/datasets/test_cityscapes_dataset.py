@@ -17,13 +17,13 @@ def test_cityscapes_maps_all_ids():
     assert table == {label: number for number, label in enumerate(ids)} and len(cityscapes.VALUES) == 34
 
 
-def test_cityscapes_is_found_by_the_variable_of_its_own_scripts(roots, monkeypatch):
+def test_cityscapes_is_found_by_the_variable_of_its_official_scripts(roots, monkeypatch):
     monkeypatch.setenv("CITYSCAPES_DATASET", str(roots["cityscapes"]))
     assert build_dataset("cityscapes", "val").total_len == COUNT
 
 
 def test_the_official_pipeline_from_files_to_the_network(tmp_path):
-    """`--augment official` is bit-equal to the published loader; the default has its labels, and nearly its
+    """`--augment official` is bit-equal to the published loader; the default has equal labels and nearly equal
     images."""
     from datasets.normalise import normalise_batch
 
@@ -45,7 +45,7 @@ def test_the_official_pipeline_from_files_to_the_network(tmp_path):
     assert len(off) == 32 and max(off) < 0.02  # grey levels
 
 
-def test_cityscapes_unites_splits_and_knows_that_test_has_no_labels(roots, tmp_path):
+def test_cityscapes_joins_splits_and_test_has_no_labels(roots, tmp_path):
     assert build_dataset("cityscapes", "trainval", roots["cityscapes"]).total_len == 2 * COUNT
     data = build_dataset("cityscapes", "test", roots["cityscapes"])
     image, label = data.read(0)
@@ -64,7 +64,7 @@ def test_cityscapes_coarse_and_train_ids(tmp_path):
     assert build_dataset("cityscapes", "train_extra", root).total_len == 2
     assert build_dataset("cityscapes", "train+", root).total_len == 4
     want = build_dataset("cityscapes", "train", root).read(0)[1]
-    for path in sorted((root / "gtFine").glob("train/*/*_labelIds.png")):  # as csCreateTrainIdLabelImgs leaves them
+    for path in sorted((root / "gtFine").glob("train/*/*_labelIds.png")):  # as csCreateTrainIdLabelImgs writes them
         ids = np.asarray(Image.open(path))
         table = np.full(256, 255, np.uint8)
         table[list(dataset_class("cityscapes").ids)] = range(19)

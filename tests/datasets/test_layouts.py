@@ -1,4 +1,4 @@
-"""Every dataset from generated scenes on disk: found by its folders, counted and read as its authors mean it."""
+"""Every dataset written from drawn scenes: detected from its folders, counted and read with the right classes."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from support.scene_roots import COUNT, SEED, SIZE
 from datasets import build_dataset, dataset_class, detect
 from datasets.scenes.dataset import IGNORE, NAMES, draw_scene
 
-# layout -> dataset, splits with their first scene, scene class -> class of the dataset (None: ignored)
+# layout -> (dataset, {split: first scene}, {scene class: class of the dataset, or None if ignored})
 EXPECTED = {
     "cityscapes": (
         "cityscapes",
@@ -49,7 +49,7 @@ def expected_label(scene, classes, ignore=255):
 
 
 @pytest.mark.parametrize("layout", EXPECTED)
-def test_a_layout_loads_by_its_folder_alone(roots, layout):
+def test_a_layout_is_detected_from_its_folder(roots, layout):
     name, splits, classes = EXPECTED[layout]
     assert detect(roots[layout]) == name
     for split, first in splits.items():
@@ -67,7 +67,7 @@ def test_a_layout_loads_by_its_folder_alone(roots, layout):
 
 
 @pytest.mark.parametrize("layout", EXPECTED)
-def test_one_level_of_nesting_either_way(roots, layout):
+def test_the_folder_inside_or_around_the_root_is_accepted(roots, layout):
     name, _, _ = EXPECTED[layout]
     root = build_dataset(name, data_dir=roots[layout]).root
     inner = next(entry for entry in sorted(root.iterdir()) if entry.is_dir())

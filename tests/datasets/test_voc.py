@@ -18,7 +18,7 @@ def test_voc_reads_palette_labels_and_their_border(roots):
     assert build_dataset("voc", "trainval", roots["voc"]).total_len == 2 * COUNT
 
 
-def test_voc_trainaug_needs_its_folder_and_says_how_to_make_it(roots):
+def test_voc_trainaug_without_its_folder_names_the_script_that_makes_it(roots):
     (roots["voc"] / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000000\n2007_000001\n")
     with pytest.raises(DataError, match="no SegmentationClassAug; make it with scripts/data/prepare_voc_aug.py"):
         build_dataset("voc", "trainaug", roots["voc"])

@@ -1,4 +1,4 @@
-"""The generated scenes that the tests of datasets share: SIZE, COUNT a split, drawn from SEED."""
+"""The drawn scenes that the tests of datasets share: SIZE, COUNT per split, SEED."""
 
 SIZE, COUNT, SEED = (48, 96), 3, 4
 

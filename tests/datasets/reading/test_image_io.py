@@ -28,7 +28,7 @@ def test_the_top_of_a_png_is_the_top_of_the_whole(rgb, tmp_path, rows, options):
     path = tmp_path / "a.png"
     options = dict(options)
     image = rgb.convert(options.pop("mode", "RGB"))
-    if options.pop("interlaced", False):  # Pillow writes none: the flag alone must keep the fast way off
+    if options.pop("interlaced", False):  # Pillow writes none: the flag alone must prevent the fast way
         data = io.BytesIO()
         image.save(data, "png")
         raw = bytearray(data.getvalue())
@@ -36,7 +36,7 @@ def test_the_top_of_a_png_is_the_top_of_the_whole(rgb, tmp_path, rows, options):
         raw[28] = 1
         raw[29:33] = struct.pack(">I", zlib.crc32(raw[12:29]))
         path.write_bytes(raw)
-        with pytest.raises(DataError):  # it is not interlaced in truth, so nothing can read it; but nothing lies
+        with pytest.raises(DataError):  # the data is not interlaced, so no decoder can read it
             read_pixels(path, rows, (96, 128))
         return
     save(image, path, **options)
@@ -49,7 +49,7 @@ def test_the_top_of_a_png_is_the_top_of_the_whole(rgb, tmp_path, rows, options):
 def test_a_truncated_jpeg_is_an_error_not_a_grey_bottom(rgb, tmp_path):
     path = save(rgb, tmp_path / "a.jpg", quality=90)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert cv2.imread(str(path)) is not None  # this is the trap
+    assert cv2.imread(str(path)) is not None  # the fault of OpenCV
     fails(["a.jpg", "truncated JPEG", "copy it again"], read_image, path)
     path.write_bytes(path.read_bytes()[:100])
     fails(["a.jpg", "100 bytes", "headers"], read_image, path)
@@ -61,16 +61,16 @@ def test_a_truncated_progressive_jpeg_is_an_error(rgb, tmp_path):
     fails(["truncated JPEG"], read_image, path)
 
 
-def test_a_jpeg_without_end_marker_is_accepted_with_a_word(rgb, tmp_path):
+def test_a_jpeg_without_end_marker_is_accepted_with_a_notice(rgb, tmp_path):
     path = save(rgb, tmp_path / "a.jpg", quality=90)
     want = cv2.imread(str(path))
     path.write_bytes(path.read_bytes()[:-2])
     np.testing.assert_array_equal(read_image(path), want)
-    assert [kind for kind, _ in image_io.NOTICES] == ["jpeg-end"] and "a.jpg" in image_io.NOTICES[0][1]
+    assert [topic for topic, _ in image_io.NOTICES] == ["jpeg-end"] and "a.jpg" in image_io.NOTICES[0][1]
 
 
 def test_a_thumbnail_does_not_hide_a_truncation(rgb, tmp_path):
-    """The end marker of a thumbnail in the headers is not the image's."""
+    """The end marker of a thumbnail in the headers does not count."""
     thumbnail = io.BytesIO()
     rgb.resize((32, 24)).save(thumbnail, "jpeg")
     path = save(rgb, tmp_path / "a.jpg", quality=90)
@@ -89,11 +89,11 @@ def test_a_thumbnail_does_not_hide_a_truncation(rgb, tmp_path):
         (b"", ["is empty (0 bytes)"]),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 7\n", ["git-lfs pointer", "git lfs pull"]),
         (b"<!DOCTYPE html><html>404</html>", ["web page", "download it again"]),
-        (b"hello, world, I am no image at all", ["36 bytes", "hello, world", "no image format"]),
+        (b"hello, world, this is not an image", ["34 bytes", "hello, world", "not a known image format"]),
     ],
 )
 @pytest.mark.parametrize("read", [read_image, read_label])
-def test_what_is_no_image_is_named(tmp_path, content, words, read):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content, words, read):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     fails(["a.png", *words], read, path)
@@ -122,10 +122,10 @@ def test_missing_dangling_unreadable(tmp_path, monkeypatch):
     fails(["gone.png", "missing"], read_image, tmp_path / "gone.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
     fails(["link.png", "dangling link", "target.png"], read_image, tmp_path / "link.png")
-    fails([str(tmp_path), "no file"], read_image, tmp_path)
+    fails([str(tmp_path), "not a file"], read_image, tmp_path)
 
 
-def test_a_busy_disk_is_asked_three_times(rgb, tmp_path, monkeypatch):
+def test_a_failed_read_is_tried_three_times(rgb, tmp_path, monkeypatch):
     path, calls, open_ = save(rgb, tmp_path / "a.png"), [], open
 
     def flaky(name, *arguments, **options):
@@ -143,7 +143,7 @@ def test_a_busy_disk_is_asked_three_times(rgb, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("read", [read_image, read_label])
-def test_a_file_that_is_being_written_is_waited_for(scene, tmp_path, read):
+def test_a_file_that_is_being_written_is_read_again(scene, tmp_path, read):
     whole = save(Image.fromarray(scene[1]), tmp_path / "whole.png").read_bytes()
     path = tmp_path / "a.png"
     path.write_bytes(whole[:200])
@@ -190,7 +190,7 @@ def test_exif_orientation_counts_only_where_it_makes_the_image_fit(rgb, tmp_path
     assert pixels.shape == (128, 96, 3) and size == (128, 96) and image_io.NOTICES[0][0] == "exif"
 
 
-def test_content_decides_not_the_ending(rgb, tmp_path):
+def test_the_content_decides_and_not_the_extension(rgb, tmp_path):
     path = tmp_path / "a.jpg"
     rgb.save(path, "png")
     np.testing.assert_array_equal(read_image(path), np.asarray(rgb)[:, :, ::-1])

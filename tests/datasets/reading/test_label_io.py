@@ -26,7 +26,7 @@ def test_grey_label(scene, tmp_path):
 
 def test_palette_labels_are_indices(scene, tmp_path):
     path = label_file(scene[1], tmp_path / "a.png", "P")
-    assert (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) != scene[1]).any()  # this is the trap
+    assert (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) != scene[1]).any()  # the fault of OpenCV
     np.testing.assert_array_equal(read_label(path), scene[1])
     small = label_file(scene[1] % 4, tmp_path / "b.png", "P", bits=2)
     np.testing.assert_array_equal(read_label(small), scene[1] % 4)
@@ -34,12 +34,12 @@ def test_palette_labels_are_indices(scene, tmp_path):
 
 def test_16_bit_labels(scene, tmp_path):
     path = label_file(scene[1].astype(np.uint16), tmp_path / "a.png")
-    assert (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) == 0).all()  # this is the trap
+    assert (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) == 0).all()  # the fault of OpenCV
     np.testing.assert_array_equal(read_label(path), scene[1])
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_labels_of_few_bits_are_not_spread(scene, tmp_path, bits):
+def test_labels_of_few_bits_are_not_stretched(scene, tmp_path, bits):
     values = scene[1] % (1 << bits)
     path = tmp_path / "a.png"
     write_grey_png(path, values, bits)
@@ -47,13 +47,13 @@ def test_labels_of_few_bits_are_not_spread(scene, tmp_path, bits):
 
 
 def write_grey_png(path, values, bits):
-    """A PNG of 1, 2 or 4 bits a pixel, by hand: Pillow writes only those of 1 bit."""
+    """Write a PNG of 1, 2 or 4 bits per pixel; Pillow writes only 1 bit."""
     height, width = values.shape
-    spread = (values[:, :, None] >> np.arange(bits - 1, -1, -1) & 1).reshape(height, -1)
-    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in spread)
+    split = (values[:, :, None] >> np.arange(bits - 1, -1, -1) & 1).reshape(height, -1)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in split)
 
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -79,7 +79,7 @@ def test_coloured_labels_need_a_colour_map(scene, tmp_path):
     table[:9] = palette
     values = np.where(scene[1] == 255, 0, scene[1])
     path = save(Image.fromarray(table[values]), tmp_path / "a.png")
-    fails(["a.png", "painted in colours", "classes.txt"], read_label, path)
+    fails(["a.png", "label in colours", "classes.txt"], read_label, path)
     np.testing.assert_array_equal(read_label(path, ColourMap(palette)), values)
     fails(["a.png", "1 colours", str(palette[8]), "pixels"], read_label, path, ColourMap(palette[:8]))
 

@@ -24,7 +24,7 @@ def test_prepare_cityscapes(script, tmp_path):
         np.testing.assert_array_equal(build_dataset("cityscapes", split, root).read(1)[1], label)
 
 
-def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
+def test_preparation_is_continued_and_leaves_no_incomplete_files(script, tmp_path):
     root = folders.write_coco_stuff(tmp_path, 3, SIZE, SEED)
     want = build_dataset("coco_stuff", "train", root).read(0)[1]
     files = sorted((root / "annotations/train2017").glob("*.png"))
@@ -36,7 +36,7 @@ def test_preparation_goes_on_and_leaves_no_half_files(script, tmp_path):
     assert len(list(root.glob("annotations/*/*_labelTrainIds.png"))) == 5 and not list(root.glob("**/*.part"))
     files[1].write_bytes(whole)
     done = script(*command)
-    assert done.returncode == 0 and "5 are there already, 1 to write" in done.stdout, done.said
+    assert done.returncode == 0 and "5 exist already, 1 to write" in done.stdout, done.said
     data = build_dataset("coco_stuff", "train", root)
     assert "labelTrainIds" in data.pairs[0][1].name
     np.testing.assert_array_equal(data.read(0)[1], want)
@@ -58,7 +58,7 @@ def test_prepare_camvid(script, tmp_path, layout):
 
 @pytest.fixture
 def voc_and_sbd(tmp_path):
-    """VOC with 3 + 3 images, and SBD with two of them and two more of VOC's images."""
+    """VOC with 3 + 3 images, and SBD with two of them and two other images of VOC."""
     root = folders.write_voc(tmp_path / "voc", 3, SIZE, SEED)
     sbd = tmp_path / "benchmark_RELEASE" / "dataset"
     return root, sbd, write_sbd(sbd, root)
@@ -92,11 +92,11 @@ def test_prepare_voc_aug(script, voc_and_sbd):
     for name in ("2008_000100", "2008_000101"):
         label = np.asarray(Image.open(root / "SegmentationClassAug" / f"{name}.png"))
         np.testing.assert_array_equal(label, masks[name])
-    for name in ("2007_000000", "2007_000001"):  # VOC's own masks, finer and with their border, go before SBD's
+    for name in ("2007_000000", "2007_000001"):  # the masks of VOC, finer and with a border, have priority
         a, b = (np.asarray(Image.open(root / f / f"{name}.png")) for f in ("SegmentationClassAug", "SegmentationClass"))
         np.testing.assert_array_equal(a, b)
     done = script(*command, "--any-count")
-    assert "8 are there already, 0 to write" in done.stdout
+    assert "8 exist already, 0 to write" in done.stdout
 
 
 def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
@@ -116,7 +116,7 @@ def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
             "0",
         ]
         done = script(*command)
-        assert done.returncode == 1 and "2008_000101.mat is not a mask of SBD" in done.stderr, done.said
+        assert done.returncode == 1 and "2008_000101.mat is not a mask file of SBD" in done.stderr, done.said
         assert "Traceback" not in done.stderr
 
 

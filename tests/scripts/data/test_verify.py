@@ -16,7 +16,7 @@ def verify(script, root, out, *more):
     return script("python", "scripts/data/verify.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
 
 
-def test_verify_says_what_is_there(script, tmp_path):
+def test_verify_reports_counts_sizes_and_classes(script, tmp_path):
     root = folders.write_cityscapes(tmp_path / "set", 3, SIZE, SEED)
     done = verify(script, root, tmp_path / "out")
     assert done.returncode == 0, done.said
@@ -58,7 +58,7 @@ def test_verify_names_each_fault_and_fails(script, tmp_path):
     report = json.loads((tmp_path / "out/report.json").read_text())
     errors, warnings = report["errors"], " ".join(report["warnings"])
     assert len(errors) == 2 and "truncated or damaged" in errors[0] and "77 (96 pixels)" in errors[1]
-    assert "val/scene4 is the same image as train/scene2" in warnings and "1 labels are void" in warnings
+    assert "val/scene4 is the same image as train/scene2" in warnings and "1 labels are entirely void" in warnings
     assert report["splits"]["train"]["failed"] == 2 and "2 errors" in done.stdout
 
 
@@ -72,7 +72,7 @@ def test_verify_of_nothing(script, tmp_path):
     assert done.returncode == 1 and "1 of 1 images in" in done.stdout and "have no label" in done.stdout
 
 
-def test_verify_of_labels_in_colours_that_nobody_has_named(script, tmp_path):
+def test_verify_of_labels_in_unknown_colours(script, tmp_path):
     root = folders.write_folder(tmp_path / "set", 3, SIZE, SEED)
     (root / "classes.txt").write_text("a\nb\n")
     for path in (root / "labels").glob("*/*.png"):
@@ -80,7 +80,7 @@ def test_verify_of_labels_in_colours_that_nobody_has_named(script, tmp_path):
     done = verify(script, root, tmp_path / "out")
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.said
     lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and "give one in classes.txt ('name R G B' a line)" in lines[0]  # of both splits
+    assert len(lines) == 1 and "give one in classes.txt (lines 'name R G B')" in lines[0]  # of both splits
     assert (
         "and 5 more like it" in lines[0]
         and "sheet.png" not in done.stdout
@@ -89,19 +89,19 @@ def test_verify_of_labels_in_colours_that_nobody_has_named(script, tmp_path):
     assert len(json.loads((tmp_path / "out/report.json").read_text())["errors"]) == 6
 
 
-def test_verify_says_once_what_concerns_all_splits(script, tmp_path):
+def test_verify_reports_an_error_of_all_splits_once(script, tmp_path):
     root = folders.write_folder(tmp_path / "set", 1, SIZE, SEED)
     (root / "classes.txt").write_text("")
     done = verify(script, root, tmp_path / "out")
-    assert done.returncode == 1 and done.stdout.count("does not describe classes (no class in it)") == 1, done.said
+    assert done.returncode == 1 and done.stdout.count("is not a valid class file (it has no class)") == 1, done.said
 
 
 def test_verify_of_a_flat_folder_names_the_split_as_training_does(script, tmp_path):
     root = folders.write_folder(tmp_path / "set", 2, SIZE, SEED, splits=("train",))
-    for kind in ("images", "labels"):
-        (root / kind / "train").rename(root / "flat")
-        (root / kind).rmdir()
-        (root / "flat").rename(root / kind)
+    for part in ("images", "labels"):
+        (root / part / "train").rename(root / "flat")
+        (root / part).rmdir()
+        (root / "flat").rename(root / part)
     with pytest.raises(ValueError) as caught:
         build_dataset(split="train", data_dir=root)
     done = verify(script, root, tmp_path / "out")
@@ -125,7 +125,7 @@ def test_verify_warns_of_classes_that_never_occur(script, tmp_path):
     done = verify(script, root, tmp_path / "out", "--ignore-label", "255")
     for split in ("train", "val"):
         assert f"{split}: 1 of 2 classes never occur in the labels: 'person'" in done.stdout, done.said
-    assert 'leave out --ignore-label, or say so in classes.json: "values": {"0": 0, "255": 1}' in done.stdout
+    assert 'leave out --ignore-label, or put this in classes.json: "values": {"0": 0, "255": 1}' in done.stdout
 
 
 def test_verify_names_labels_without_image_and_images_of_one_name(script, tmp_path):
@@ -140,8 +140,8 @@ def test_verify_names_labels_without_image_and_images_of_one_name(script, tmp_pa
     assert done.returncode == 1 and "are two images of one name" in done.stdout, done.said
 
 
-def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
-    from scripts.data.verify import draw
+def test_the_contact_sheet_keeps_aspect_ratios(tmp_path):
+    from scripts.data.sheet import draw
 
     class Data:
         names, palette, ignore_label = ("a", "b"), ((0, 0, 0), (250, 0, 0)), 255
@@ -154,6 +154,6 @@ def test_the_sheet_of_verify_keeps_aspect_ratios(tmp_path):
         rows.append((np.full((height, width, 3), 90, np.uint8), label))
     sheet = np.asarray(draw(rows, Data))
     red = (sheet[:, -(sheet.shape[1] // 3) :] == (250, 0, 0)).all(2)  # the column of labels
-    _, _, found, _ = cv2.connectedComponentsWithStats(red.astype(np.uint8))
-    sides = [(width, height) for _, _, width, height, _ in found[1:] if min(width, height) > 20]  # not the legend
+    _, _, regions, _ = cv2.connectedComponentsWithStats(red.astype(np.uint8))
+    sides = [(width, height) for _, _, width, height, _ in regions[1:] if min(width, height) > 20]  # not the legend
     assert len(sides) == 3 and all(abs(width - height) <= 2 for width, height in sides), sides
