@@ -84,7 +84,7 @@ DYING = """
 import os, signal, sys
 from utils import runtime
 runtime.start("cpu")
-from datasets.scenes import Scenes
+from datasets.scenes.dataset import Scenes
 class Dying(Scenes):
     def open_pair(self, index):
         if index == 5:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.data.verify import draw
+from scripts.data.sheet import draw
 from utils.drawing.figures import (
     INK,
     LINES,

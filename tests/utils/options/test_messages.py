@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 TRAIN, EVALUATE, PREDICT = "train.py", "evaluate.py", "scripts/predict.py"
 SEES, FIGURE = "scripts/visualize_attention.py", "scripts/benchmark/evaluation.py"
-CONVERT, DATA = "scripts/convert_weights.py", ("scripts/data/verify.py", "scripts/data/pack.py")
+CONVERT = "scripts/convert_weights.py"
 PRINTED_BY = {  # module of utils -> the programs that print its messages
     "training/amp.py": (TRAIN,),
     "weights/checkpoint.py": (TRAIN,),
@@ -20,12 +20,6 @@ PRINTED_BY = {  # module of utils -> the programs that print its messages
     "distributed.py": (TRAIN,),
     "options/evaluate.py": (EVALUATE,),
     "evaluation/exports.py": (EVALUATE,),
-    "jobs.py": (
-        *DATA,
-        "scripts/data/prepare_camvid.py",
-        "scripts/data/prepare_voc_aug.py",
-        "scripts/data/prepare_cityscapes.py",
-    ),
     "weights/network.py": (EVALUATE, PREDICT, SEES, FIGURE),
     "evaluation/confusion.py": (TRAIN, EVALUATE),
     "weights/settle.py": (TRAIN,),
