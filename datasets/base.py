@@ -151,9 +151,7 @@ class SegmentationDataset(Dataset):
         size = getattr(self.transform, "size", None)
         slot_bytes = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else SLOT_BYTES
         name = lambda task: self.sample_name(task[1])  # noqa: E731
-        wanted = (
-            2 * self.batch_size // self.world_size
-        )  # samples read in advance, so that workers never wait for a step
+        wanted = 2 * self.batch_size // self.world_size  # read in advance, so that workers never wait for a step
         ahead = max(3, -(-wanted // max(self.num_workers, 1)))
         results = workers.run(self.load, tasks(), self.num_workers, slot_bytes, ahead, name)
         try:
