@@ -15,26 +15,19 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from datasets import CHOICES  # noqa: E402
+from scripts.data import arguments  # noqa: E402
 from utils import runtime  # noqa: E402
-from utils.options import shared  # noqa: E402
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data-dir", required=True, help="the dataset, as for train.py")
+    arguments.add_dataset(parser)
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument(
-        "--dataset", choices=CHOICES, default="auto", metavar="NAME", help="default: detected from --data-dir"
-    )
     parser.add_argument("--split", nargs="+", help="default: train and val, if they exist")
     parser.add_argument("--data-list", help="pack the pairs of this list, under the name of the one --split")
-    parser.add_argument("--num-classes", type=shared.positive, help="default: those of the dataset")
-    parser.add_argument("--ignore-label", type=int, help="label value to ignore (default: that of the dataset)")
     text = "values that are not a class: stop, or treat them as void (default: %(default)s)"
     parser.add_argument("--on-bad-label", choices=("error", "ignore"), default="error", help=text)
     parser.add_argument("--resize-labels", action="store_true", help="resize labels to their images, where they differ")
-    parser.add_argument("--workers", type=shared.whole, help="processes (default: one per core)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be written, and stop")
     return parser.parse_args()
 

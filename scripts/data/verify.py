@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from datasets import CHOICES  # noqa: E402
+from scripts.data import arguments  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
@@ -24,17 +24,13 @@ SPLITS = ("train", "val", "test")
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data-dir", required=True, help="the dataset, as for train.py")
-    parser.add_argument(
-        "--dataset", choices=CHOICES, default="auto", metavar="NAME", help="default: detected from --data-dir"
-    )
+    arguments.add_dataset(parser)
     parser.add_argument("--split", nargs="+", help="default: train, val and test, if they exist")
     parser.add_argument("--data-list", help="verify the pairs of this list")
-    parser.add_argument("--num-classes", type=shared.positive, help="default: those of the dataset")
-    parser.add_argument("--ignore-label", type=int, help="label value to ignore (default: that of the dataset)")
     parser.add_argument("--out", default="runs/verify", help="folder for report and sheet (default: %(default)s)")
-    parser.add_argument("--rows", type=shared.positive, default=8, help="of the contact sheet (default: %(default)s)")
-    parser.add_argument("--workers", type=shared.whole, help="processes (default: one per core)")
+    parser.add_argument(
+        "--rows", type=shared.positive, default=8, help="rows of the contact sheet (default: %(default)s)"
+    )
     return parser.parse_args()
 
 
