@@ -52,6 +52,7 @@ def main():
     from tqdm import tqdm
 
     from datasets import transforms
+    from datasets.reading import workers
     from datasets.reading.image_io import DataError
     from models.cca.functional import resolve
     from models.layers.fold import fold
@@ -71,7 +72,7 @@ def main():
     chosen = {"source": args.source, "cca_backend": args.cca_backend}
     model, meta = network.load_network(args.restore_from, build_model, asked, simplify, **chosen)
     data, lines = open_data(args, meta)
-    kind = data.kind  # its name in DATASETS
+    kind = data.dataset_name
     count = min(args.max_images or data.total_len, data.total_len)
     save_dir = args.save_dir or os.path.join(os.path.dirname(meta["checkpoint"]), "outputs")
     if is_main():
@@ -126,16 +127,15 @@ def main():
     def left_out(index, error):
         if args.on_bad_sample == "error" or not isinstance(error, DataError):
             raise error
-        data.hear((), [(index, str(error))])  # says so, and stops when there are too many
+        data.report((), [(index, str(error))])  # an error when there are too many
         scores.leave_out(index)
         bar.update(1)
 
     mine = shard(count)
     shown = spread(mine, args.sheet_rows) if is_main() else ()
     bar = tqdm(total=len(mine), desc="evaluate", unit="image", disable=not is_main(), dynamic_ncols=True)
-    for index, (image, label, objects), prediction in stream.predictions(
-        model, read, mine, normalise, args.num_workers, left_out, **how
-    ):
+    read_ahead = zip(mine, workers.run(read, mine, args.num_workers, return_errors=True))
+    for index, (image, label, objects), prediction in stream.predictions(model, read_ahead, normalise, left_out, **how):
         if export:
             export.write(samples[index], prediction)
         if args.save_predictions:

@@ -1,6 +1,6 @@
-"""DATASETS: name -> module and class, in words, so that listing the names imports nothing heavy.
+"""DATASETS: name -> (module, class) as text, so that listing the names imports nothing else.
 
-data = build_dataset("auto", "val", data_dir="/data/cityscapes")          # evaluation: whole pictures
+data = build_dataset("auto", "val", data_dir="/data/cityscapes")          # evaluation: whole images
 data = training_data("auto", "train", size=(769, 769), random_scale=True, random_mirror=True,
                      data_dir="/data/cityscapes", batch_size=8, num_workers=4, seed=1)
 for batch in data.forever(start=0): ...                                    # base.Batch
@@ -35,30 +35,30 @@ def dataset_class(name):
 
 
 def detect(data_dir):
-    """The name of the data set that lies at `data_dir`, told by its folders; scenes where there is no `data_dir`."""
+    """The name of the dataset in `data_dir`, detected from its folders; "scenes" without a `data_dir`."""
     if not data_dir:
         return "scenes"
     start = Path(data_dir).expanduser()
     if not start.is_dir():
-        raise FileNotFoundError(f"--data-dir {data_dir} is no folder; give the one that holds the data set")
+        raise FileNotFoundError(f"--data-dir {data_dir} is not a folder; give the folder of the dataset")
     children = sorted(entry for entry in start.iterdir() if entry.is_dir() and entry.name[0] != ".")[:64]
     files = [name for name in DATASETS if name not in ("scenes", "folder")]
     places = [(files, [start]), (files, children), (["folder"], [start]), (["folder"], children)]
     for names, folders in (*places, (files, [start.resolve().parent])):
-        fits = {
+        matches = {
             name
             for name in names
             for folder in folders
             for below in dataset_class(name).inside
             if (folder / below).is_dir() and dataset_class(name).is_root(folder / below)
         }
-        if len(fits) > 1:
-            raise ValueError(f"--data-dir {data_dir} holds {' and '.join(sorted(fits))}: choose one with --dataset")
-        if fits:
-            return fits.pop()
-    held = ", ".join(sorted(entry.name for entry in start.iterdir() if entry.name[0] != ".")[:8]) or "nothing"
+        if len(matches) > 1:
+            raise ValueError(f"--data-dir {data_dir} holds {' and '.join(sorted(matches))}: choose one with --dataset")
+        if matches:
+            return matches.pop()
+    entries = ", ".join(sorted(entry.name for entry in start.iterdir() if entry.name[0] != ".")[:8]) or "nothing"
     known = "\n".join(f"  {name}: {dataset_class(name).looks_like}" for name in (*files, "folder"))
-    raise ValueError(f"--data-dir {data_dir} has the layout of no known data set; it holds {held}. Known are\n{known}")
+    raise ValueError(f"--data-dir {data_dir} has no known dataset layout; it holds {entries}. Known layouts:\n{known}")
 
 
 def build_dataset(
@@ -71,28 +71,26 @@ def build_dataset(
     grey_labels=None,
     **options,
 ):
-    """`name` as in DATASETS, or auto: told by the folders of `data_dir`. Options go to
-    the class: num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset.
-    `grey_labels`: what a checkpoint records of the grey labels of its data (grey_labels.py); only folders use it."""
+    """`name`: a key of DATASETS, or "auto": detected from the folders of `data_dir`. `options` go to the class:
+    num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset.
+    `grey_labels`: what a checkpoint records about the grey labels of its data (grey_labels.py); only Folder uses it."""
     name = detect(data_dir) if name == "auto" else ALIASES.get(name, name)
-    kind = dataset_class(name)
+    cls = dataset_class(name)
     if name == "scenes":
         for flag, value in (("--data-dir", data_dir), ("--data-list", data_list)):
             if value:
-                raise ValueError(
-                    f"{flag} {value} has no use with --dataset scenes, which are drawn; leave one of them out"
-                )
+                raise ValueError(f"{flag} {value} has no use with --dataset scenes, which are drawn: leave one out")
         if cache != "off":
-            raise ValueError(f"--cache {cache} has nothing to keep of drawn scenes: leave it out")
+            raise ValueError(f"--cache {cache} has no use with drawn scenes: leave it out")
         if scene_size:
             options.update(height=scene_size[0], width=scene_size[1])
-        data = kind(split, **options)
-        data.kind = name
+        data = cls(split, **options)
+        data.dataset_name = name
         return data
     if not data_dir and name == "cityscapes":
-        data_dir = os.environ.get("CITYSCAPES_DATASET")  # as its own scripts have it
+        data_dir = os.environ.get("CITYSCAPES_DATASET")  # the variable of the official Cityscapes scripts
     if not data_dir:
-        raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {kind.looks_like}")
+        raise ValueError(f"--dataset {name} needs --data-dir, the folder that holds {cls.looks_like}")
     if scene_size:
         raise ValueError(f"--scene-size is for drawn scenes, and this is {name}: leave it out")
     if cache != "off" and name == "packed":
@@ -101,9 +99,9 @@ def build_dataset(
         options["cache"] = import_module("datasets.reading.cache").RamCache()
     if name == "folder":
         options["grey_labels"] = grey_labels
-    data = kind(data_dir, split, data_list=data_list, **options)
-    if name != "packed":  # which keeps the name of what was packed
-        data.kind = name
+    data = cls(data_dir, split, data_list=data_list, **options)
+    if name != "packed":  # a packed folder keeps the name of the original dataset
+        data.dataset_name = name
     return data
 
 
@@ -120,11 +118,11 @@ def training_data(
     cat_max_ratio=None,
     **options,
 ):
-    """A shuffled data set that gives crops of `size`. What --random-scale means is the data set's own to say."""
+    """A shuffled dataset that yields crops of `size`. The dataset defines what --random-scale does."""
     from datasets.transforms import Scale, TrainTransform
 
     if augment not in AUGMENT:
-        raise ValueError(f"--augment {augment!r} is unknown; choose from {', '.join(AUGMENT)}")
+        raise ValueError(f"unknown --augment {augment!r}; choose from {', '.join(AUGMENT)}")
     data = build_dataset(name, split, shuffle=True, drop_last=True, **options)
     scale = None
     if random_scale or short_side or scale_range:

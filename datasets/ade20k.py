@@ -1,7 +1,7 @@
 """ADE20K as SceneParse150: {images,annotations}/{training,validation} of ADEChallengeData2016.
 
-In the files 0 is "other" and 1..150 are the classes. By default 0 is ignored and the classes become 0..149. With 151
-classes (`--num-classes 151 --ignore-label 0`) the numbers stay as they are and class 0 is "other".
+In the label files 0 is "other" and 1..150 are the classes. By default 0 is ignored and the classes become 0..149. With
+151 classes (`--num-classes 151 --ignore-label 0`) the numbers stay and class 0 is "other".
 """
 
 from datasets.files import FileDataset, hex_palette
@@ -44,7 +44,7 @@ class ADE20K(FileDataset):
     inside = ("", "ADEChallengeData2016")
     names, palette, splits = NAMES, PALETTE, tuple(FOLDERS)
     expected = {"train": 20210, "val": 2000, "test": 3352}
-    sides, longest, scales = ADE20K_SIDES, 1000, None  # pictures of all sizes: fitted to a short side
+    sides, longest, scales = ADE20K_SIDES, 1000, None  # image sizes vary: the short side is scaled to one of these
 
     @classmethod
     def is_root(cls, folder):
@@ -52,7 +52,7 @@ class ADE20K(FileDataset):
             (folder / f"index_ade20k.{end}").exists() for end in ("pkl", "mat")
         ):
             raise ValueError(
-                f"{folder} is the full ADE20K (..._seg.png); the benchmark of 150 classes is another download: "
+                f"{folder} is the full ADE20K (..._seg.png); the benchmark with 150 classes is another download: "
                 "ADEChallengeData2016.zip, http://sceneparsing.csail.mit.edu"
             )
         return any(
@@ -62,15 +62,13 @@ class ADE20K(FileDataset):
             for part in ("training", "validation")
         )
 
-    def choose_form(self, num_classes):
+    def choose_classes(self, num_classes):
         self.values = {0: None, **{value: value - 1 for value in range(1, 151)}}
         if num_classes == 151:
             self.names, self.palette = ("other", *NAMES), ((0, 0, 0), *PALETTE)
             self.values = {value: value for value in range(151)}
         elif num_classes not in (None, 150):
-            raise ValueError(
-                f"ADE20K comes with 150 or 151 classes, not {num_classes} (--num-classes, or the checkpoint)"
-            )
+            raise ValueError(f"ADE20K has 150 or 151 classes, not {num_classes} (--num-classes, or the checkpoint)")
 
     def pairs_of(self, split):
         folder = FOLDERS[split]

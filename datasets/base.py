@@ -1,8 +1,9 @@
-"""The jittor Dataset under every data set here: pairs of picture and label, in an order and with an augmentation that
-depend on (seed, epoch, index) alone, shared out over ranks and worker processes without changing either.
+"""The base class of all datasets: a jittor Dataset of (image, label) pairs. Order and augmentation depend on (seed,
+epoch, index) alone, whatever the number of ranks and worker processes.
 
-Jittor's own iteration shuffles without the seed, draws from worker-bound generators, repeats samples in a short last
-batch under MPI, and hangs when a worker dies: `__iter__` here is ours (workers.py), names and attributes are Jittor's.
+Jittor's own iteration ignores the seed when it shuffles, has one random generator per worker, repeats samples in a
+short last batch under MPI, and hangs when a worker dies. So `__iter__` is replaced (workers.py); the names of methods
+and attributes are Jittor's.
 """
 
 import os
@@ -20,22 +21,22 @@ from datasets.reading import image_io, workers
 from datasets.reading.image_io import DataError
 from datasets.transforms import CITYSCAPES_SCALES, EvalTransform
 
-cv2.setNumThreads(0)  # processes and Jittor share the cores; OpenCV's own threads would only be in the way
-ROOM = 32 << 20  # bytes of shared memory for a sample whose size is not known; larger ones go through the pipe
+cv2.setNumThreads(0)  # worker processes and Jittor use the cores already
+SLOT_BYTES = 32 << 20  # shared memory for a sample of unknown size; larger ones go through the pipe
 
 
-SAID = set()
+REPORTED = set()
 
 
-def say(text):
-    """Print a remark on the data once in a run, on one rank."""
-    if jt.rank == 0 and text not in SAID:
-        SAID.add(text)
+def report_once(text):
+    """Print a remark about the data once in a run, on one rank."""
+    if jt.rank == 0 and text not in REPORTED:
+        REPORTED.add(text)
         print(f"data: {text}", file=sys.stderr, flush=True)
 
 
 class Batch(NamedTuple):
-    """This rank's part of a batch. Where pictures differ in size, images and labels are lists."""
+    """This rank's part of a batch. If images differ in size, images and labels are lists."""
 
     images: np.ndarray  # (B, [T,] H, W, 3) uint8 BGR
     labels: np.ndarray  # (B, [T,] H, W) uint8
@@ -44,47 +45,47 @@ class Batch(NamedTuple):
 
 
 class SegmentationDataset(Dataset):
-    """A subclass says `names`, `palette` (RGB), `ignore_label`, and how to open a pair: `open_pair(index)`.
+    """A subclass defines `names`, `palette` (RGB), `ignore_label` and `open_pair(index)`.
 
-    `transform(image, label, rng) -> Sample` gets a generator that depends on (seed, epoch, index) alone. Iterating
-    gives one epoch of Batch; `forever(start)` gives batches without end. `batch_size` is that of all ranks together.
-    `len(dataset)` counts batches, as everywhere in Jittor; `dataset.total_len` counts samples.
-    `on_bad_sample="skip"` replaces unreadable samples by others (`forever`) or leaves them out (one epoch): one of
-    them, or 1 in 100 where there are more than 100 samples. `num_workers=None`: up to 8 where a GPU computes, else 0,
-    because the cores are busy with the network.
+    `transform(image, label, rng) -> Sample` gets a random generator that depends on (seed, epoch, index) alone.
+    Iterating yields the batches of one epoch, `forever(start)` yields batches without end. `batch_size` counts the
+    samples of all ranks together. `len(dataset)` counts batches, as in Jittor; `dataset.total_len` counts samples.
+    `on_bad_sample="skip"` replaces unreadable samples by others (`forever`) or leaves them out (one epoch), up to a
+    limit: one sample, or 1 in 100 of more than 100. `num_workers=None`: up to 8 with a GPU; 0 on a CPU, whose cores
+    compute the network.
     """
 
-    kind, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # kind: its name in DATASETS
-    scales, sides, longest = CITYSCAPES_SCALES, None, None  # what --random-scale means for this data set
+    dataset_name, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # dataset_name: its key in DATASETS
+    scales, sides, longest = CITYSCAPES_SCALES, None, None  # what --random-scale does with this dataset
 
     def __init__(self, count, transform=None, seed=0, on_bad_sample="error", **options):
         if on_bad_sample not in ("error", "skip"):
-            raise ValueError(f"on_bad_sample is {on_bad_sample!r}; choose error or skip")
+            raise ValueError(f"unknown on_bad_sample {on_bad_sample!r}; choose error or skip")
         if options.get("num_workers", 0) is None:
             cores = workers.cores() // int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
             options["num_workers"] = max(1, min(8, cores)) if jt.flags.use_cuda else 0
         super().__init__(keep_numpy_array=True, **options)
         self.transform, self.order_seed, self.on_bad_sample = transform, seed, on_bad_sample
         self.rank, self.world_size = jt.rank, jt.world_size
-        self.counts, self.bad = Counter(), {}  # notices by kind; index -> what was wrong
+        self.counts, self.bad = Counter(), {}  # notices by topic; index -> error message
         self.epoch = 0
         self.set_attrs(total_len=count)
 
     def open_pair(self, index):
-        """-> (function of rows that reads the picture (H, W, 3) uint8 BGR, label (H, W) uint8)."""
+        """-> (function(rows=None) that reads the image (H, W, 3) uint8 BGR, label (H, W) uint8)."""
         raise NotImplementedError
 
     def sample_name(self, index):
-        """A file stem for what is written about this sample."""
+        """The stem of the files that are written for this sample."""
         return f"{index:06d}"
 
     def read(self, index):
-        """The whole pair, as it is: image (H, W, 3) uint8 BGR, label (H, W) uint8."""
+        """The whole pair, not augmented: image (H, W, 3) uint8 BGR, label (H, W) uint8."""
         image, label = self.open_pair(int(index))
         return image(), label
 
     def set_epoch(self, epoch):
-        """Order and augmentation of the next iteration; every finished one counts up by itself."""
+        """Set the order and augmentation of the next iteration. A finished iteration increments the epoch."""
         self.epoch = epoch
 
     def __getitem__(self, index):
@@ -101,11 +102,11 @@ class SegmentationDataset(Dataset):
         return np.random.default_rng([self.order_seed, epoch]).permutation(self.total_len)
 
     def share(self, count):
-        """(from, to): this rank's part of a batch of `count`. Together the ranks have each sample once."""
+        """(from, to): this rank's part of a batch of `count` samples. Each sample belongs to exactly one rank."""
         return count * self.rank // self.world_size, count * (self.rank + 1) // self.world_size
 
     def __iter__(self):
-        """One epoch: len(self) batches, the last one short unless drop_last. A rank may get no part of a short one."""
+        """One epoch: len(self) batches, the last one short unless drop_last. A rank may have no part in it."""
         epoch, order = self.epoch, self.order(self.epoch)
         groups = []
         for first in range(0, len(self) * self.batch_size, self.batch_size):
@@ -116,15 +117,16 @@ class SegmentationDataset(Dataset):
         self.epoch = epoch + 1
 
     def forever(self, start=0):
-        """Batches without end: epoch after epoch in one stream, cut into batches, nothing left out. `start`: how many
-        batches an earlier run took; none of their samples is decoded again."""
+        """Batches without end: the epochs one after another, cut into batches, no sample left out. `start`: the number
+        of batches that an earlier run took; their samples are not decoded again."""
         yield from self.batches(self.stream(start), replace=True)
 
     def stream(self, start):
         low, high = self.share(self.batch_size)
         if high == low:
+            ranks = self.world_size
             raise ValueError(
-                f"--batch-size {self.batch_size} is less than the {self.world_size} ranks; take a multiple"
+                f"--batch-size {self.batch_size} is less than the {ranks} ranks; use a multiple of {ranks}"
             )
         known, order = None, None
         while True:
@@ -147,25 +149,25 @@ class SegmentationDataset(Dataset):
                 yield from ((epoch, index, replace) for epoch, index in group)
 
         size = getattr(self.transform, "size", None)
-        room = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else ROOM
+        slot_bytes = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else SLOT_BYTES
         name = lambda task: self.sample_name(task[1])  # noqa: E731
-        ahead = 2 * self.batch_size // self.world_size  # samples on their way, so that no worker waits for a step
-        depth = max(3, -(-ahead // max(self.num_workers, 1)))
-        results = workers.run(self.load, tasks(), self.num_workers, room, name, depth)
+        wanted = 2 * self.batch_size // self.world_size  # read in advance, so that workers never wait for a step
+        ahead = max(3, -(-wanted // max(self.num_workers, 1)))
+        results = workers.run(self.load, tasks(), self.num_workers, slot_bytes, ahead, name)
         try:
             for first in results:
                 group = [first, *islice(results, sizes.popleft() - 1)]
                 for *_, notices, problems in group:
-                    self.hear(notices, problems)
+                    self.report(notices, problems)
                 if kept := [result for result in group if result[0] is not None]:
                     yield assemble(kept)
         finally:
             results.close()
 
     def load(self, task):
-        """Runs in a worker: -> (image or None, label, box, index, notices, problems)."""
+        """Called in a worker: -> (image or None, label, box, index, notices, problems)."""
         epoch, index, replace = task
-        problems, wanted = [], index
+        problems, original = [], index
         for attempt in range(1, 12):
             try:
                 sample = self.augmented(epoch, index)
@@ -175,23 +177,23 @@ class SegmentationDataset(Dataset):
                     raise
                 problems.append((index, str(error)))
                 if not replace:
-                    return None, None, None, wanted, [], problems
-                rng = np.random.default_rng([self.order_seed, epoch, wanted, attempt])
+                    return None, None, None, original, [], problems
+                rng = np.random.default_rng([self.order_seed, epoch, original, attempt])
                 index = int(rng.integers(self.total_len))
         else:
-            raise DataError(f"{problems[-1][1]}; nor could ten others be read in its place")
+            raise DataError(f"{problems[-1][1]}; ten other samples were tried in its place and failed, too")
         if (sample.label == self.ignore_label).all():
-            image_io.NOTICES.append(("void", ""))  # nothing to learn here: the loss must not divide by it
+            image_io.NOTICES.append(("void", ""))  # no labelled pixel: the loss must not divide by their number
         notices = image_io.NOTICES[:]
         image_io.NOTICES.clear()
         return *sample, index, notices, problems
 
-    def hear(self, notices, problems):
-        """Say what the workers noticed, each kind once; stop when too much is unreadable."""
-        for kind, text in notices:
-            self.counts[kind] += 1
-            if text and self.counts[kind] == 1:
-                print(f"data: {text}; others like it are not mentioned", file=sys.stderr, flush=True)
+    def report(self, notices, problems):
+        """Print the notices of the workers, each topic once; raise an error when too many samples are unreadable."""
+        for topic, text in notices:
+            self.counts[topic] += 1
+            if text and self.counts[topic] == 1:
+                print(f"data: {text}; further cases are not reported", file=sys.stderr, flush=True)
         for index, text in problems:
             if index in self.bad:
                 continue
@@ -200,7 +202,7 @@ class SegmentationDataset(Dataset):
             self.check_share(len(self.bad), text)
 
     def check_share(self, count, text):
-        """--on-bad-sample skip goes on past so many samples and no more."""
+        """Raise an error if `count` skipped samples are more than --on-bad-sample skip allows."""
         allowed = max(1, self.total_len // 100)
         if count > allowed:
             raise DataError(

@@ -1,9 +1,9 @@
 """CamVid: five driving sequences, 701 labelled frames, 11 classes (SegNet's grouping) or the 32 of the original.
 
 Three layouts: the original (701_StillsRaw_full, LabeledApproved_full with colours), SegNet's (train, trainannot, ...;
-void is 11) and images/<split>, labels/<split> (void is 255). With `frames=T`, a sample is a clip of T labelled frames
-of its sequence around the frame, `stride` apart in time order, for attention over volumes; ends and gaps repeat a
-frame.
+void is 11) and images/<split>, labels/<split> (void is 255). With `frames=T`, a sample is a clip, for attention over
+volumes: T labelled frames around the frame, `stride` apart in time order. At ends and gaps of the sequence the last
+frame is repeated.
 """
 
 import re
@@ -17,7 +17,7 @@ from datasets.reading.pairs import stem
 
 NAMES = tuple("Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist".split())
 PALETTE = hex_palette("808080 800000 c0c080 804080 3c28de 808000 c08080 404080 400080 404000 0080c0")
-ORIGINAL = (  # name, colour in the label pictures, which of the 11
+ORIGINAL = (  # name, colour in the label images, class of the 11
     ("Animal", "408040", 9),
     ("Archway", "c00080", 1),
     ("Bicyclist", "0080c0", 10),
@@ -67,7 +67,7 @@ class CamVid(FileDataset):
         super().__init__(*arguments, **options)
         self.frames, self.stride = frames, stride
         if frames > 1:
-            self.places = {name: place for line in self.sequences() for place in [line] for name in line}
+            self.stretches = {number: stretch for stretch in self.sequences() for number in stretch}
 
     @classmethod
     def is_root(cls, folder):
@@ -80,7 +80,7 @@ class CamVid(FileDataset):
                     return True
         return False
 
-    def choose_form(self, num_classes):
+    def choose_classes(self, num_classes):
         grouped = {number: group for number, (_, _, group) in enumerate(ORIGINAL)}
         self.original = (self.root / "LabeledApproved_full").is_dir()
         if self.original:
@@ -93,56 +93,54 @@ class CamVid(FileDataset):
         elif num_classes in (None, 11):
             self.values = grouped if self.original else {**{k: k for k in range(11)}, 11: None}
         else:
-            raise ValueError(
-                f"CamVid comes with 11 or 32 classes, not {num_classes} (--num-classes, or the checkpoint)"
-            )
+            raise ValueError(f"CamVid has 11 or 32 classes, not {num_classes} (--num-classes, or the checkpoint)")
 
     def pairs_of(self, split):
         if split == "trainval":
             return sorted(self.pairs_of("train") + self.pairs_of("val"))
         if self.original:
             pairs = self.match("701_StillsRaw_full", "LabeledApproved_full", "", ("_L.png", ".png"))
-            return [pair for pair in pairs if usual_split(stem(pair[0].name)) == split]
+            return [pair for pair in pairs if segnet_split(stem(pair[0].name)) == split]
         for images, labels in ((f"images/{split}", f"labels/{split}"), (split, f"{split}annot")):
             if (self.root / images).is_dir():
                 return self.match(images, labels)
         return []
 
     def sequences(self):
-        """Lists of sample numbers: each a stretch of one sequence without gap, in time order."""
+        """Lists of sample numbers, each a stretch of one sequence without a gap, in time order."""
         frames = {}
         for number, (image, _) in enumerate(self.pairs):
-            found = FRAME.match(image.name)
-            if not found:
-                raise DataError(f"{image} is no CamVid frame (such as 0016E5_07959): no clip can be made around it")
-            frames.setdefault(found[1], []).append((int(found[2]), number))
-        for line in frames.values():
-            line.sort()
-            usual = np.median(np.diff([time for time, _ in line])) if len(line) > 1 else 0
-            stretch = [line[0][1]]
-            for (before, _), (time, number) in zip(line, line[1:]):
-                if time - before > 2 * usual:
+            match = FRAME.match(image.name)
+            if not match:
+                raise DataError(f"{image} is not a CamVid frame (such as 0016E5_07959); clips need the frame numbers")
+            frames.setdefault(match[1], []).append((int(match[2]), number))
+        for sequence in frames.values():
+            sequence.sort()
+            interval = np.median(np.diff([time for time, _ in sequence])) if len(sequence) > 1 else 0
+            stretch = [sequence[0][1]]
+            for (before, _), (time, number) in zip(sequence, sequence[1:]):
+                if time - before > 2 * interval:
                     yield stretch
                     stretch = []
                 stretch.append(number)
             yield stretch
 
     def clip(self, index):
-        """Sample numbers of the clip around a sample, in time order; the sample itself stands in the middle."""
-        line = self.places[index]
-        middle, half = line.index(index), self.frames // 2
+        """Sample numbers of the clip around a sample, in time order; the sample itself is the middle one."""
+        stretch = self.stretches[index]
+        middle, half = stretch.index(index), self.frames // 2
         steps = [middle + (k - half) * self.stride for k in range(self.frames)]
-        return [line[min(max(step, 0), len(line) - 1)] for step in steps]
+        return [stretch[min(max(step, 0), len(stretch) - 1)] for step in steps]
 
     def open_pair(self, index):
         if self.frames == 1:
             return super().open_pair(index)
-        pictures, labels = zip(*(super(CamVid, self).open_pair(number) for number in self.clip(index)))
-        return (lambda rows=None: np.stack([picture() for picture in pictures])), np.stack(labels)
+        images, labels = zip(*(super(CamVid, self).open_pair(number) for number in self.clip(index)))
+        return (lambda rows=None: np.stack([image() for image in images])), np.stack(labels)
 
 
-def usual_split(name):
-    """SegNet's split of the original frames, as a rule."""
+def segnet_split(name):
+    """SegNet's split of the original frames, from the name of a frame."""
     sequence, number = FRAME.match(name).groups()
     if sequence == "0016E5" and 7959 <= int(number) <= 8159:
         return "val"

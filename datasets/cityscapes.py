@@ -2,7 +2,7 @@
 
 leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png with gtFine/.../..._gtFine_labelIds.png (train, val) and
 gtCoarse/.../..._gtCoarse_labelIds.png (train_extra). `train+` and `train++` are the official lists of fine and coarse
-labels together. Where there are only *_labelTrainIds.png, these are read. The test split has no labels that count.
+labels together. Files *_labelTrainIds.png are read where *_labelIds.png are missing. The test split has no labels.
 """
 
 from datasets.files import FileDataset, hex_palette, value_table
@@ -37,17 +37,17 @@ class Cityscapes(FileDataset):
     title, looks_like = "Cityscapes", "leftImg8bit/ and gtFine/ (or gtCoarse/)"
     names, palette, values, splits = NAMES, PALETTE, VALUES, tuple(PARTS)
     expected = {"train": 2975, "val": 500, "trainval": 3475, "train_extra": 19998, "train+": 22973, "test": 1525}
-    ids = CITYSCAPES_IDS  # what the test server wants in place of the train ids
+    ids = CITYSCAPES_IDS  # the test server expects these instead of train ids
 
     @classmethod
     def is_root(cls, folder):
-        return (folder / "leftImg8bit").is_dir() and any((folder / kind).is_dir() for kind in ("gtFine", "gtCoarse"))
+        return (folder / "leftImg8bit").is_dir() and any((folder / name).is_dir() for name in ("gtFine", "gtCoarse"))
 
     def pairs_of(self, split):
         pairs = []
-        for kind, part in PARTS[split]:
-            ends = [f"_{kind}_labelIds.png", f"_{kind}_labelTrainIds.png"]
-            labels = kind and f"{kind}/{part}"
+        for folder, part in PARTS[split]:
+            ends = [f"_{folder}_labelIds.png", f"_{folder}_labelTrainIds.png"]
+            labels = folder and f"{folder}/{part}"
             pairs += self.match(f"leftImg8bit/{part}", labels, "_leftImg8bit.png", ends)
         return pairs
 

@@ -1,22 +1,22 @@
-"""Names and colours of the classes of a network: for what is drawn from a checkpoint without its data set."""
+"""Names and colours of the classes of a network, for drawing predictions of a checkpoint without its dataset."""
 
 from datasets import DATASETS, dataset_class
 from models.tables import devkit_palette
 
-USUAL = {19: "cityscapes", 150: "ade20k", 21: "voc"}  # of released files, which say nothing
+BY_CLASSES = {19: "cityscapes", 150: "ade20k", 21: "voc"}  # for released files, which do not record their dataset
 
 
 def classes_of(meta, asked=None):
-    """-> (names, palette, classes that change places in a mirror): what the checkpoint records, else those of a data
-    set, else numbers and VOC's colours. `asked` names a data set, which then must fit."""
+    """-> (names, palette, flip_pairs: classes that a mirror swaps): from the checkpoint, else from the dataset with
+    as many classes, else numbers and VOC's colours. `asked`: the name of a dataset to take them from."""
     count = meta["num_classes"]
     if not asked and meta.get("names") and meta.get("palette"):
         return meta["names"], [tuple(colour) for colour in meta["palette"]], meta.get("flip_pairs", ())
-    for name in (asked, meta.get("dataset"), USUAL.get(count)):
+    for name in (asked, meta.get("dataset"), BY_CLASSES.get(count)):
         if name in DATASETS and len(dataset_class(name).names) == count:
-            kind = dataset_class(name)
-            return kind.names, kind.palette, kind.flip_pairs
+            cls = dataset_class(name)
+            return cls.names, cls.palette, cls.flip_pairs
         if name and name == asked:
-            have = len(dataset_class(name).names)
-            raise ValueError(f"--dataset {asked} has {have} classes, the checkpoint {count}; leave --dataset out")
+            classes = len(dataset_class(name).names)
+            raise ValueError(f"--dataset {asked} has {classes} classes, the checkpoint {count}; leave --dataset out")
     return [f"class {k}" for k in range(count)], devkit_palette(count), ()

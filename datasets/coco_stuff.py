@@ -1,9 +1,9 @@
-"""COCO-Stuff 164k: 80 things and 91 stuffs, pixel maps for the 2017 pictures of COCO.
+"""COCO-Stuff 164k: label maps of 80 thing and 91 stuff classes for the COCO 2017 images.
 
-images/{train2017,val2017}/<id>.jpg and annotations/{train2017,val2017}/<id>.png (or stuffthingmaps/). A file holds the
-category id minus 1, 255 where unlabelled; eleven ids never occur, so that 171 classes remain. Files
-<id>_labelTrainIds.png (scripts/data/prepare_coco_stuff.py, or mmsegmentation's converter) hold 0..170 and are read as
-they are.
+images/{train2017,val2017}/<id>.jpg and annotations/{train2017,val2017}/<id>.png (or stuffthingmaps/). Pixels hold the
+category id minus 1, or 255 where unlabelled; eleven ids never occur, so 171 classes remain. Files
+<id>_labelTrainIds.png (written by scripts/data/prepare_coco_stuff.py or mmsegmentation's converter) hold 0..170 and
+are read unchanged.
 """
 
 from datasets.files import FileDataset, hex_palette, value_table
@@ -41,7 +41,7 @@ PALETTE = hex_palette(  # some colours occur twice
     4020c0 c0c0c0 0040a0 c0a0c0 c0c000 804060 c02040 c04080 40c060 40a040 404000
 """
 )
-ABSENT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # category ids that were given up
+ABSENT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # category ids that COCO-Stuff does not use
 VALUES = {category - 1: number for number, category in enumerate(k for k in range(1, 183) if k not in ABSENT)}
 TRAIN_IDS = {number: number for number in range(171)}
 
@@ -66,8 +66,8 @@ class COCOStuff(FileDataset):
         return [next((name for name in names if (root / name).is_dir()), None) for names in choices]
 
     def pairs_of(self, split):
-        pictures, labels = self.folders(self.root, split)
-        return self.match(pictures, labels, "", ("_labelTrainIds.png", ".png")) if pictures and labels else []
+        images, labels = self.folders(self.root, split)
+        return self.match(images, labels, "", ("_labelTrainIds.png", ".png")) if images and labels else []
 
     def table_for(self, label_path):
         return value_table(TRAIN_IDS, self.ignore_label) if "labelTrainIds" in label_path.name else self.table

@@ -1,7 +1,7 @@
-"""LIP (Look Into Person): parts of one person a picture, 20 classes with the background.
+"""LIP (Look Into Person): body parts and clothes of one person per image, 20 classes with the background.
 
-<split>_images/<id>.jpg and <split>_segmentations/<id>.png, as one folder or as the zips unpack (TrainVal_images,
-TrainVal_parsing_annotations). A mirror makes left arms right arms: `flip_pairs` swaps them, in labels and in logits.
+<split>_images/<id>.jpg and <split>_segmentations/<id>.png, in one folder or as the zip files unpack (TrainVal_images,
+TrainVal_parsing_annotations). Mirroring turns left arms into right arms: `flip_pairs` swaps them in labels and logits.
 """
 
 from datasets.files import FileDataset, hex_palette
@@ -37,14 +37,14 @@ class LIP(FileDataset):
 
     @staticmethod
     def folders(root, split):
-        """(folder of the pictures, of the labels), None for what is not there."""
-        pictures = (f"{split}_images", f"TrainVal_images/{split}_images", "Testing_images/testing_images")
+        """(folder of the images, folder of the labels); None for one that does not exist."""
+        images = (f"{split}_images", f"TrainVal_images/{split}_images", "Testing_images/testing_images")
         labels = (f"{split}_segmentations", f"TrainVal_parsing_annotations/{split}_segmentations")
         labels += (f"TrainVal_parsing_annotations/TrainVal_parsing_annotations/{split}_segmentations",)
-        pictures = pictures if split == "test" else pictures[:2]
-        found = [next((name for name in names if (root / name).is_dir()), None) for names in (pictures, labels)]
-        return found if found[0] else (None, None)
+        images = images if split == "test" else images[:2]
+        pair = [next((name for name in names if (root / name).is_dir()), None) for names in (images, labels)]
+        return pair if pair[0] else (None, None)
 
     def pairs_of(self, split):
-        pictures, labels = self.folders(self.root, split)
-        return self.match(pictures, labels) if pictures else []
+        images, labels = self.folders(self.root, split)
+        return self.match(images, labels) if images else []

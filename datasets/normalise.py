@@ -1,8 +1,8 @@
-"""How pictures become the network's input: BGR minus the mean for the official weights, RGB mean and std for others.
+"""Normalisation of the network's input: BGR minus the mean for the official weights, RGB with mean and std for others.
 
-The record {"channels", "mean", "std"} travels with the checkpoint. A channel has 256 possible values, so normalising
-is a table of 256: `normalise` uses it in numpy, `normalise_batch` on the device, and both give the same bits. Pictures
-thus pass from the workers as uint8, at a quarter of the bytes.
+A checkpoint holds its normalisation record, {"channels", "mean", "std"}. A channel has 256 possible values, so
+normalising is a lookup in a table of 256: `normalise` does it in numpy, `normalise_batch` on the device, with equal
+results to the last bit. Images can thus leave the worker processes as uint8, at a quarter of the bytes.
 """
 
 import cv2
@@ -11,24 +11,24 @@ import numpy as np
 from models.tables import CAFFE_BGR
 
 
-def table(how):
+def table(record):
     """(3, 256) float32 in the order of the network's channels: value -> normalised value."""
     values = np.arange(256, dtype=np.float32)[None]
-    return (values - np.float32(how["mean"])[:, None]) / np.float32(how["std"])[:, None]
+    return (values - np.float32(record["mean"])[:, None]) / np.float32(record["std"])[:, None]
 
 
-def normalise(image, how=CAFFE_BGR):
+def normalise(image, record=CAFFE_BGR):
     """(H, W, 3) uint8 BGR -> (3, H, W) float32."""
-    lookup = table(how)
-    order = (2, 1, 0) if how["channels"] == "rgb" else (0, 1, 2)
+    lookup = table(record)
+    order = (2, 1, 0) if record["channels"] == "rgb" else (0, 1, 2)
     return np.stack([cv2.LUT(np.ascontiguousarray(image[:, :, c]), row[None]) for c, row in zip(order, lookup)])
 
 
-def normalise_batch(images, how=CAFFE_BGR, boxes=None):
-    """(B, H, W, 3) uint8 BGR, as the data sets give it -> jittor (B, 3, H, W) float32, computed on the device.
+def normalise_batch(images, record=CAFFE_BGR, boxes=None):
+    """(B, H, W, 3) uint8 BGR, as the datasets yield it -> jittor (B, 3, H, W) float32, computed on the device.
 
-    boxes (B, 4) int32: first and last row + 1, first and last column + 1 that are picture; outside is padding, which is
-    0 after normalising, as in the official code. Clips (B, T, H, W, 3) come back as (B * T, 3, H, W).
+    boxes (B, 4) int32: first row, last row + 1, first column, last column + 1 of the image; outside is padding, which
+    is 0 after normalising, as in the official code. Clips (B, T, H, W, 3) come back as (B * T, 3, H, W).
     """
     import jittor as jt
 
@@ -39,12 +39,12 @@ def normalise_batch(images, how=CAFFE_BGR, boxes=None):
     batch, height, width, _ = images.shape
     if boxes is not None and (boxes == (0, height, 0, width)).all():
         boxes = None
-    channel = "2-i1" if how["channels"] == "rgb" else "i1"
+    channel = "2-i1" if record["channels"] == "rgb" else "i1"
     pixels = jt.array(images)  # (B, H, W, 3) uint8
     extras, outside = [pixels], []
     if boxes is not None:
         extras.append(jt.array(np.ascontiguousarray(boxes, np.int32)))
         outside = ["i2<@e1(i0,0)", "i2>=@e1(i0,1)", "i3<@e1(i0,2)", "i3>=@e1(i0,3)"]
-    return jt.array(table(how)).reindex(
+    return jt.array(table(record)).reindex(
         [batch, 3, height, width], ["i1", f"@e0(i0,i2,i3,{channel})"], 0.0, outside, extras
     )

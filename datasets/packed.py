@@ -1,8 +1,8 @@
-"""A packed folder: decoded pictures and class maps in one file a split, read by mapping it; scripts/data/pack.py
-writes it. A crop then costs only the pages it touches, and all processes and ranks of a machine share one copy.
+"""A packed folder: decoded images and labels in one memory-mapped file per split, written by scripts/data/pack.py.
+A crop reads only the memory pages that it needs, and all processes and ranks of a machine share one copy.
 
-pack.json names the splits: {"file", "samples": [[name, height, width, offset], ...]}; at an offset stand height x width
-x 3 bytes of picture (BGR) and height x width of classes, as the original data set gives them.
+pack.json describes the splits: {"file", "samples": [[name, height, width, offset], ...]}. At an offset begin height x
+width x 3 bytes of the image (BGR), followed by height x width bytes of class numbers.
 """
 
 import json
@@ -14,12 +14,14 @@ from datasets.base import SegmentationDataset
 from datasets.reading.image_io import DataError, NoSplit
 from datasets.reading.pairs import nearby
 
-CARRIED = ("kind", "title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
-OPTIONAL = ("grey_labels",)  # what only some datasets have, and older packed folders lack
+# key of pack.json -> attribute of the dataset
+RECORDED = ("title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
+RECORDED = {"kind": "dataset_name", **{name: name for name in RECORDED}}
+OPTIONAL = {"grey_labels": "grey_labels"}  # only some datasets have it, and older packed folders lack it
 
 
 class Packed(SegmentationDataset):
-    title, looks_like, inside = "a packed data set", "pack.json", ("",)
+    title, looks_like, inside = "a packed dataset", "pack.json", ("",)
 
     def __init__(
         self,
@@ -37,15 +39,15 @@ class Packed(SegmentationDataset):
         if self.root is None:
             raise DataError(f"--data-dir {data_dir} has no pack.json; scripts/data/pack.py makes a packed folder")
         record = read_record(self.root / "pack.json")
-        for key in (*CARRIED, *OPTIONAL):
+        for key, attribute in {**RECORDED, **OPTIONAL}.items():
             if key in record:
-                setattr(self, key, as_tuples(record[key]))
+                setattr(self, attribute, as_tuples(record[key]))
         if data_list:
             raise ValueError("--data-list does not work on a packed folder: pack the list as a split of its own")
         for flag, asked in (("--on-bad-label ignore", on_bad_label != "error"), ("--resize-labels", resize_labels)):
             if asked:
                 raise ValueError(
-                    f"{flag} comes too late for {self.root}: its labels were settled when it was packed; leave it out, "
+                    f"{flag} comes too late for {self.root}: its labels were decoded when it was packed; leave it out, "
                     "or give it to scripts/data/pack.py"
                 )
         for flag, asked, packed in (
@@ -61,9 +63,7 @@ class Packed(SegmentationDataset):
         path = self.root / record["splits"][split]["file"]
         need = max(offset + 4 * height * width for _, height, width, offset in self.samples)
         if not path.is_file() or path.stat().st_size < need:
-            raise DataError(
-                f"{path} is missing or shorter than the {need} bytes that pack.json promises; pack it again"
-            )
+            raise DataError(f"{path} is missing or shorter than the {need} bytes that pack.json states; pack it again")
         self.bytes = np.memmap(path, np.uint8, "r")
         super().__init__(len(self.samples), **options)
 
@@ -83,10 +83,10 @@ class Packed(SegmentationDataset):
 
 
 def read_record(path):
-    """pack.json; an error where it is not what scripts/data/pack.py writes."""
+    """The content of pack.json; an error if it is not what scripts/data/pack.py writes."""
     try:
         record = json.loads(path.read_text())
-        missing = [key for key in (*CARRIED, "splits") if key not in record]
+        missing = [key for key in (*RECORDED, "splits") if key not in record]
     except (ValueError, TypeError) as error:
         missing = [str(error)]
     if missing:

@@ -1,8 +1,8 @@
-"""Augmentation in the official order: scale, pad at the right and bottom, crop, mirror; then colour, if asked for.
+"""Augmentation in the official order: scale, pad at the right and bottom, crop, mirror; then colours (optional).
 
-Every random choice comes from the generator that is passed in. Pictures are (H, W, 3) uint8 BGR, labels (H, W) uint8,
-or clips of them, (T, H, W, 3) and (T, H, W). Normalising comes later, on the device (normalise.py), and so the padding
-travels as a box: it is 0 after normalising, which no uint8 value is.
+Every random choice comes from the generator that is passed in. Images are (H, W, 3) uint8 BGR, labels (H, W) uint8, or
+clips of them, (T, H, W, 3) and (T, H, W). Normalisation follows later, on the device (normalise.py). Padding must be 0
+after normalisation, which no uint8 value becomes, so a sample has a box around its image.
 """
 
 import math
@@ -14,21 +14,21 @@ import numpy as np
 from datasets.normalise import normalise, normalise_batch  # noqa: F401 (one place to look)
 from models.tables import CAFFE_BGR
 
-# As the official code computes them: 0.7 + 0.1 is a little less than 0.8, and labels at the edge of a pixel notice.
+# As the official code computes them: 0.7 + 0.1 is slightly less than 0.8, which changes labels at pixel borders.
 CITYSCAPES_SCALES = tuple(0.7 + k / 10 for k in range(15))  # 0.7, 0.8 .. 2.1
 VOC_SCALES = tuple(0.5 + k / 10 for k in range(12))  # 0.5, 0.6 .. 1.6
 ADE20K_SIDES = (300, 375, 450, 525, 600)
-PADDING = tuple(round(x) for x in CAFFE_BGR["mean"])  # for eyes only: the box decides
+PADDING = tuple(round(x) for x in CAFFE_BGR["mean"])  # only for viewing: normalisation uses the box
 
 
 class Sample(NamedTuple):
     image: np.ndarray  # ([T,] H, W, 3) uint8 BGR
     label: np.ndarray  # ([T,] H, W) uint8
-    box: np.ndarray  # (4,) int32: rows from, to, columns from, to; what lies outside is padding
+    box: np.ndarray  # (4,) int32: first row, last row + 1, first column, last column + 1; outside is padding
 
 
 class Scale:
-    """The factor that a picture is scaled by: fitted to a short side, times one of `factors` or something in `span`."""
+    """Draws a scale factor: to one of the short `sides` (optional), times one of `factors` or a value in `span`."""
 
     def __init__(self, factors=None, span=None, sides=None, longest=None):
         self.factors, self.span, self.sides, self.longest = factors, span, sides, longest
@@ -49,11 +49,11 @@ class Scale:
 class TrainTransform:
     """`transform(image, label, rng) -> Sample` of `size`.
 
-    `image` may be a function of the number of rows wanted from the top: it is called when the crop is known. With
-    `whole`, the whole picture is scaled and then cropped, exactly as the official code does; without, only the part
-    that the crop needs is scaled: the same geometry, much faster. `cat_max_ratio` draws the crop again, up to ten
-    times, while one class has more than that share of it. `flip_pairs`: classes that a mirror swaps, such as left and
-    right arm.
+    `image` may be a function of the number of rows that are needed from the top; it is called when the crop is known.
+    With `whole`, the whole image is scaled and then cropped, exactly as in the official code; otherwise only the part
+    that the crop needs is scaled: the same geometry, much faster. `cat_max_ratio`: the crop is drawn again, up to ten
+    times, while one class covers more than this share of it. `flip_pairs`: classes that a mirror swaps, such as left
+    and right arm.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TrainTransform:
         height, width = labels.shape[1:]
         factor = self.scale(height, width, rng) if self.scale else 1.0
         if scaled_size((height, width), factor) == (height, width):
-            factor = 1.0  # so OpenCV takes it
+            factor = 1.0  # as OpenCV does
         window = self.draw_window(labels[0], factor, rng)
         mirror = bool(self.mirror and rng.random() < 0.5)
 
@@ -81,7 +81,7 @@ class TrainTransform:
         images = image if label.ndim == 3 else image[None]
         crops = [self.cut(x, factor, *window, cv2.INTER_LINEAR) for x in images]
         if self.jitter:
-            state = int(rng.integers(1 << 62))  # all frames of a clip change alike
+            state = int(rng.integers(1 << 62))  # the same change for all frames of a clip
             crops = [shift_colours(crop, np.random.default_rng(state)) for crop in crops]
         filled = [pad(crop, self.size, PADDING) for crop in crops]
         masks = [pad(self.cut(y, factor, *window, cv2.INTER_NEAREST), self.size, self.ignore) for y in labels]
@@ -95,7 +95,7 @@ class TrainTransform:
         return Sample(np.stack(filled), np.stack(masks), np.array(box, np.int32))
 
     def draw_window(self, label, factor, rng):
-        """(top, left, height, width) of the crop in the scaled picture, as far as there is picture."""
+        """(top, left, height, width) of the crop, in the scaled image and clipped to it."""
         scaled = scaled_size(label.shape, factor)
         for attempt in range(10 if self.cat_max_ratio else 1):
             top, left = (int(rng.integers(max(have - want, 0) + 1)) for have, want in zip(scaled, self.size))
@@ -109,7 +109,7 @@ class TrainTransform:
 
 
 class EvalTransform:
-    """Everything as it is: evaluation sees every pixel."""
+    """No change: evaluation uses every pixel."""
 
     def __call__(self, image, label, rng):
         image = image() if callable(image) else image
@@ -117,56 +117,58 @@ class EvalTransform:
 
 
 def scaled_size(size, factor):
-    """As OpenCV rounds it: to the nearest, halves to even."""
+    """Rounded as OpenCV does: to nearest, halves to even."""
     return tuple(max(round(side * factor), 1) for side in size)
 
 
-def rescale(picture, factor, interpolation):
+def rescale(image, factor, interpolation):
     if factor == 1:
-        return picture
-    if min(round(side * factor) for side in picture.shape[:2]) < 1:
-        height, width = scaled_size(picture.shape[:2], factor)
-        return cv2.resize(picture, (width, height), interpolation=interpolation)
-    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=interpolation)
+        return image
+    if min(round(side * factor) for side in image.shape[:2]) < 1:
+        height, width = scaled_size(image.shape[:2], factor)
+        return cv2.resize(image, (width, height), interpolation=interpolation)
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=interpolation)
 
 
-def scaled_then_cut(picture, factor, top, left, height, width, interpolation):
+def scaled_then_cut(image, factor, top, left, height, width, interpolation):
     """The official order, and the definition of the next function."""
-    return rescale(picture, factor, interpolation)[top : top + height, left : left + width]
+    return rescale(image, factor, interpolation)[top : top + height, left : left + width]
 
 
-def cut_then_scaled(picture, factor, top, left, height, width, interpolation):
-    """The same window, from the part of the picture that it needs: labels are equal, pictures but for the last bit of
-    interpolation. (OpenCV scales from whole pixels on; where no such place is near, it shifts in steps of 1/32.)"""
+def cut_then_scaled(image, factor, top, left, height, width, interpolation):
+    """The same window, computed from the part of the image that it needs. Labels are equal, images differ in the last
+    bit of interpolation. (The part begins at an integer pixel; where none is near enough, warpAffine shifts it, in
+    steps of 1/32 pixel.)"""
     if factor == 1:
-        return picture[top : top + height, left : left + width]
+        return image[top : top + height, left : left + width]
     if interpolation == cv2.INTER_NEAREST:
         rows, columns = (
             np.minimum(np.floor(np.arange(start, start + count) * (1 / factor)).astype(int), total - 1)
-            for start, count, total in ((top, height, picture.shape[0]), (left, width, picture.shape[1]))
+            for start, count, total in ((top, height, image.shape[0]), (left, width, image.shape[1]))
         )
-        return picture[rows].take(columns, axis=1)
-    y0, y1, skip_y, near_y = source_span(top, height, factor, picture.shape[0])
-    x0, x1, skip_x, near_x = source_span(left, width, factor, picture.shape[1])
+        return image[rows].take(columns, axis=1)
+    y0, y1, skip_y, near_y = source_span(top, height, factor, image.shape[0])
+    x0, x1, skip_x, near_x = source_span(left, width, factor, image.shape[1])
     if max(near_y, near_x) > 1 / 64:
         x0, y0 = (max(int(start / factor) - 2, 0) for start in (left, top))
         shift = [(start + 0.5) / factor - 0.5 - first for start, first in ((left, x0), (top, y0))]
         matrix = np.array([[1 / factor, 0, shift[0]], [0, 1 / factor, shift[1]]])
         flags = interpolation | cv2.WARP_INVERSE_MAP
         return cv2.warpAffine(
-            picture[y0:y1, x0:x1], matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+            image[y0:y1, x0:x1], matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
         )
-    part = rescale(picture[y0:y1, x0:x1], factor, interpolation)[skip_y : skip_y + height, skip_x : skip_x + width]
+    part = rescale(image[y0:y1, x0:x1], factor, interpolation)[skip_y : skip_y + height, skip_x : skip_x + width]
     short = height - part.shape[0], width - part.shape[1]
-    if max(short) > 0:  # the window's end was rounded down where the whole picture's is rounded up
+    if max(short) > 0:  # the end of the part was rounded down, that of the whole image up
         part = cv2.copyMakeBorder(part, 0, max(short[0], 0), 0, max(short[1], 0), cv2.BORDER_REPLICATE)
     return part
 
 
 def source_span(start, count, factor, total):
-    """(first, last + 1, skip, error): pixels start .. start + count of a scaled line are those from `skip` on of this
-    part, scaled. A part that begins at a whole pixel on both scales has the sampling points of the whole line: of the
-    32 even places before `start` the nearest to that is taken (even, so that OpenCV rounds the size alike)."""
+    """(first, last + 1, skip, error): pixels start .. start + count of a scaled line are the pixels from `skip` on of
+    the scaled part first .. last. If the part begins at an integer pixel on both scales, it has the sampling points of
+    the whole line; of the 32 even places before `start`, the nearest to that is used (even, so that OpenCV rounds the
+    size in the same way)."""
     best, place, first = 2.0, 0, 0
     for candidate in range(start - start % 2, max(start - 64, -1), -2):
         source = candidate / factor
@@ -178,15 +180,15 @@ def source_span(start, count, factor, total):
     return first, min(total, math.ceil((start + count) / factor) + 2), start - place, best
 
 
-def pad(picture, size, value):
-    down, right = size[0] - picture.shape[0], size[1] - picture.shape[1]
+def pad(image, size, value):
+    down, right = size[0] - image.shape[0], size[1] - image.shape[1]
     if down or right:
-        return cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT, value=value)
-    return np.ascontiguousarray(picture)
+        return cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=value)
+    return np.ascontiguousarray(image)
 
 
 def shift_colours(image, rng):
-    """Brightness, contrast, saturation and hue, each one time in two, by the usual amounts; contrast first or last."""
+    """Change brightness, contrast, saturation and hue, each with probability 1/2; contrast before or after the rest."""
 
     def linear(gain, shift):
         return cv2.LUT(image, np.clip(np.arange(256) * gain + shift, 0, 255).astype(np.uint8))

@@ -1,6 +1,6 @@
-"""PASCAL VOC 2012, and `trainaug`: 10582 pictures with the masks of Hariharan et al. (SBD) added.
+"""PASCAL VOC 2012, and `trainaug`: 10582 images with the masks of Hariharan et al. (SBD) added.
 
-JPEGImages/<id>.jpg, SegmentationClass/<id>.png (palette pictures: the index is the class, 255 the border) and
+JPEGImages/<id>.jpg, SegmentationClass/<id>.png (palette images: the index is the class, 255 the border) and
 ImageSets/Segmentation/<split>.txt. `trainaug` reads SegmentationClassAug/<id>.png, which
 scripts/data/prepare_voc_aug.py makes.
 """
@@ -46,13 +46,9 @@ class VOC(FileDataset):
             if line.strip()
         ]
         folder = "SegmentationClassAug" if split == "trainaug" else "SegmentationClass"
-        pairs = [
-            (self.picture(name), None if split == "test" else self.root / folder / f"{name}.png") for name in names
-        ]
-        lost = [str(path) for pair in pairs for path in pair if path is not None and not path.exists()]
-        if lost:
-            raise DataError(f"{len(lost)} files of {path} are missing: {', '.join(lost[:3])}")
+        image, label = self.root / "JPEGImages", self.root / folder
+        pairs = [(image / f"{name}.jpg", None if split == "test" else label / f"{name}.png") for name in names]
+        missing = [str(path) for pair in pairs for path in pair if path is not None and not path.exists()]
+        if missing:
+            raise DataError(f"{len(missing)} files of {path} are missing: {', '.join(missing[:3])}")
         return pairs
-
-    def picture(self, name):
-        return self.root / "JPEGImages" / f"{name}.jpg"

@@ -68,12 +68,12 @@ def main():
 
     from datasets import transforms
     from datasets.classes import classes_of
+    from datasets.reading import workers
     from models.cca.functional import resolve
     from models.layers.fold import fold
     from utils import media
     from utils.drawing import figures
     from utils.evaluation import exports, inference, stream
-    from utils.evaluation.prefetch import prefetch
     from utils.weights import network
 
     if jittor.in_mpi:
@@ -118,8 +118,8 @@ def main():
         rate, count = media.video_facts(path)
         out, part = (os.path.join(args.save_dir, f"{name}_overlay{end}") for end in (".mp4", ".part.mp4"))
         os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
-        frames = prefetch(media.FrameReader(path), itertools.count(), min(args.num_workers, 1), ahead=4)
-        frames = ((k, (frame, None)) for k, frame in itertools.takewhile(lambda item: item[1] is not None, frames))
+        frames = workers.run(media.FrameReader(path), itertools.count(), min(args.num_workers, 1), ahead=4)
+        frames = ((k, (frame, None)) for k, frame in enumerate(itertools.takewhile(lambda f: f is not None, frames)))
         bar, writer = tqdm(total=count or None, desc=name, unit="frame", dynamic_ncols=True), None
         try:
             for _, (image, _), label in stream.stream(model, frames, normalise, **how):
@@ -147,8 +147,9 @@ def main():
         bar.write(f"skipped: {error}", file=sys.stderr)
         bar.update(1)
 
+    samples = zip(files, workers.run(read, files, args.num_workers, return_errors=True))
     if wanted:
-        for task, sample in prefetch(read, files, args.num_workers):
+        for task, sample in samples:
             if isinstance(sample, Exception):
                 skip(task, sample)
                 continue
@@ -162,7 +163,7 @@ def main():
             stream.release_memory()
             bar.update(1)
     else:
-        done = stream.predictions(model, read, files, normalise, args.num_workers, on_error=skip, **how)
+        done = stream.predictions(model, samples, normalise, on_error=skip, **how)
         for (_, name), (image, _), label in done:
             write(image, label, name)
             bar.update(1)

@@ -74,7 +74,7 @@ BREAKS = [
         "activation",
     ),
     ("models/layers/batch_norm.py", "def activate(", "def activated(", "no activate"),
-    ("utils/jobs.py", "def attempt(", "def attempted(", "attempt is defined nowhere"),
+    ("datasets/reading/workers.py", "def attempt(", "def attempted(", "attempt is defined nowhere"),
     ("models/layers/batch_norm.py", "    def grad(", "    def gradient(", "has no grad"),
     ("datasets/reading/workers.py", "def close(self", "def stop(self", "has no close"),
     (

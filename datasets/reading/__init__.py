@@ -1,1 +1,1 @@
-"""From bytes on a disk to arrays, by worker processes."""
+"""From files to arrays: decoding, pairing, worker processes, cache."""

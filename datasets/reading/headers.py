@@ -1,7 +1,8 @@
-"""What the header of an image file claims, looked at before anything is decoded.
+"""Check the header of an image file before decoding.
 
-A header that cannot be true (its checksum does not fit, or the file is far too short for the pixels it promises) is
-refused at once; decoding would first reserve, and fill, gigabytes. So is an image that does not fit in the free memory.
+An impossible header (its checksum does not match, or the file is far too short for the stated number of pixels) is
+refused at once; decoding would first allocate and fill gigabytes. An image that needs more than the free memory is
+refused, too.
 """
 
 import os
@@ -9,15 +10,15 @@ import struct
 import zlib
 
 PNG = b"\x89PNG\r\n\x1a\n"
-PIXEL_LIMIT = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 1 << 30))  # OpenCV's own; Pillow is given the same
-LARGE = 1 << 26  # pixels; below this, decoding is over in a second whatever the header says
+PIXEL_LIMIT = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 1 << 30))  # OpenCV's limit, also set for Pillow
+LARGE = 1 << 26  # pixels; below this, decoding takes less than a second whatever the header states
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of the colour types of PNG
-DEFLATE = 1032  # deflate never shrinks data more than this
-JPEG_PIXELS = 512  # pixels a byte: a block of 8x8 takes a bit at least
+DEFLATE = 1032  # the highest compression ratio of deflate
+JPEG_PIXELS = 512  # highest number of pixels per byte: a block of 8x8 takes at least one bit
 
 
 def refuse(data):
-    """-> why this file (bytes as a uint8 array) need not be decoded, or None."""
+    """-> the reason not to decode this file (bytes as a uint8 array), or None."""
     head = data[:64].tobytes()
     if head[:8] == PNG:
         size, fault = png_claim(data, head)
@@ -31,7 +32,7 @@ def refuse(data):
 
 
 def png_size(data):
-    """(height, width) from the header, None for what is no PNG."""
+    """(height, width) from the header, None if the file is not a PNG."""
     if data.size < 33 or data[:8].tobytes() != PNG:
         return None
     width, height = struct.unpack(">II", data[16:24].tobytes())
@@ -39,13 +40,13 @@ def png_size(data):
 
 
 def png_claim(data, head):
-    """-> ((height, width) or None, what is wrong or None)."""
+    """-> ((height, width) or None, fault or None)."""
     if data.size < 33 or head[12:16] != b"IHDR":
-        return None, "a PNG that is truncated or damaged; copy it again"
+        return None, "a truncated or damaged PNG; copy it again"
     height, width = png_size(data)
     if zlib.crc32(head[12:29]) != struct.unpack(">I", head[29:33])[0]:
-        text = f"a PNG whose header is damaged: it claims {width}x{height} pixels (width x height), and its checksum"
-        return None, f"{text} does not fit; copy it again"
+        text = f"a PNG whose header is damaged: it states {width}x{height} pixels (width x height), and its checksum"
+        return None, f"{text} does not match; copy it again"
     need = width * height * head[24] * CHANNELS.get(head[25], 1) / 8
     if width * height <= PIXEL_LIMIT and need > DEFLATE * data.size:
         return None, too_short("PNG", width, height)
@@ -60,7 +61,7 @@ def jpeg_claim(data):
 
 
 def jpeg_frame(data):
-    """-> ((height, width), marker) of the first frame header; (None, 0) where there is none."""
+    """-> ((height, width), marker) of the first frame header; (None, 0) if there is none."""
     at = 2
     while at + 9 <= data.size and data[at] == 0xFF:
         marker = int(data[at + 1])
@@ -86,28 +87,28 @@ def bmp_claim(data, head):
 
 
 def too_short(name, width, height):
-    return f"a {name} that is truncated or damaged, too short for the {width}x{height} pixels it claims; copy it again"
+    return f"a truncated or damaged {name}, too short for the {width}x{height} pixels of its header; copy it again"
 
 
 def too_large(height, width):
-    """Why an image of this size is not decoded, or None."""
+    """The reason not to decode an image of this size, or None."""
     pixels = height * width
     if pixels > PIXEL_LIMIT:
         return (
-            f"{width}x{height} (width x height), more than {PIXEL_LIMIT} pixels; if it is meant, set "
-            "OPENCV_IO_MAX_IMAGE_PIXELS in the environment"
+            f"{width}x{height} (width x height), more than {PIXEL_LIMIT} pixels; to allow it, set the environment "
+            "variable OPENCV_IO_MAX_IMAGE_PIXELS"
         )
     need = 4 * pixels  # image and label
     if pixels > LARGE and need > 0.9 * free_memory():
         return (
             f"{width}x{height} (width x height) needs {need / 1e9:.1f} GB of memory, and {free_memory() / 1e9:.1f} GB "
-            "are free; cut it in tiles or scale it down"
+            "are free; cut it into tiles or scale it down"
         )
     return None
 
 
 def free_memory():
-    """Bytes that may still be used: what the kernel calls available, within the limit of the control group."""
+    """Bytes of available memory, within the limit of the control group."""
     with open("/proc/meminfo") as file:
         free = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
     for folder, limit, used in (

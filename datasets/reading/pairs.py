@@ -1,4 +1,4 @@
-"""Which label belongs to which picture: by name in two folders, or by the lines of a list file."""
+"""Pair images with labels: by name in two folders, or by the lines of a list file."""
 
 import os
 import re
@@ -13,46 +13,46 @@ KNOWN_SUFFIXES = re.compile(
 
 
 def match(image_dir, label_dir, image_end="", label_ends=("",)):
-    """Pairs of the pictures below one folder with the labels below another, by name without suffix and ending.
+    """Pair the images below one folder with the labels below another, by name without suffix and extension.
 
-    `image_end` and `label_ends` are exact ends of names; the first of `label_ends` that fits a picture counts.
+    `image_end` and `label_ends` are exact ends of names; the first of `label_ends` that fits an image counts.
     """
-    pictures = {}
+    images = {}
     for path in list_files(image_dir):
         if ends(path, image_end):
-            other = pictures.setdefault(stem(path, image_end), path)
+            other = images.setdefault(stem(path, image_end), path)
             if other != path:
                 raise DataError(
-                    f"{image_dir / other} and {image_dir / path} are two images of one name, and they would share "
-                    "a label: remove or rename one of them"
+                    f"{image_dir / other} and {image_dir / path} are two images of one name and would share a "
+                    "label: remove or rename one of them"
                 )
     if label_dir is None:
-        return [(image_dir / path, None) for _, path in sorted(pictures.items())]
+        return [(image_dir / path, None) for _, path in sorted(images.items())]
     labels = {}
     for path in list_files(label_dir):
         for rank, end in enumerate(label_ends):
             key = stem(path, end) if ends(path, end) else None
-            if key in pictures and rank < labels.get(key, (len(label_ends), ""))[0]:
+            if key in images and rank < labels.get(key, (len(label_ends), ""))[0]:
                 labels[key] = rank, path
-    lost = [str(pictures[key]) for key in sorted(pictures) if key not in labels]
-    if lost:
+    missing = [str(images[key]) for key in sorted(images) if key not in labels]
+    if missing:
         raise DataError(
-            f"{len(lost)} of {len(pictures)} images in {image_dir} have no label in {label_dir} (name without "
-            f"ending + {' or '.join(end or '.png' for end in label_ends)}): {', '.join(lost[:3])}"
+            f"{len(missing)} of {len(images)} images in {image_dir} have no label in {label_dir} (name without "
+            f"extension + {' or '.join(end or '.png' for end in label_ends)}): {', '.join(missing[:3])}"
         )
-    return [(image_dir / path, label_dir / labels[key][1]) for key, path in sorted(pictures.items())]
+    return [(image_dir / path, label_dir / labels[key][1]) for key, path in sorted(images.items())]
 
 
 def read_list(path, root, by_name):
-    """Pairs of a list: "picture<TAB>label", "/picture /label" or bare names a line, as they are found in the wild.
+    """Pairs of a list file with lines "image<TAB>label", "/image /label" or bare names.
 
-    `by_name()` -> {name: pair} of all pictures below `root`, for bare names.
+    `by_name()` -> {name: pair} of all images below `root`, for bare names.
     """
     lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
-        raise DataError(f"{path} is a list without a line")
-    locate, found, missing, known = Locator(root), [], [], None
+        raise DataError(f"{path} is an empty list")
+    locate, result, missing, known = Locator(root), [], [], None
     for line in lines:
         names = columns(line, locate)
         paths = [locate(name) for name in names]
@@ -62,20 +62,19 @@ def read_list(path, root, by_name):
             pair = known.get(stem(names[0])) or known.get(stem(Path(names[0]).name))
         if pair is None:
             missing.append(line)
-        found.append(pair)
+        result.append(pair)
     if missing:
         links = [root / name for line in missing for name in columns(line, locate)]
         dangling = next((link for link in links if link.is_symlink()), None)
         note = f"; {dangling} is a dangling link to {os.readlink(dangling)}" if dangling else ""
         raise DataError(
-            f"{len(missing)} of {len(lines)} lines of {path} lead to no file below {root}: "
-            f"{'; '.join(missing[:3])}{note}"
+            f"{len(missing)} of {len(lines)} lines of {path} name no file below {root}: {'; '.join(missing[:3])}{note}"
         )
-    return found
+    return result
 
 
 def columns(line, locate):
-    """One or two names; at a tab, else at the blank where both sides are files: names may have blanks in them."""
+    """One or two names: split at a tab, else at the blank where both sides are files, as names may contain blanks."""
     if "\t" in line:
         return [part.strip() for part in line.split("\t") if part.strip()][:2]
     words = line.split()
@@ -87,10 +86,10 @@ def columns(line, locate):
 
 
 class Locator:
-    """A path of a list -> the file: as it is, or below the root, if need be without its first folders."""
+    """A path in a list -> the file: the path itself, or below the root, if necessary without its first folders."""
 
     def __init__(self, root):
-        self.root, self.usual = Path(root), 0  # /SegNet/CamVid/train/x.png: the same two are left out in every line
+        self.root, self.usual = Path(root), 0  # /SegNet/CamVid/train/x.png: usually every line needs the same cut
 
     def __call__(self, name):
         if os.path.isabs(name) and os.path.isfile(name):
@@ -105,19 +104,19 @@ class Locator:
 
 
 def nearby(start):
-    """The folder, those in it, its parent: where a root is looked for."""
+    """The folders that may be the root: the folder itself, those in it, its parent."""
     yield start
     yield from sorted(entry for entry in start.iterdir() if entry.is_dir() and entry.name[0] != ".")[:64]
     yield start.resolve().parent
 
 
 def ends(path, end):
-    """Has this file the exact end `end`, or, if that is empty, any picture's ending?"""
+    """Whether the name ends in `end`, or, if that is empty, in the extension of an image."""
     return path.name.endswith(end) if end else path.suffix.lower() in ENDINGS
 
 
 def stem(path, end=""):
-    """A name that picture and label share: without ending and known suffixes; folders count."""
+    """The name that image and label share: without extension and known suffixes, but with folders."""
     text = str(path)
     if end:
         return text[: -len(end)]
@@ -129,17 +128,17 @@ def stem(path, end=""):
 
 
 def list_files(folder):
-    """Files below a folder as relative paths, sorted; links to folders are followed, but never in a circle.
+    """Image files below a folder as relative paths, sorted. Links to folders are followed, each folder once.
 
-    Left out: names that begin with a dot (also ._x.png of macOS). A link that leads nowhere is an error.
+    Names that begin with a dot (such as ._x.png of macOS) are left out. A dangling link is an error.
     """
-    found, seen = [], set()
+    files, visited = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
         true = os.path.realpath(place)
-        if true in seen:
+        if true in visited:
             folders[:] = []
             continue
-        seen.add(true)
+        visited.add(true)
         folders[:] = sorted(name for name in folders if name[0] != ".")
         for name in names:
             path = os.path.join(place, name)
@@ -149,5 +148,5 @@ def list_files(folder):
                 raise DataError(
                     f"{path} is a dangling link to {os.readlink(path)}; restore its target or remove the link"
                 )
-            found.append(Path(os.path.relpath(path, folder)))
-    return sorted(found)
+            files.append(Path(os.path.relpath(path, folder)))
+    return sorted(files)

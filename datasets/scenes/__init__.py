@@ -1,1 +1,1 @@
-"""The generated dataset: street scenes drawn by rule."""
+"""The generated dataset: street scenes drawn by a program."""

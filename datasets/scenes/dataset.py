@@ -1,8 +1,8 @@
-"""Street scenes drawn by rule: a data set that needs no download and is the same on every machine.
+"""Drawn street scenes: a generated dataset that needs no download and is the same on every machine.
 
-`draw_scene(seed, index, height, width)` gives a picture, its labels and its instances. Everything is drawn from far to
+`draw_scene(seed, index, height, width)` returns an image, its labels and its instances. Everything is drawn from far to
 near with integer geometry and a generator seeded by (seed, index), so the same arguments give the same bytes anywhere.
-The classes are the everyday ones of Cityscapes, with its colours; the rim of each picture is void (label 255).
+The classes are frequent classes of Cityscapes, with their colours; the border of each image is void (label 255).
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ IGNORE = 255
 
 
 class Scenes(SegmentationDataset):
-    """Drawn scenes. `train` counts from scene 0 and `val` from a million on, so that they never share one."""
+    """Drawn scenes. `train` begins at scene 0 and `val` at scene 1 000 000, so they have no scene in common."""
 
     title, names, palette, ignore_label = "scenes", NAMES, PALETTE, IGNORE
     splits = {"train": (0, 2000), "val": (1_000_000, 100)}  # first scene, number of scenes
@@ -40,7 +40,7 @@ class Scenes(SegmentationDataset):
         scene_seed=0,
         num_classes=None,
         ignore_label=None,
-        on_bad_label="error",  # nothing of these two can happen here
+        on_bad_label="error",  # these two have no effect: labels are always valid
         resize_labels=False,
         **options,
     ):
@@ -67,11 +67,11 @@ class Scenes(SegmentationDataset):
 def draw_scene(seed, index, height, width):
     """-> image (H, W, 3) BGR uint8, label (H, W) uint8 with 255 for void, instance (H, W) uint16 with 0 for none."""
     if height < 8 or width < 8:
-        raise ValueError(f"a scene of {height}x{width} pixels is too small to draw; 8x8 is the least")
+        raise ValueError(f"a scene of {height}x{width} pixels is too small to draw; the minimum is 8x8")
     rng = np.random.default_rng([seed, index])
     canvas = drawing.Canvas(height, width)
     horizon = int(height * rng.integers(34, 50) // 100)
-    vanish = int(width * rng.integers(30, 71) // 100)  # where the road meets the horizon
+    vanish = int(width * rng.integers(30, 71) // 100)  # column where the road meets the horizon
 
     drawing.draw_sky(canvas, rng, horizon)
     drawing.draw_buildings(canvas, rng, horizon)
@@ -79,7 +79,7 @@ def draw_scene(seed, index, height, width):
     drawing.draw_things(canvas, rng, horizon, road_edges)
     drawing.light(canvas.image, rng, horizon)
 
-    rim = 1 + int(min(height, width) * rng.integers(0, 3) // 100)  # as the rectified borders of Cityscapes
+    rim = 1 + int(min(height, width) * rng.integers(0, 3) // 100)  # like the borders of rectified Cityscapes images
     inner = (slice(rim, -rim), slice(rim, -rim))
     border = np.ones((height, width), bool)
     border[inner] = False

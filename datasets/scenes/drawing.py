@@ -1,6 +1,6 @@
-"""What stands in a drawn street, painted far to near: sky, buildings, ground, trees, poles, people, cars, light.
+"""Draw the parts of a street scene, from far to near: sky, buildings, ground, trees, poles, people, cars, light.
 
-Only integers decide where a pixel goes, so that every machine draws the same. See scenes.py.
+Positions are computed with integers only, so that every machine draws the same pixels. See dataset.py.
 """
 
 import cv2
@@ -10,7 +10,7 @@ ROAD, PAVEMENT, BUILDING, SKY, TREE, CAR, PERSON, SIGN, POLE = range(9)
 
 
 class Canvas:
-    """Picture (H, W, 3) BGR uint8, class of each pixel, and instance number (0: none), always painted together."""
+    """Image (H, W, 3) BGR uint8, class of each pixel, and instance number (0: none), always drawn together."""
 
     def __init__(self, height, width):
         self.image = np.zeros((height, width, 3), np.uint8)
@@ -28,7 +28,7 @@ class Canvas:
             cv2.fillPoly(layer, [points], value)
 
     def box(self, x0, y0, x1, y1, colour, label, instance=0):
-        """Both corners included; a box is never thinner than one pixel."""
+        """A filled box, both corners included, at least one pixel thick."""
         x0, x1, y0, y1 = max(x0, 0), max(x1, x0) + 1, max(y0, 0), max(y1, y0) + 1
         if x1 <= 0 or y1 <= 0:
             return
@@ -42,7 +42,7 @@ class Canvas:
 
 
 def colour(rng, low, high, tint=(0, 0, 0)):
-    """A greyish BGR colour between low and high, moved by `tint`."""
+    """A greyish BGR colour between low and high, shifted by `tint`."""
     grey = int(rng.integers(low, high + 1))
     spread = rng.integers(-14, 15, 3)
     return tuple(int(c) for c in np.clip(grey + spread + np.array(tint), 0, 255))
@@ -64,7 +64,7 @@ def draw_sky(canvas, rng, horizon):
 
 
 def draw_buildings(canvas, rng, horizon):
-    """A skyline with gaps: blocks of different height and colour, with windows."""
+    """A row of buildings with gaps: blocks of different height and colour, with windows."""
     height, width = canvas.label.shape
     foot = min(horizon + height // 12, height - 1)
     canvas.box(0, horizon + 1, width - 1, height - 1, colour(rng, 90, 120), BUILDING)
@@ -85,7 +85,7 @@ def draw_buildings(canvas, rng, horizon):
 
 
 def draw_ground(canvas, rng, horizon, vanish):
-    """Pavement from side to side, the road on it, lane marks on the road. Returns the road's edges at height y."""
+    """Pavement over the whole width, a road on it, lane marks on the road. -> function: row y -> edges of the road."""
     height, width = canvas.label.shape
     start = horizon + max(height // 24, 1)
     stone = colour(rng, 130, 180, ((0, 0, 0), (-10, 0, 10))[rng.integers(2)])
@@ -136,16 +136,16 @@ def draw_things(canvas, rng, horizon, edges):
             depth = int(rng.integers(6, 100))  # percent of the way from the horizon to the viewer
             things.append((depth, len(things), draw))
     for depth, _, draw in sorted(things, key=lambda thing: thing[:2]):
-        y = min(start + (height - 1 - start) * depth // 100, height - 1)  # where it stands
+        y = min(start + (height - 1 - start) * depth // 100, height - 1)  # row of its foot
         a, b = edges(y)
         if draw is draw_car:
             x = int(rng.integers(a, max(b, a + 1)))
-        else:  # beside the road; where there is no room, on the other side
+        else:  # left of the road, or right of it
             x = int(rng.integers(-width // 12, max(a, -width // 12 + 1)))
             if rng.random() < 0.5 or a < width // 20:
                 x = int(rng.integers(min(b, width - 1), width + width // 12))
             if draw is draw_person and rng.random() < 0.25:
-                x = int(rng.integers(a, max(b, a + 1)))  # crosses
+                x = int(rng.integers(a, max(b, a + 1)))  # crosses the road
         size = max(height * (14 + depth * 40 // 100) // 100, 3)  # of a person, in pixels
         draw(canvas, rng, x, y, size)
 
@@ -162,21 +162,21 @@ def draw_tree(canvas, rng, x, y, size):
 
 
 def draw_pole(canvas, rng, x, y, size):
-    """A pole; two of three carry a sign."""
+    """A pole; two of three have a sign."""
     tall, thick = size * int(rng.integers(17, 24)) // 10, max(size // 6, len(canvas.label) // 40, 1)
     canvas.box(x - thick // 2, y - tall, x - thick // 2 + thick - 1, y, colour(rng, 25, 50, (25, 15, -5)), POLE)
-    kind, r = int(rng.integers(3)), max(size * 4 // 10, 2)
+    shape, r = int(rng.integers(3)), max(size * 4 // 10, 2)
     cy = y - tall + r // 2
-    if kind == 0:
+    if shape == 0:
         canvas.disc(x, cy, r, (40, 40, 200), SIGN)
         canvas.disc(x, cy, r * 6 // 10, (235, 235, 235), SIGN)
-    elif kind == 1:
+    elif shape == 1:
         canvas.box(x - r, cy - r * 8 // 10, x + r, cy + r * 8 // 10, (190, 95, 20), SIGN)
         canvas.box(x - r // 2, cy - r // 3, x + r // 2, cy + r // 3, (240, 240, 240), SIGN)
 
 
 def draw_person(canvas, rng, x, y, size):
-    me = canvas.new_instance()
+    instance = canvas.new_instance()
     shirt = [(40, 40, 190), (190, 80, 40), (60, 170, 220), (60, 140, 50), (200, 200, 205), (120, 50, 130)][
         rng.integers(6)
     ]
@@ -186,15 +186,15 @@ def draw_person(canvas, rng, x, y, size):
     leg = max(wide // 3, 1)
     for foot in (x - stride // 2 - leg // 2, x + stride // 2 + leg // 2):
         canvas.polygon(
-            [(x - leg, hip), (x + leg, hip), (foot + leg // 2, y), (foot - leg // 2, y)], trousers, PERSON, me
+            [(x - leg, hip), (x + leg, hip), (foot + leg // 2, y), (foot - leg // 2, y)], trousers, PERSON, instance
         )
-    canvas.box(x - wide // 2, neck, x + wide // 2, hip, shirt, PERSON, me)
-    canvas.box(x - wide // 2 - leg // 2, neck + 1, x - wide // 2, hip - 1, shirt, PERSON, me)
-    canvas.disc(x, neck - head, head, skin, PERSON, me)
+    canvas.box(x - wide // 2, neck, x + wide // 2, hip, shirt, PERSON, instance)
+    canvas.box(x - wide // 2 - leg // 2, neck + 1, x - wide // 2, hip - 1, shirt, PERSON, instance)
+    canvas.disc(x, neck - head, head, skin, PERSON, instance)
 
 
 def draw_car(canvas, rng, x, y, size):
-    me = canvas.new_instance()
+    instance = canvas.new_instance()
     paint = [(35, 30, 170), (150, 70, 30), (40, 40, 45), (225, 225, 225), (150, 150, 155), (60, 150, 190)][
         rng.integers(6)
     ]
@@ -202,24 +202,24 @@ def draw_car(canvas, rng, x, y, size):
     x0, x1, r = x - wide // 2, x + wide // 2, max(tall // 6, 1)
     roof, belt, floor = y - tall, y - tall * 55 // 100, y - r // 2
     cabin = [(x0 + wide // 6, belt), (x0 + wide // 4, roof), (x1 - wide // 4, roof), (x1 - wide // 7, belt)]
-    canvas.polygon(cabin, paint, CAR, me)
+    canvas.polygon(cabin, paint, CAR, instance)
     inner = [
         (x0 + wide // 5, belt),
         (x0 + wide * 27 // 100, roof + r // 2),
         (x1 - wide * 27 // 100, roof + r // 2),
         (x1 - wide // 5, belt),
     ]
-    canvas.polygon(inner, colour(rng, 50, 110, (20, 8, 0)), CAR, me)
-    canvas.box(x0, belt, x1, floor, paint, CAR, me)
+    canvas.polygon(inner, colour(rng, 50, 110, (20, 8, 0)), CAR, instance)
+    canvas.box(x0, belt, x1, floor, paint, CAR, instance)
     for wheel in (x0 + wide // 5, x1 - wide // 5):
-        canvas.disc(wheel, y - r, r, (22, 22, 22), CAR, me)
-        canvas.disc(wheel, y - r, r // 2, (130, 130, 130), CAR, me)
+        canvas.disc(wheel, y - r, r, (22, 22, 22), CAR, instance)
+        canvas.disc(wheel, y - r, r // 2, (130, 130, 130), CAR, instance)
     lamp = ((60, 60, 230), (210, 240, 250))[rng.integers(2)]
-    canvas.box(x1 - r, belt + r // 2, x1, belt + r, lamp, CAR, me)
+    canvas.box(x1 - r, belt + r // 2, x1, belt + r, lamp, CAR, instance)
 
 
 def light(image, rng, horizon):
-    """Brightness, a colour cast, a cast shadow on the ground, and grain: labels stay, pictures vary. In place."""
+    """Vary brightness and colour, add a shadow on the ground and noise. Changes the image in place, not the label."""
     height, width = image.shape[:2]
     gain = rng.integers(60, 121, 1) + rng.integers(-8, 9, 3)  # percent, per channel
     slope = int(rng.integers(-20, 21))  # percent more light from one side to the other

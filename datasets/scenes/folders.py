@@ -1,8 +1,8 @@
-"""Drawn scenes laid out on disk as the data sets here lay theirs out: small sets for loaders and their tests.
+"""Write drawn scenes in the folder layouts of the datasets: small copies for trying loaders and for tests.
 
-Each function writes `count` scenes per split below `root` and returns the folder that `--data-dir` would be given.
-Label files hold what the originals hold: Cityscapes ids (not train ids), ADE20K 1..150 with 0 for other, VOC palette
-pictures with a 255 border around things, CamVid colours, COCO category ids minus 1.
+Each function writes `count` scenes per split below `root` and returns the folder to give as `--data-dir`. Label files
+hold the values of the original datasets: Cityscapes ids (not train ids), ADE20K 1..150 with 0 for other, VOC palette
+images with a 255 border around objects, CamVid colours, COCO category ids minus 1.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from PIL import Image
 from datasets.scenes import dataset
 from models.tables import devkit_palette
 
-# scene class -> value in the label file; the index 255 (void) is the last entry
+# scene class -> value in the label file; void: the scene label 255
 CITYSCAPES_IDS = {"road": 7, "pavement": 8, "building": 11, "sky": 23, "tree": 21, "car": 26, "person": 24, "sign": 20}
 CITYSCAPES_IDS.update(pole=17, void=3)  # 3: out of roi
 ADE20K_VALUES = {"road": 7, "pavement": 12, "building": 2, "sky": 3, "tree": 5, "car": 21, "person": 13, "sign": 44}
@@ -24,7 +24,7 @@ COCO_VALUES = {"road": 148, "pavement": 139, "building": 95, "sky": 156, "tree":
 COCO_VALUES.update(pole=163, void=255)
 SEGNET_VALUES = {"road": 3, "pavement": 4, "building": 1, "sky": 0, "tree": 5, "car": 8, "person": 9, "sign": 6}
 SEGNET_VALUES.update(pole=2, void=11)
-CAMVID_COLOURS = {  # of the original label pictures
+CAMVID_COLOURS = {  # of the original label images
     "road": (128, 64, 128),
     "pavement": (0, 0, 192),
     "building": (128, 0, 0),
@@ -42,7 +42,7 @@ LIP_VALUES = {"person": 14, "car": 5, "void": 255}  # the rest is background; pe
 def write_cityscapes(root, count=3, size=(128, 256), seed=0, splits=("train", "val", "test")):
     """leftImg8bit/<split>/<city>/<city>_<seq>_<frame>_leftImg8bit.png and gtFine/... labelIds, instanceIds, color.
 
-    Labels of `test` hold nothing but 3, as those of the real test set hold nothing that counts.
+    Labels of `test` hold only 3 (out of roi), as those of the real test set are void.
     """
     table, root = lookup(CITYSCAPES_IDS), Path(root)
     for split, index in numbered(splits, count):
@@ -92,9 +92,11 @@ def write_voc(root, count=3, size=(128, 256), seed=0, splits=("train", "val")):
         stem = f"2007_{index:06d}"
         write(root / "JPEGImages" / f"{stem}.jpg", Image.fromarray(image[:, :, ::-1]), quality=95)
         for folder, values in (("SegmentationClass", things), ("SegmentationObject", objects)):
-            picture = Image.fromarray(values)
-            picture.putpalette(np.array(devkit_palette(256), np.uint8).tobytes())  # mode P: the values are indices
-            write(root / folder / f"{stem}.png", picture)
+            palette_image = Image.fromarray(values)
+            palette_image.putpalette(
+                np.array(devkit_palette(256), np.uint8).tobytes()
+            )  # mode P: the values are indices
+            write(root / folder / f"{stem}.png", palette_image)
         names[split].append(stem)
     if {"train", "val"} <= set(names):
         names["trainval"] = sorted(names["train"] + names["val"])
@@ -106,14 +108,14 @@ def write_voc(root, count=3, size=(128, 256), seed=0, splits=("train", "val")):
 
 
 def camvid_stem(split, number):
-    """Names with the sequence and the frame, as the original's; their splits follow from them."""
+    """A name with sequence and frame as in the original dataset, where the split follows from it."""
     return {"train": "0006R0_f%05d", "val": "0016E5_%05d", "test": "Seq05VD_f%05d"}[split] % (
         7959 + 2 * number if split == "val" else 930 + 30 * number
     )
 
 
 def write_camvid(root, count=3, size=(128, 256), seed=0, splits=("train", "val", "test")):
-    """701_StillsRaw_full/<frame>.png and LabeledApproved_full/<frame>_L.png, painted in the colours of 32 classes."""
+    """701_StillsRaw_full/<frame>.png and LabeledApproved_full/<frame>_L.png, in the colours of the 32 classes."""
     root, colours = Path(root), np.zeros((256, 3), np.uint8)
     for number, name in enumerate(dataset.NAMES):
         colours[number] = CAMVID_COLOURS[name]
@@ -126,8 +128,8 @@ def write_camvid(root, count=3, size=(128, 256), seed=0, splits=("train", "val",
 
 
 def write_segnet(root, count=3, size=(128, 256), seed=0, splits=("train", "val", "test")):
-    """CamVid as SegNet has it: <split>/<frame>.png, <split>annot/<frame>.png with 0..11, <split>.txt of foreign
-    paths."""
+    """CamVid in the layout of SegNet: <split>/<frame>.png, <split>annot/<frame>.png with 0..11, <split>.txt with the
+    paths of another machine."""
     table, root = lookup(SEGNET_VALUES), Path(root)
     lines = {split: [] for split in splits}
     for split, index in numbered(splits, count):
@@ -142,7 +144,7 @@ def write_segnet(root, count=3, size=(128, 256), seed=0, splits=("train", "val",
 
 
 def write_lip(root, count=3, size=(128, 256), seed=0, splits=("train", "val")):
-    """<split>_images/<id>.jpg and <split>_segmentations/<id>.png; of each person one half is class 14, the other 15."""
+    """<split>_images/<id>.jpg and <split>_segmentations/<id>.png; one half of each person is class 14, the other 15."""
     table, root = lookup(LIP_VALUES), Path(root)
     for split, index in numbered(splits, count):
         image, label, instance = dataset.draw_scene(seed, index, *size)
@@ -190,12 +192,12 @@ LAYOUTS = {
 
 
 def numbered(splits, count):
-    """(split, scene number): no scene stands in two splits."""
+    """[(split, scene number)]; no scene is in two splits."""
     return [(split, number * count + k) for number, split in enumerate(splits) for k in range(count)]
 
 
 def lookup(values):
-    """Table of 256 entries from scene labels to file values; classes that are not named become 0."""
+    """Table of 256 entries from scene labels to file values; classes without a value become 0."""
     table = np.zeros(256, np.uint8)
     for number, name in enumerate(dataset.NAMES):
         table[number] = values.get(name, 0)
@@ -203,7 +205,7 @@ def lookup(values):
     return table
 
 
-def write(path, picture, **options):
+def write(path, image, **options):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, **options)
+    image.save(path, **options)

@@ -103,6 +103,7 @@ def measure(args, folder, way, workers):
     import numpy as np
 
     from datasets import transforms
+    from datasets.reading import workers as loaders
     from models import tables
     from models.layers.fold import fold
     from utils.evaluation import stream
@@ -136,7 +137,8 @@ def measure(args, folder, way, workers):
     matrix, peak_gpu, done = ConfusionMatrix(meta["num_classes"]), [0.0], threading.Event()
 
     def run(indices):
-        for _, (_, label), prediction in stream.predictions(model, read, indices, normalise, workers, **how):
+        samples = zip(indices, loaders.run(read, indices, workers, return_errors=True))
+        for _, (_, label), prediction in stream.predictions(model, samples, normalise, **how):
             matrix.update(label, prediction)
 
     run([0])

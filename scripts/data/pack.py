@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Decode a data set once into a packed folder that trains several times faster: python train.py --data-dir OUT.
+"""Decode a dataset once into a packed folder that trains several times faster: python train.py --data-dir OUT.
 
 python scripts/data/pack.py --data-dir /data/cityscapes --out /fast/cityscapes_packed --split train val
 
-Says first how much room it needs and stops where that is not free. Started again, it goes on where it was stopped.
+Prints the required disk space first and stops if it is not free. An interrupted run is continued by the same command.
 """
 
 import argparse
@@ -15,26 +15,20 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from datasets import CHOICES  # noqa: E402
+from scripts.data import arguments  # noqa: E402
 from utils import runtime  # noqa: E402
-from utils.options import shared  # noqa: E402
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data-dir", required=True, help="the data set, as train.py takes it")
+    arguments.add_dataset(parser)
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument(
-        "--dataset", choices=CHOICES, default="auto", metavar="NAME", help="default: detected from --data-dir"
-    )
-    parser.add_argument("--split", nargs="+", help="default: train and val, as far as they exist")
+    parser.add_argument("--split", nargs="+", help="default: train and val, if they exist")
     parser.add_argument("--data-list", help="pack the pairs of this list, under the name of the one --split")
-    parser.add_argument("--num-classes", type=shared.positive)
-    parser.add_argument("--ignore-label", type=int)
-    parser.add_argument("--on-bad-label", choices=("error", "ignore"), default="error")
-    parser.add_argument("--resize-labels", action="store_true")
-    parser.add_argument("--workers", type=shared.whole, help="processes (default: the cores)")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and stop")
+    text = "values that are not a class: stop, or treat them as void (default: %(default)s)"
+    parser.add_argument("--on-bad-label", choices=("error", "ignore"), default="error", help=text)
+    parser.add_argument("--resize-labels", action="store_true", help="resize labels to their images, where they differ")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be written, and stop")
     return parser.parse_args()
 
 
@@ -42,22 +36,21 @@ def main():
     args = parse_args()
     runtime.start("cpu")
     from datasets import build_dataset
-    from datasets.packed import CARRIED, OPTIONAL
-    from utils.jobs import cores, write_whole
 
     if args.data_list and len(args.split or ()) != 1:
         raise ValueError("--data-list is one split: give --split one name for it")
-    sets = open_splits(args, build_dataset)
-    workers, out = cores() if args.workers is None else args.workers, Path(args.out)
+    splits, out = open_splits(args, build_dataset), Path(args.out)
     plans, need = {}, 0
-    for split, data in sets.items():
+    for split, data in splits.items():
         if not hasattr(data, "pairs"):
             raise ValueError(f"{data.title} is not read from image files; there is nothing to pack")
-        plans[split] = plan(data, split, workers)
+        plans[split] = plan(data, split, args.workers)
         total = plans[split]["bytes"]
         missing = total - (out / plans[split]["file"]).stat().st_size if is_done(out, split, plans[split]) else total
         need += max(missing, 0)
-        print(f"{split}: {data.total_len} samples, {total / 1e9:.2f} GB" + (" (there already)" if missing <= 0 else ""))
+        print(
+            f"{split}: {data.total_len} samples, {total / 1e9:.2f} GB" + (" (exists already)" if missing <= 0 else "")
+        )
     folder = next(place for place in (out, *out.resolve().parents) if place.exists())
     free = shutil.disk_usage(folder).free
     print(f"needs {need / 1e9:.2f} GB; {free / 1e9:.2f} GB are free in {folder}")
@@ -68,47 +61,39 @@ def main():
     if args.dry_run:
         return
     out.mkdir(parents=True, exist_ok=True)
-    for split, data in sets.items():
-        record = json.loads((out / "pack.json").read_text()) if (out / "pack.json").exists() else {"splits": {}}
-        facts = {key: getattr(data, key) for key in (*CARRIED, *OPTIONAL) if hasattr(data, key)}
-        changed = [key for key, value in facts.items() if key in record and as_lists(value) != record[key]]
-        if changed:
-            raise ValueError(f"{out} was packed with other {', '.join(changed)}; take another --out or remove it")
-        if not is_done(out, split, plans[split]):
-            write_split(data, plans[split], out, split, workers)
-        record.update(facts, splits={**record["splits"], split: plans[split]})
-        write_whole(str(out / "pack.json"), lambda part, record=record: Path(part).write_text(json.dumps(record)))
-    if any(data.kind == "cityscapes" for data in sets.values()):
+    for split, data in splits.items():
+        add_split(data, plans[split], out, split, args.workers)
+    if any(data.dataset_name == "cityscapes" for data in splits.values()):
         print("instance files are not packed: for iIoU, evaluate from the original folder")
     print(f"packed: {out}; train with --data-dir {out}")
 
 
 def open_splits(args, build_dataset):
-    """{split: dataset} of the splits asked for, else of train and val as far as they exist."""
+    """{split: dataset} of the requested splits, by default of train and val, if they exist."""
     from datasets.reading.image_io import NoSplit
 
     keys = ("data_dir", "data_list", "num_classes", "ignore_label", "on_bad_label", "resize_labels")
-    chosen, sets, lacking = {key: vars(args)[key] for key in keys}, {}, []
+    options, splits, errors = {key: vars(args)[key] for key in keys}, {}, []
     for split in args.split or ("train", "val"):
         try:
-            sets[split] = build_dataset(args.dataset, split, **chosen)
+            splits[split] = build_dataset(args.dataset, split, **options)
         except NoSplit as error:
             if args.split:
                 raise
-            lacking.append(error)
-    if not sets:
-        raise lacking[0]
-    for error in lacking:
+            errors.append(error)
+    if not splits:
+        raise errors[0]
+    for error in errors:
         print(error)
-    return sets
+    return splits
 
 
 def plan(data, split, workers):
-    """Where each sample goes: {"file", "samples": [[name, height, width, offset], ...], "bytes", "has_labels",
+    """The place of each sample: {"file", "samples": [[name, height, width, offset], ...], "bytes", "has_labels",
     "source": a hash of the settings and of the state of all files}."""
-    from utils.jobs import run
+    from scripts.data.jobs import run
 
-    # a label has the size that counts, as an image may be turned by its EXIF orientation to fit it
+    # the size of the label counts, as an image may be rotated by its EXIF orientation to fit it
     files = [(image if label is None or data.resize_labels else label,) for image, label in data.pairs]
     sizes, errors = run(size_of, files, workers, f"{split}: sizes")
     if errors:
@@ -123,7 +108,7 @@ def plan(data, split, workers):
 
 
 def settings_of(data):
-    """A hash of everything but the files that decides what is packed."""
+    """A hash of everything that decides what is packed, except the content of the files."""
     colours = data.colours and [data.colours.palette, data.colours.for_grey]
     rules = [data.on_bad_label, data.resize_labels, data.table.tolist(), data.names, colours]
     return digest([[[str(part) for part in pair] for pair in data.pairs], *rules])
@@ -134,7 +119,7 @@ def digest(value):
 
 
 def fingerprint(pair):
-    """8 bytes, never 0, that change when a file of the pair is written again."""
+    """8 bytes, never all 0, that change when a file of the pair is written again."""
     states = [os.stat(path) for path in pair if path is not None]
     text = repr([(state.st_size, state.st_mtime_ns) for state in states])
     return b"\1" + hashlib.sha256(text.encode()).digest()[:7]
@@ -160,9 +145,27 @@ def is_done(out, split, wanted):
         return False
 
 
-def write_split(data, wanted, out, split, workers):
-    """Into <split>.u8.part, sample by sample in any order; <split>.done has the fingerprints of those written."""
-    from utils.jobs import run
+def add_split(data, wanted, out, split, workers):
+    """Write the samples of a split, unless they are complete, and its record in pack.json."""
+    from datasets.packed import OPTIONAL, RECORDED
+    from utils.files import whole_file
+
+    record = json.loads((out / "pack.json").read_text()) if (out / "pack.json").exists() else {"splits": {}}
+    keys = {**RECORDED, **OPTIONAL}
+    facts = {key: getattr(data, attribute) for key, attribute in keys.items() if hasattr(data, attribute)}
+    changed = [key for key, value in facts.items() if key in record and json.loads(json.dumps(value)) != record[key]]
+    if changed:
+        raise ValueError(f"{out} was packed with other {', '.join(changed)}; choose another --out or remove it")
+    if not is_done(out, split, wanted):
+        write_samples(data, wanted, out, split, workers)
+    record.update(facts, splits={**record["splits"], split: wanted})
+    with whole_file(out / "pack.json", "w") as file:
+        json.dump(record, file)
+
+
+def write_samples(data, wanted, out, split, workers):
+    """Into <split>.u8.part, in any order; <split>.done holds the fingerprints of the samples that are written."""
+    from scripts.data.jobs import run
 
     part, done, note = (out / f"{split}.{end}" for end in ("u8.part", "done", "plan"))
     settings = digest([settings_of(data), wanted["samples"]])
@@ -175,18 +178,18 @@ def write_split(data, wanted, out, split, workers):
     marks = [fingerprint(pair) for pair in data.pairs]
     jobs = [(index,) for index, mark in enumerate(marks) if state[8 * index : 8 * index + 8] != mark]
     if len(jobs) < len(marks):
-        print(f"{split}: goes on, {len(marks) - len(jobs)} of {len(marks)} are written")
+        print(f"{split}: continues, {len(marks) - len(jobs)} of {len(marks)} are written")
 
     def write_one(index):
         _, height, width, offset = wanted["samples"][index]
         image, label = data.read(index)
         if image.shape[:2] != (height, width):
-            raise ValueError(f"{data.pairs[index][0]} decodes to {image.shape[:2]}, its header says {(height, width)}")
+            raise ValueError(f"{data.pairs[index][0]} decodes to {image.shape[:2]}, its header has {(height, width)}")
         for path, at, content in ((part, offset, image.tobytes() + label.tobytes()), (done, 8 * index, marks[index])):
             handle = os.open(path, os.O_WRONLY)
             try:
                 if os.pwrite(handle, content, at) != len(content):
-                    raise OSError(f"{path}: the disk took only a part")
+                    raise OSError(f"{path}: only a part could be written to the disk")
             finally:
                 os.close(handle)
 
@@ -196,10 +199,6 @@ def write_split(data, wanted, out, split, workers):
     os.replace(part, out / wanted["file"])
     done.unlink()
     note.unlink()
-
-
-def as_lists(value):
-    return json.loads(json.dumps(value))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""CamVid as images/<split>/ and labels/<split>/ with class numbers (255 void), from the original's colours or SegNet's.
+"""Write CamVid as images/<split>/ and labels/<split>/ with class numbers (255 void), from any of its layouts.
 
 python scripts/data/prepare_camvid.py --data-dir /data/CamVid --out /data/camvid11 --size 360,480
 
-The splits are SegNet's. Goes on where it was stopped; writes whole files.
+The splits are those of SegNet. Files are written atomically; an interrupted run is continued by the same command.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", required=True, help="CamVid in any of its layouts")
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--size", type=shared.size, metavar="H,W", help="resize, such as 360,480 (default: as it is)")
+    parser.add_argument("--size", type=shared.size, metavar="H,W", help="resize, e.g. 360,480 (default: no resizing)")
     shared.add_conversion(parser)
     args = parser.parse_args()
     runtime.start("cpu")
@@ -29,36 +29,32 @@ def main():
 
     from datasets import build_dataset
     from datasets.reading import image_io
-    from utils.jobs import convert, cores
+    from scripts.data.jobs import convert
 
-    def resized(picture, how):
-        return cv2.resize(picture, args.size[::-1], interpolation=how) if args.size else picture
+    def resized(image, interpolation):
+        return cv2.resize(image, args.size[::-1], interpolation=interpolation) if args.size else image
 
-    def write_image(source, target):
+    def write_image(source, file):
         image = resized(image_io.read_image(source), cv2.INTER_AREA)
-        Image.fromarray(image[:, :, ::-1]).save(target, "png")
+        Image.fromarray(image[:, :, ::-1]).save(file, "png")
 
-    def write_label(source, target):
-        Image.fromarray(resized(data.read_label(source), cv2.INTER_NEAREST)).save(target, "png")
+    def write_label(source, file):
+        Image.fromarray(resized(data.read_label(source), cv2.INTER_NEAREST)).save(file, "png")
 
     images, labels, out = [], [], Path(args.out)
     for split in ("train", "val", "test"):
         try:
             data = build_dataset("camvid", split, args.data_dir)
-        except ValueError as error:
-            if "is empty" in str(error):
-                print(f"{split}: no pictures")
-                continue
-            raise
+        except image_io.NoSplit:
+            print(f"{split}: no images")
+            continue
         if data.root.resolve() == out.resolve():
-            raise ValueError(f"--out {out} is where the data lies; name another folder")
+            raise ValueError(f"--out {out} is the folder of the dataset; choose another folder")
         for image, label in data.pairs:
-            name = image.stem
-            images.append((image, out / "images" / split / f"{name}.png"))
-            labels.append((label, out / "labels" / split / f"{name}.png"))
-    workers = cores() if args.workers is None else args.workers
-    convert(write_image, images, workers, "pictures", args.force, args.dry_run)
-    convert(write_label, labels, workers, "labels", args.force, args.dry_run)
+            images.append((image, out / "images" / split / f"{image.stem}.png"))
+            labels.append((label, out / "labels" / split / f"{image.stem}.png"))
+    convert(write_image, images, args.workers, "images", args.force, args.dry_run)
+    convert(write_label, labels, args.workers, "labels", args.force, args.dry_run)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Optional for Cityscapes: write *_labelTrainIds.png beside *_labelIds.png, as other projects want them.
+"""Optional for Cityscapes: write *_labelTrainIds.png beside *_labelIds.png, for other projects.
 
 python scripts/data/prepare_cityscapes.py --data-dir /data/cityscapes
 
-This project reads the label ids directly and needs no preparation. Goes on where it was stopped; writes whole files.
+This project reads the label ids directly and needs no preparation. Files are written atomically; an interrupted run is
+continued by the same command.
 """
 
 import argparse
@@ -28,23 +29,22 @@ def main():
     from datasets import cityscapes
     from datasets.files import value_table
     from datasets.reading import label_io
-    from utils.jobs import convert, cores
+    from scripts.data.jobs import convert
 
     root = cityscapes.Cityscapes.find_root(args.data_dir)
     table = value_table(cityscapes.VALUES, 255)
 
-    def write(source, target):
+    def write(source, file):
         values = label_io.read_label(source)
         if values.max(initial=0) > 33 and not set(values[values > 33].tolist()) <= {255}:
-            raise ValueError(f"{source} has values up to {values.max()}; label ids end at 33")
-        Image.fromarray(cv2.LUT(values.astype("uint8"), table)).save(target, "png")
+            raise ValueError(f"{source} has values up to {values.max()}; the highest label id is 33")
+        Image.fromarray(cv2.LUT(values.astype("uint8"), table)).save(file, "png")
 
-    sources = sorted(path for kind in ("gtFine", "gtCoarse") for path in (root / kind).glob("*/*/*_labelIds.png"))
+    sources = sorted(path for folder in ("gtFine", "gtCoarse") for path in (root / folder).glob("*/*/*_labelIds.png"))
     if not sources:
         raise ValueError(f"{root} has no *_labelIds.png below gtFine/ or gtCoarse/")
     jobs = [(path, path.with_name(path.name.replace("_labelIds", "_labelTrainIds"))) for path in sources]
-    workers = cores() if args.workers is None else args.workers
-    convert(write, jobs, workers, "train ids", args.force, args.dry_run)
+    convert(write, jobs, args.workers, "train ids", args.force, args.dry_run)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 
 python scripts/data/prepare_coco_stuff.py --data-dir /data/coco
 
-This project reads the original files directly; others want these. Goes on where it was stopped; writes whole files.
+This project reads the original files directly; other projects need these. Files are written atomically; an interrupted
+run is continued by the same command.
 """
 
 import argparse
@@ -25,27 +26,25 @@ def main():
     from PIL import Image
 
     from datasets import build_dataset
-    from utils.jobs import convert, cores
+    from datasets.reading.image_io import NoSplit
+    from scripts.data.jobs import convert
 
     jobs = []
     for split in ("train", "val"):
         try:
             data = build_dataset("coco_stuff", split, args.data_dir)
-        except ValueError as error:
-            if "is empty" in str(error):
-                continue
-            raise
+        except NoSplit:
+            continue
         folder = data.root / data.folders(data.root, split)[1]
         sources = [path for path in folder.glob("*.png") if path.name[0] != "." and "_label" not in path.name]
         jobs += [(path, path.with_name(f"{path.stem}_labelTrainIds.png")) for path in sorted(sources)]
     if not jobs:
         raise ValueError(f"{args.data_dir} has no label files to convert")
 
-    def write(source, target):
-        Image.fromarray(data.read_label(source)).save(target, "png")
+    def write(source, file):
+        Image.fromarray(data.read_label(source)).save(file, "png")
 
-    workers = cores() if args.workers is None else args.workers
-    convert(write, jobs, workers, "train ids", args.force, args.dry_run)
+    convert(write, jobs, args.workers, "train ids", args.force, args.dry_run)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Look at every file of a dataset before training on it: counts, pairs, sizes, label values, duplicates, a sheet.
+"""Check every file of a dataset before training: counts, pairs, sizes, label values, duplicates, a contact sheet.
 
 python scripts/data/verify.py --data-dir /data/cityscapes --out runs/verify
 
-Decodes everything, prints what it found, and writes report.json and sheet.png (picture, overlay, label). Exit code 1 if
-anything would stop a training run; what is only odd is a warning.
+Decodes everything, prints a summary, and writes report.json and sheet.png (image, overlay, label). Exit code 1 if
+there is an error that would stop a training run; anything else that is unusual is a warning.
 """
 
 import argparse
@@ -15,24 +15,22 @@ from itertools import zip_longest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from datasets import CHOICES  # noqa: E402
+from scripts.data import arguments  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
-USUAL = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data-dir", required=True, help="the data set, as train.py takes it")
-    parser.add_argument("--dataset", choices=CHOICES, default="auto", metavar="NAME", help="default: from --data-dir")
-    parser.add_argument("--split", nargs="+", help="default: train, val and test, as far as they exist")
+    arguments.add_dataset(parser)
+    parser.add_argument("--split", nargs="+", help="default: train, val and test, if they exist")
     parser.add_argument("--data-list", help="verify the pairs of this list")
-    parser.add_argument("--num-classes", type=shared.positive)
-    parser.add_argument("--ignore-label", type=int)
     parser.add_argument("--out", default="runs/verify", help="folder for report and sheet (default: %(default)s)")
-    parser.add_argument("--rows", type=shared.positive, default=8, help="of the contact sheet (default: %(default)s)")
-    parser.add_argument("--workers", type=shared.whole, help="processes (default: the cores)")
+    parser.add_argument(
+        "--rows", type=shared.positive, default=8, help="rows of the contact sheet (default: %(default)s)"
+    )
     return parser.parse_args()
 
 
@@ -42,62 +40,60 @@ def main():
 
     from datasets import build_dataset, detect
     from datasets.reading.image_io import NoSplit
-    from utils.jobs import cores
+    from scripts.data import sheet
 
     name = detect(args.data_dir) if args.dataset == "auto" else args.dataset
-    source = dict(num_classes=args.num_classes, ignore_label=args.ignore_label, data_list=args.data_list)
-    workers = cores() if args.workers is None else args.workers
+    options = dict(num_classes=args.num_classes, ignore_label=args.ignore_label, data_list=args.data_list)
     report = {"data_dir": args.data_dir, "dataset": name, "splits": {}, "errors": [], "warnings": []}
     errors, warnings = report["errors"], report["warnings"]
-    rows, seen, data, lacking, used = [], {}, None, [], []
-    for split in args.split or USUAL:
+    samples, earlier, data, missing, pairs = [], {}, None, [], []
+    for split in args.split or SPLITS:
         try:
-            data = build_dataset(name, split, args.data_dir, **source)
+            data = build_dataset(name, split, args.data_dir, **options)
         except NoSplit as error:
-            (errors if args.split else lacking).append(str(error))
+            (errors if args.split else missing).append(str(error))
             continue
         except ValueError as error:
-            if str(error) not in errors:  # what concerns all splits is said once
+            if str(error) not in errors:  # an error of all splits is reported once
                 errors.append(str(error))
             continue
-        check(data, split, workers, report, seen)
-        rows.append(pictures(data, args.rows))
-        used += getattr(data, "pairs", [])
+        check(data, split, args.workers, report, earlier)
+        samples.append(sheet.samples(data, args.rows))
+        pairs += getattr(data, "pairs", [])
     if data is None and not errors:
-        errors.append(lacking[0])
+        errors.append(missing[0])
     if data is not None and name == "folder" and not args.data_list:
-        warnings += labels_without_image(used)
-    mixed = [row for group in zip_longest(*rows) for row in group if row][: args.rows]  # of all splits
-    finish(report, draw(mixed, data) if mixed else None, Path(args.out))
+        warnings += labels_without_image(pairs)
+    mixed = [pair for group in zip_longest(*samples) for pair in group if pair][: args.rows]  # of all splits
+    finish(report, sheet.draw(mixed, data) if mixed else None, Path(args.out))
 
 
-def check(data, split, workers, report, seen):
-    """Decode a whole split; -> into the report, and as a table on the terminal. `seen`: images of earlier splits."""
+def check(data, split, workers, report, earlier):
+    """Decode a whole split; add the results to the report and print a table. `earlier`: {md5: first image with it}."""
     import numpy as np
 
-    from utils.jobs import run
+    from scripts.data.jobs import run
 
     warnings = report["warnings"]
     jobs = [(index,) for index in range(data.total_len)]
-    found, failed = run(lambda index: look(data, index), jobs, workers, split)
+    results, failed = run(lambda index: examine(data, index), jobs, workers, split)
     report["errors"] += [error for _, error in failed]
-    found = [(data.sample_name(k), result) for k, result in enumerate(found) if result]
+    results = [(data.sample_name(k), result) for k, result in enumerate(results) if result]
     expected = getattr(data, "expected", {}).get(split)
     if expected not in (None, data.total_len):
         warnings.append(f"{split} has {data.total_len} images, the full {data.title} {expected}")
-    for name, result in found:
-        for kind, text in result["notices"]:
-            warnings.append(f"{kind}: {text}")
-        first = seen.setdefault(result["md5"], (split, name))
+    for name, result in results:
+        warnings += [f"{topic}: {text}" for topic, text in result["notices"]]
+        first = earlier.setdefault(result["md5"], (split, name))
         if first != (split, name):
             warnings.append(f"{split}/{name} is the same image as {first[0]}/{first[1]}")
-    counts = sum((result["counts"] for _, result in found), np.zeros(256, np.int64))
-    facts = report["splits"][split] = summary(data, found, counts, len(failed))
-    print(text_of(data, split, facts))
+    counts = sum((result["counts"] for _, result in results), np.zeros(256, np.int64))
+    facts = report["splits"][split] = summary(data, results, counts, len(failed))
+    print(table(data, split, facts))
     warnings += absent_classes(data, split, facts)
-    void = sum(result["counts"].sum() == result["counts"][data.ignore_label] for _, result in found)
+    void = sum(result["counts"].sum() == result["counts"][data.ignore_label] for _, result in results)
     if void and getattr(data, "has_labels", True):
-        warnings.append(f"{split}: {void} labels are void as a whole")
+        warnings.append(f"{split}: {void} labels are entirely void")
 
 
 def finish(report, sheet, out):
@@ -111,7 +107,7 @@ def finish(report, sheet, out):
         sheet.save(out / "sheet.png")
         files.append(str(out / "sheet.png"))
     for title in ("warning", "error"):
-        groups = alike(report[f"{title}s"])
+        groups = grouped(report[f"{title}s"])
         for first, more in groups[:20]:
             print(f"{title}: {first}" + (f" (and {more} more like it, see report.json)" if more else ""))
         if len(groups) > 20:
@@ -121,16 +117,16 @@ def finish(report, sheet, out):
         sys.exit(1)
 
 
-def alike(lines):
-    """Lines that differ only in words with a digit or a slash, as one: [(the first of them, how many more)]."""
+def grouped(lines):
+    """Lines that differ only in words with a digit or a slash, as one: [(the first of them, number of the others)]."""
     groups = {}
     for line in lines:
         groups.setdefault(re.sub(r"\S*[/\d]\S*", "", line), []).append(line)
-    return [(same[0], len(same) - 1) for same in groups.values()]
+    return [(group[0], len(group) - 1) for group in groups.values()]
 
 
 def absent_classes(data, split, facts):
-    """A warning if a class never occurs where it should be learnt; of two classes, also where it should be scored."""
+    """A warning if a class never occurs in a split for training, or, with two classes, in any split."""
     absent = [name for name, each in facts["classes"].items() if not each["pictures"]]
     matters = split not in ("val", "test") or len(data.names) == 2
     if not absent or not matters or not facts["decoded"] or not getattr(data, "has_labels", True):
@@ -140,24 +136,24 @@ def absent_classes(data, split, facts):
     if len(data.names) == 2 and facts["ignored_share"]:
         text += (
             f"; {100 * facts['ignored_share']:.2f}% of the pixels are void: if 255 is a class in the label files, "
-            'leave out --ignore-label, or say so in classes.json: "values": {"0": 0, "255": 1}'
+            'leave out --ignore-label, or put this in classes.json: "values": {"0": 0, "255": 1}'
         )
     return [text]
 
 
-def labels_without_image(used):
-    """A warning if label files lie beside those of the images that belong to no image of any split."""
-    from datasets.reading import pairs
+def labels_without_image(pairs):
+    """A warning if there are label files, beside those in use, that belong to no image of any split."""
+    from datasets.reading.pairs import list_files
 
-    known = {label for _, label in used}
-    folders = {label.parent for label in known if label is not None}
-    found = sorted({folder / name for folder in folders for name in pairs.list_files(folder)})
-    lost = [str(path) for path in found if path not in known and path.parent in folders]
-    return [f"{len(lost)} label files belong to no image: {', '.join(lost[:3])}"] if lost else []
+    used = {label for _, label in pairs}
+    folders = {label.parent for label in used if label is not None}
+    files = sorted({folder / name for folder in folders for name in list_files(folder)})
+    unused = [str(path) for path in files if path not in used and path.parent in folders]
+    return [f"{len(unused)} label files belong to no image: {', '.join(unused[:3])}"] if unused else []
 
 
-def look(data, index):
-    """Decode one pair: size, pixels of each value, a fingerprint of the picture, what was odd."""
+def examine(data, index):
+    """Decode one pair: size, pixels of each label value, a hash of the image, notices."""
     import hashlib
 
     import numpy as np
@@ -177,16 +173,16 @@ def look(data, index):
     }
 
 
-def summary(data, found, counts, failed):
+def summary(data, results, counts, failed):
     classes, total = len(data.names), max(int(counts.sum()), 1)
-    sizes = Counter("x".join(map(str, result["size"])) for _, result in found)
-    with_class = [sum(bool(result["counts"][k]) for _, result in found) for k in range(classes)]
+    sizes = Counter("x".join(map(str, result["size"])) for _, result in results)
+    with_class = [sum(bool(result["counts"][k]) for _, result in results) for k in range(classes)]
     return {
         "samples": data.total_len,
-        "decoded": len(found),
+        "decoded": len(results),
         "failed": failed,
         "sizes": dict(sizes.most_common(20)),
-        "grey_pictures": sum(result["grey"] for _, result in found),
+        "grey_pictures": sum(result["grey"] for _, result in results),
         "ignored_share": int(counts[data.ignore_label]) / total,
         "classes": {
             name: {"share": int(counts[k]) / total, "pictures": with_class[k]} for k, name in enumerate(data.names)
@@ -194,8 +190,8 @@ def summary(data, found, counts, failed):
     }
 
 
-def text_of(data, split, facts):
-    """One split as a table."""
+def table(data, split, facts):
+    """The summary of a split as text."""
     sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:4]) or "unknown"
     lines = [
         f"{data.title} {split}: {facts['samples']} samples, {facts['failed']} failed; height x width {sizes}",
@@ -203,52 +199,12 @@ def text_of(data, split, facts):
     ]
     width = max(map(len, facts["classes"]))
     for name, each in facts["classes"].items():
-        lines.append(f"  {name:{width}}  {100 * each['share']:6.2f}%  in {each['pictures']} pictures")
+        lines.append(f"  {name:{width}}  {100 * each['share']:6.2f}%  in {each['pictures']} images")
     absent = [name for name, each in facts["classes"].items() if not each["pictures"]]
     if absent and len(absent) < len(facts["classes"]):
         more = f" and {len(absent) - 12} more" if len(absent) > 12 else ""
-        lines.append(f"  never: {', '.join(absent[:12])}{more}")
+        lines.append(f"  absent: {', '.join(absent[:12])}{more}")
     return "\n".join(lines)
-
-
-def pictures(data, count):
-    """(picture, label) BGR of `count` samples, evenly spread; those that do not decode are left out."""
-    found = []
-    for index in range(0, data.total_len, max(data.total_len // count, 1)):
-        try:
-            found.append(data.read(index))
-        except ValueError:
-            continue
-    return found[:count]
-
-
-def draw(rows, data):
-    """The contact sheet: picture, overlay, label, on tiles of one size; the legend has the classes that are seen."""
-    import cv2
-    import numpy as np
-
-    from utils.drawing.figures import colourise, contact_sheet
-
-    height, shapes = 240, [label.shape[1] / label.shape[0] for _, label in rows]
-    width = int(height * min(max(sorted(shapes)[len(shapes) // 2], 0.5), 2.0))
-    tiles, present = [], set()
-    for image, label in rows:
-        present |= set(np.unique(label).tolist())
-        colour = colourise(label, data.palette)  # RGB
-        picture = image[:, :, ::-1]
-        known = ((label != data.ignore_label) & colour.any(-1))[:, :, None]  # black is no tint
-        overlay = np.where(known, (picture.astype(int) + colour) // 2, picture).astype(np.uint8)
-        factor = min(height / label.shape[0], width / label.shape[1])
-        size = (max(round(label.shape[1] * factor), 1), max(round(label.shape[0] * factor), 1))
-        tile = []
-        for part, how in ((picture, cv2.INTER_AREA), (overlay, cv2.INTER_AREA), (colour, cv2.INTER_NEAREST)):
-            canvas = np.full((height, width, 3), 255, np.uint8)
-            canvas[: size[1], : size[0]] = cv2.resize(np.ascontiguousarray(part), size, interpolation=how)
-            tile.append(canvas)
-        tiles.append(tile)
-    shown = [k for k in range(len(data.names)) if k in present]
-    names, palette = [data.names[k] for k in shown], [data.palette[k] for k in shown]
-    return contact_sheet(tiles, ("picture", "overlay", "label"), names, palette)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Order, ranks, workers: the same samples whoever loads them, and one message when something goes wrong."""
+"""Order, ranks and workers: they do not change the samples, and an error is one message."""
 
 import os
 import signal
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from datasets import build_dataset, dataset_class
-from datasets.reading import workers
 from datasets.reading.image_io import DataError
 from datasets.scenes.dataset import Scenes
 from datasets.transforms import CITYSCAPES_SCALES, Scale, TrainTransform
@@ -17,7 +16,7 @@ from datasets.transforms import CITYSCAPES_SCALES, Scale, TrainTransform
 
 @pytest.fixture(autouse=True)
 def time_limit():
-    """Nothing here may hang."""
+    """No test here may hang."""
 
     def ring(*_):
         raise TimeoutError("a test of the workers took more than a minute")
@@ -29,9 +28,9 @@ def time_limit():
     signal.signal(signal.SIGALRM, before)
 
 
-def scenes(workers=0, seed=5, rank=0, world=1, kind=Scenes, **options):
+def scenes(workers=0, seed=5, rank=0, world=1, cls=Scenes, **options):
     transform = TrainTransform((16, 16), Scale(CITYSCAPES_SCALES), mirror=True)
-    data = kind("train", 24, 32, count=10, transform=transform, seed=seed, **options)
+    data = cls("train", 24, 32, count=10, transform=transform, seed=seed, **options)
     data.set_attrs(batch_size=4, shuffle=True, drop_last=True, num_workers=workers, rank=rank, world_size=world)
     return data
 
@@ -47,7 +46,7 @@ def same(a, b):
 
 
 def joined(parts):
-    """The batches of several ranks, put together again."""
+    """The batches of several ranks, joined."""
     return [tuple(np.concatenate(column) for column in zip(*batches)) for batches in zip(*parts)]
 
 
@@ -71,7 +70,7 @@ def test_workers_change_nothing(number):
 
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_ranks_change_nothing(world):
-    """The ranks' parts of each global batch, joined, are the batch of one rank; also where they do not divide it."""
+    """The parts of the ranks, joined, are the batch of one rank, even if the ranks do not divide it."""
     ranks = [list(islice(scenes(rank=r, world=world, workers=r % 2).forever(), 7)) for r in range(world)]
     assert same(joined(ranks), list(islice(scenes().forever(), 7)))
     assert same(joined([epoch(1, rank=r, world=world) for r in range(world)]), epoch(1))
@@ -93,13 +92,13 @@ def test_an_epoch_counts_up_and_reshuffles():
     assert data.epoch == 2 and not same(first, second) and same(second, epoch(1))
 
 
-def test_forever_leaves_nothing_out_and_runs_on_over_epochs():
+def test_forever_leaves_no_sample_out_and_continues_over_epochs():
     indices = [int(i) for batch in islice(scenes().forever(), 5) for i in batch.indices]
     assert sorted(indices[:10]) == sorted(indices[10:]) == list(range(10)) and indices[:10] != indices[10:]
 
 
 @pytest.mark.parametrize("start", [1, 2, 3, 7])
-def test_a_resumed_stream_goes_on_as_if_it_had_not_stopped(start):
+def test_a_resumed_stream_equals_an_uninterrupted_one(start):
     whole = list(islice(scenes().forever(), 9))
     data = scenes(workers=2)
     opened, open_pair = [], data.open_pair
@@ -107,17 +106,17 @@ def test_a_resumed_stream_goes_on_as_if_it_had_not_stopped(start):
     assert same(list(islice(data.forever(start), 9 - start)), whole[start:])
     data.set_attrs(num_workers=0)
     next(data.forever(start))
-    assert len(opened) == 4  # what went before is not decoded again
+    assert len(opened) == 4  # earlier samples are not decoded again
 
 
-def test_a_batch_larger_than_the_data_set():
+def test_a_batch_larger_than_the_dataset():
     data = scenes()
     data.set_attrs(batch_size=25)
     batch = next(data.forever())
     assert len(batch.indices) == 25 and set(batch.indices) == set(range(10))
 
 
-def test_pictures_of_different_sizes_come_as_lists():
+def test_images_of_different_sizes_come_as_lists():
     class Odd(Scenes):
         def open_pair(self, index):
             read, label = super().open_pair(index)
@@ -136,14 +135,6 @@ def test_leaving_early_and_starting_again():
         assert same([next(stream)], list(islice(scenes().forever(), 1)))
 
 
-def test_samples_beyond_the_shared_memory_go_through_the_pipe():
-    def load(task):
-        return np.full((task, 1000), task, np.int32), "text", task
-
-    for task, (array, text, number) in zip(range(6), workers.run(load, range(6), 2, slot_bytes=8192)):
-        assert array.shape == (task, 1000) and (array == task).all() and (text, number) == ("text", task)
-
-
 # --- errors
 
 
@@ -159,20 +150,20 @@ class Broken(Scenes):
 @pytest.mark.parametrize("number", [0, 2])
 def test_an_error_in_a_worker_is_the_same_error_here(number):
     with pytest.raises(DataError, match="scene 3 is broken; draw it again"):
-        list(islice(scenes(workers=number, kind=Broken).forever(), 9))
+        list(islice(scenes(workers=number, cls=Broken).forever(), 9))
 
 
 @pytest.mark.parametrize("number", [0, 2])
-def test_skip_takes_others_and_says_so(number, capfd):
-    batches = list(islice(scenes(workers=number, kind=Broken, on_bad_sample="skip").forever(), 10))
+def test_skip_takes_other_samples_and_reports_it(number, capfd):
+    batches = list(islice(scenes(workers=number, cls=Broken, on_bad_sample="skip").forever(), 10))
     assert all(len(batch.indices) == 4 and 3 not in batch.indices for batch in batches)
     assert capfd.readouterr().err.count("skipped (1 so far): scene 3 is broken") == 1
-    again = list(islice(scenes(kind=Broken, on_bad_sample="skip").forever(), 10))
+    again = list(islice(scenes(cls=Broken, on_bad_sample="skip").forever(), 10))
     assert same(batches, again)
 
 
-def test_skip_leaves_out_when_each_is_wanted_once():
-    data = scenes(kind=Broken, on_bad_sample="skip")
+def test_skip_leaves_samples_out_of_an_epoch():
+    data = scenes(cls=Broken, on_bad_sample="skip")
     data.set_attrs(shuffle=False, drop_last=False)
     assert [int(i) for batch in data for i in batch.indices] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
@@ -182,35 +173,35 @@ def test_too_much_to_skip_is_an_error():
         broken = (3, 4)
 
     with pytest.raises(DataError, match=r"2 of 10 samples cannot be read, .* leaves out 1 .one, or 1 in 100"):
-        list(islice(scenes(workers=2, kind=Worse, on_bad_sample="skip").forever(), 30))
+        list(islice(scenes(workers=2, cls=Worse, on_bad_sample="skip").forever(), 30))
 
 
 @pytest.mark.parametrize(
     ("end", "words"),
     [
-        (lambda: os._exit(3), "ended with exit code 3 while it had sample scene_000000[0-9].*--num-workers"),
+        (lambda: os._exit(3), "ended with exit code 3 while it loaded sample scene_000000[0-9].*--num-workers"),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed .signal 9; most likely .* out of memory"),
         (lambda: os.kill(os.getpid(), signal.SIGTERM), "ended by signal 15"),
     ],
 )
-def test_the_death_of_a_worker_is_an_error_and_no_hang(end, words):
+def test_the_death_of_a_worker_is_an_error_and_does_not_hang(end, words):
     class Dying(Scenes):
         def open_pair(self, index):
             return end() if index == 3 else super().open_pair(index)
 
     began = time.time()
     with pytest.raises(DataError, match=words):
-        list(islice(scenes(workers=2, kind=Dying).forever(), 9))
+        list(islice(scenes(workers=2, cls=Dying).forever(), 9))
     assert time.time() - began < 20
 
 
-def test_a_mistake_in_the_code_keeps_its_traceback():
+def test_a_bug_keeps_its_traceback():
     class Wrong(Scenes):
         def open_pair(self, index):
             return 1 / 0
 
     with pytest.raises(RuntimeError, match="(?s)a data worker failed at sample scene.*open_pair.*ZeroDivisionError"):
-        next(scenes(workers=1, kind=Wrong).forever())
+        next(scenes(workers=1, cls=Wrong).forever())
 
 
 def test_all_void_samples_are_counted():
@@ -219,17 +210,17 @@ def test_all_void_samples_are_counted():
             read, label = super().open_pair(index)
             return read, np.full_like(label, 255)
 
-    data = scenes(workers=1, kind=Void)
+    data = scenes(workers=1, cls=Void)
     list(islice(data.forever(), 2))
     assert data.counts["void"] >= 8
 
 
-def test_unknown_names_are_answered_with_the_known_ones():
+def test_errors_about_unknown_names_list_the_known_names():
     with pytest.raises(ValueError, match="unknown dataset 'cityscape5'; choose from .*scenes"):
         dataset_class("cityscape5")
     with pytest.raises(ValueError, match="unknown split 'test' of scenes; choose from train, val"):
         build_dataset("scenes", "test")
-    with pytest.raises(ValueError, match="on_bad_sample is 'maybe'; choose error or skip"):
+    with pytest.raises(ValueError, match="unknown on_bad_sample 'maybe'; choose error or skip"):
         build_dataset("scenes", "train", on_bad_sample="maybe")
     with pytest.raises(ValueError, match="--data-dir /x has no use with --dataset scenes"):
         build_dataset("scenes", "train", data_dir="/x")

@@ -1,4 +1,4 @@
-"""The data path on two ranks: the same global batches as on one, each picture evaluated once, errors that end the
+"""The data path on two ranks: the same global batches as on one, each image evaluated once, errors that end the
 job."""
 
 import json
@@ -57,7 +57,7 @@ def test_ranks_and_workers_see_the_same_global_batches(run_command, root, tmp_pa
         for batch in islice(data.forever(2), 6)
     ]
     assert joined == want
-    assert sorted(sum((once for _, once in parts), [])) == list(range(7))  # 7 pictures in batches of 4: none twice
+    assert sorted(sum((once for _, once in parts), [])) == list(range(7))  # 7 images in batches of 4, each once
 
 
 def test_a_bad_file_in_a_worker_ends_the_job_with_one_message(run_command, tmp_path):
@@ -84,7 +84,7 @@ DYING = """
 import os, signal, sys
 from utils import runtime
 runtime.start("cpu")
-from datasets.scenes import Scenes
+from datasets.scenes.dataset import Scenes
 class Dying(Scenes):
     def open_pair(self, index):
         if index == 5:
@@ -106,5 +106,5 @@ def test_a_worker_that_is_killed_ends_the_job(run_command, tmp_path):
     done, seconds = mpi(run_command, "-c", DYING)
     assert done.returncode not in (0, 124) and seconds < 60
     assert "was killed (signal 9" in done.stderr and "scene_0000005" in done.stderr, done.stderr
-    assert f"cores of a worker: {os.cpu_count()}" in done.stderr  # not the one core that its rank is bound to
+    assert f"cores of a worker: {os.cpu_count()}" in done.stderr  # and not the one core that its rank is bound to
     assert np.count_nonzero(["test: data worker" in line for line in done.stderr.splitlines()]) == 1

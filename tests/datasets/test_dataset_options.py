@@ -14,7 +14,7 @@ STEPS = "--device cpu --input-size 48,64 --batch-size 2 --num-steps 2 --random-s
     ("layout", "more", "classes"),
     [("segnet", ["--num-workers", "2"], 11), ("ade20k", ["--num-classes", "151", "--ignore-label", "0"], 151)],
 )
-def test_train_and_evaluate_by_the_folder_alone(run_command, tmp_path, layout, more, classes):
+def test_train_and_evaluate_with_the_folder_as_the_only_option(run_command, tmp_path, layout, more, classes):
     root, out = folders.LAYOUTS[layout](tmp_path / "set", 3, (48, 96), 4), tmp_path / "out"
     done = run_command("python", "train.py", "--data-dir", root, *STEPS, *more, "--snapshot-dir", out)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -29,10 +29,10 @@ def test_train_and_evaluate_by_the_folder_alone(run_command, tmp_path, layout, m
     assert result["images"] == 3 and len(result["iou"]) == classes
 
 
-def test_mistakes_with_data_are_answered_in_one_line(run_command, tmp_path):
+def test_errors_about_data_are_one_line(run_command, tmp_path):
     root = folders.write_lip(tmp_path / "set", 1, (32, 32))
     for arguments, code, words in (
-        (["--data-dir", tmp_path / "gone"], 1, "gone is no folder"),
+        (["--data-dir", tmp_path / "gone"], 1, "gone is not a folder"),
         (["--data-dir", root, "--split", "dev"], 1, "unknown split 'dev' of LIP; choose from train, val, test"),
         (["--data-dir", root, "--num-classes", "19"], 1, "LIP has 20 classes, not 19"),
         (["--data-dir", root, "--scale-range", "2,1"], 2, "'2,1' is not a range; expected LOW,HIGH"),

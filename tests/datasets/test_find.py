@@ -1,4 +1,4 @@
-"""Where the data lies when no flag says it: the current folder for training, the checkpoint's record for evaluation."""
+"""The dataset of a run without --data-dir: from the current folder in training, from the checkpoint in evaluation."""
 
 import os
 
@@ -35,25 +35,28 @@ def test_training_finds_the_one_dataset_in_the_current_folder(here, layout, root
         assert line == f"data: {layout} in {place['data_dir']}, found in the current folder"
 
 
-def test_two_datasets_in_the_current_folder_are_a_choice(here):
+def test_two_datasets_in_the_current_folder_need_a_choice(here):
     write("ade20k", here)
     write("voc", here)
     with pytest.raises(ValueError, match=r"holds ade20k \(ADEChallengeData2016\) and voc .*choose one with --dataset"):
         locate("auto")
     assert locate("ade")[0]["name"] == "ade20k"
-    assert locate("auto", scene_size=(8, 8))[0] == {**NOTHING, "scene_size": (8, 8)}  # which only scenes have
+    assert locate("auto", scene_size=(8, 8))[0] == {
+        **NOTHING,
+        "scene_size": (8, 8),
+    }  # --scene-size exists only for scenes
     assert locate("scenes") == (NOTHING, "")
 
 
-def test_nothing_found_draws_scenes_and_says_so_and_a_name_is_an_error(here):
-    write("folder", here / "mine")  # a folder of one's own is not taken by accident
+def test_without_a_dataset_scenes_are_drawn_and_a_named_dataset_is_an_error(here):
+    write("folder", here / "mine")  # layout "folder" must be named
     assert locate("auto") == (NOTHING, "data: drawn scenes (no --data-dir, and no known dataset in the current folder)")
     with pytest.raises(ValueError, match="--dataset voc needs --data-dir, the folder that holds JPEGImages/"):
         locate("voc")
     assert locate("folder")[0]["data_dir"] == "mine"
 
 
-def test_the_cityscapes_variable_is_said(here, monkeypatch):
+def test_the_cityscapes_variable_is_reported(here, monkeypatch):
     root = write("cityscapes", here / "a" / "b")
     monkeypatch.setenv("CITYSCAPES_DATASET", str(root))
     assert locate("cityscape") == (
@@ -62,7 +65,7 @@ def test_the_cityscapes_variable_is_said(here, monkeypatch):
     )
 
 
-def test_a_checkpoint_finds_its_data_again_from_anywhere_or_asks(here, monkeypatch):
+def test_a_checkpoint_finds_its_dataset_from_any_folder_or_asks(here, monkeypatch):
     write("voc", here / "sets")
     meta = {"data": record(locate("auto", "sets")[0]), "dataset": "voc"}
     assert meta["data"] == {"name": "voc", "data_dir": str(here / "sets"), "scene_size": None}
@@ -72,7 +75,7 @@ def test_a_checkpoint_finds_its_data_again_from_anywhere_or_asks(here, monkeypat
         place, line = recorded_place(meta, "a.npz", asked)
         assert place == meta["data"] and line.startswith(f"data: voc in {here / 'sets'}, as a.npz records")
     os.rename(here / "sets", here / "moved")
-    with pytest.raises(ValueError, match="a.npz was trained on voc in .*sets, which is not there now: give --data-dir"):
+    with pytest.raises(ValueError, match="a.npz was trained on voc in .*sets, which does not exist: give --data-dir"):
         recorded_place(meta, "a.npz", "auto")
     assert recorded_place(meta, "a.npz", "auto", str(here / "moved")) == (
         {**NOTHING, "name": "voc", "data_dir": str(here / "moved")},
@@ -80,8 +83,8 @@ def test_a_checkpoint_finds_its_data_again_from_anywhere_or_asks(here, monkeypat
     )
 
 
-def test_scenes_are_drawn_again_at_their_size_and_for_no_other_classes(here):
-    assert recorded_place(SCENES, "a.npz", "auto")[0]["scene_size"] == [48, 96]  # of an older version
+def test_scenes_are_drawn_at_their_size_and_refused_for_other_classes(here):
+    assert recorded_place(SCENES, "a.npz", "auto")[0]["scene_size"] == [48, 96]  # written by an older version
     new = {**SCENES, "data": record({**NOTHING, "scene_size": (32, 64)})}
     assert recorded_place(new, "a.npz", "auto")[0]["scene_size"] == (32, 64)
     assert recorded_place(new, "a.npz", "auto", scene_size=(8, 8))[0]["scene_size"] == (8, 8)
@@ -91,9 +94,9 @@ def test_scenes_are_drawn_again_at_their_size_and_for_no_other_classes(here):
             recorded_place(foreign, "a.npz", *asked)
 
 
-def test_a_released_file_records_no_data_and_gets_none_by_chance(here):
+def test_a_released_file_records_no_dataset_and_none_is_assumed(here):
     write("cityscapes", here)
-    with pytest.raises(ValueError, match="a.pth does not record its data: give --data-dir"):
+    with pytest.raises(ValueError, match="a.pth does not record its dataset: give --data-dir"):
         recorded_place({}, "a.pth", "auto")
     assert recorded_place({}, "a.pth", "cityscapes")[0]["name"] == "cityscapes"  # named, and found in this folder
     assert recorded_place({}, "a.pth", "scenes") == (NOTHING, "")
@@ -102,7 +105,7 @@ def test_a_released_file_records_no_data_and_gets_none_by_chance(here):
 def test_flags_that_a_dataset_cannot_use_are_refused(here):
     root = write("voc", here)
     for options, words in (
-        ({"cache": "ram"}, "--cache ram has nothing to keep of drawn scenes"),
+        ({"cache": "ram"}, "--cache ram has no use with drawn scenes"),
         ({"data_dir": root, "scene_size": (8, 8)}, "--scene-size is for drawn scenes, and this is voc"),
         ({"name": "packed", "data_dir": root, "cache": "ram"}, "--cache ram has no use with a packed folder"),
     ):

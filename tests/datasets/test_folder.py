@@ -1,4 +1,4 @@
-"""--dataset folder: pictures and labels of one's own, their classes named in a file or counted."""
+"""--dataset folder: your own images and labels, with classes from a file or from --num-classes."""
 
 import numpy as np
 import pytest
@@ -37,11 +37,11 @@ def test_folder_takes_values_and_pairs_from_classes_json(roots, tmp_path):
     ("name", "text"),
     [("classes.json", '{"classes": 3}'), ("classes.json", "{"), ("classes.txt", "a 1 2 3\nb\n"), ("classes.txt", "\n")],
 )
-def test_folder_with_a_class_file_that_is_wrong(roots, tmp_path, name, text):
+def test_folder_with_an_invalid_class_file(roots, tmp_path, name, text):
     (tmp_path / "images").symlink_to(roots["folder"] / "images")
     (tmp_path / "labels").symlink_to(roots["folder"] / "labels")
     (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=f"{name} does not describe classes"):
+    with pytest.raises(DataError, match=f"{name} is not a valid class file"):
         build_dataset("folder", "val", tmp_path)
 
 
@@ -53,7 +53,7 @@ def test_folder_without_a_class_file(roots, tmp_path):
     data = build_dataset("folder", "val", tmp_path, num_classes=9)
     assert data.names[8] == "class 8" and data.read(0)[1].max() == 255
     data = build_dataset("folder", "val", tmp_path, num_classes=8)
-    with pytest.raises(DataError, match=r"label values that are no class.* 8 \(\d+ pixels\).*counted 1..8 with 0"):
+    with pytest.raises(DataError, match=r"label values that are not a class.* 8 \(\d+ pixels\).*numbered 1..8 with 0"):
         [data.read(index) for index in range(COUNT)]
 
 
@@ -67,7 +67,7 @@ def test_folder_without_a_class_file(roots, tmp_path):
         ("images/valid", "masks/valid"),
     ],
 )
-def test_folder_in_other_arrangements(roots, tmp_path, images, labels):
+def test_folder_in_other_layouts(roots, tmp_path, images, labels):
     for name, source in ((images, "images"), (labels, "labels")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(roots["folder"] / source / "val")
@@ -78,9 +78,9 @@ def test_folder_in_other_arrangements(roots, tmp_path, images, labels):
 def test_names_of_samples_are_unique(tmp_path):
     for place in ("a", "b"):
         root = folders.write_folder(tmp_path / place, 2, SIZE, SEED)
-        for kind in ("images", "labels"):
-            (tmp_path / "all" / kind / "train").mkdir(parents=True, exist_ok=True)
-            (tmp_path / "all" / kind / "train" / place).symlink_to(root / kind / "train")
+        for part in ("images", "labels"):
+            (tmp_path / "all" / part / "train").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "all" / part / "train" / place).symlink_to(root / part / "train")
     (tmp_path / "all" / "classes.txt").write_text("\n".join(NAMES))
     data = build_dataset(data_dir=tmp_path / "all")
     assert [data.sample_name(k) for k in range(4)] == [f"images_train_{p}_scene{k}" for p in "ab" for k in range(2)]

@@ -1,4 +1,4 @@
-"""Packed folders and the cache in memory: the same samples, refused where they do not fit."""
+"""Packed folders: the same samples as the dataset, refused if they do not fit on the disk."""
 
 import sys
 
@@ -16,7 +16,7 @@ def pack(script, root, out, *more):
     return script("python", "scripts/data/pack.py", "--data-dir", root, "--out", out, "--workers", "1", *more)
 
 
-def test_a_packed_folder_is_the_data_set(script, tmp_path):
+def test_a_packed_folder_is_the_dataset(script, tmp_path):
     root, out = folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--dry-run")
     assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), done.said
@@ -25,7 +25,11 @@ def test_a_packed_folder_is_the_data_set(script, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["pack.json", "train.u8", "val.u8"]
     for split in ("train", "val"):
         a, b = build_dataset("lip", split, root), build_dataset(split=split, data_dir=out)
-        assert a.kind == b.kind == "lip" and (a.names, a.palette, a.flip_pairs) == (b.names, b.palette, b.flip_pairs)
+        assert a.dataset_name == b.dataset_name == "lip" and (a.names, a.palette, a.flip_pairs) == (
+            b.names,
+            b.palette,
+            b.flip_pairs,
+        )
         assert a.total_len == b.total_len
         for k in range(3):
             assert a.sample_name(k) == b.sample_name(k) and all((x == y).all() for x, y in zip(a.read(k), b.read(k)))
@@ -34,10 +38,10 @@ def test_a_packed_folder_is_the_data_set(script, tmp_path):
     for first, second, _ in zip(*streams, range(4)):
         assert all((x == y).all() for x, y in zip(first, second))
     done = pack(script, root, out)
-    assert done.stdout.count("(there already)") == 2 and "decode" not in done.stderr
+    assert done.stdout.count("(exists already)") == 2 and "decode" not in done.stderr
 
 
-def test_packing_goes_on_where_it_stopped(script, tmp_path):
+def test_interrupted_packing_is_continued(script, tmp_path):
     root, out = folders.write_folder(tmp_path / "set", 4, SIZE, SEED), tmp_path / "packed"
     image = sorted((root / "images/train").iterdir())[2]
     whole = image.read_bytes()
@@ -48,7 +52,7 @@ def test_packing_goes_on_where_it_stopped(script, tmp_path):
         build_dataset("packed", "train", out)
     image.write_bytes(whole)
     done = pack(script, root, out, "--split", "train")
-    assert done.returncode == 0 and "goes on, 3 of 4 are written" in done.stdout, done.said
+    assert done.returncode == 0 and "continues, 3 of 4 are written" in done.stdout, done.said
     a, b = build_dataset("folder", "train", root), build_dataset("packed", "train", out)
     assert all((x == y).all() for k in range(4) for x, y in zip(a.read(k), b.read(k)))
 
@@ -59,7 +63,7 @@ def test_packing_again_after_a_file_was_written_anew(script, tmp_path):
     label = sorted((root / "labels/train").iterdir())[1]
     Image.fromarray(np.full(SIZE, 3, np.uint8)).save(label)
     done = pack(script, root, out)
-    assert done.returncode == 0 and done.stdout.count("(there already)") == 1, done.said
+    assert done.returncode == 0 and done.stdout.count("(exists already)") == 1, done.said
     assert (build_dataset("packed", "train", out).read(1)[1] == 3).all()
 
 
@@ -67,9 +71,9 @@ def test_packing_keeps_what_grey_labels_mean(script, tmp_path):
     root, out = tmp_path / "set", tmp_path / "packed"
     mask = np.zeros(SIZE, np.uint8)
     mask[9:30, 20:50] = 255
-    for kind in ("images", "labels"):
-        (root / kind / "train").mkdir(parents=True)
-        Image.fromarray(mask).save(root / kind / "train" / "a.png")
+    for part in ("images", "labels"):
+        (root / part / "train").mkdir(parents=True)
+        Image.fromarray(mask).save(root / part / "train" / "a.png")
     (root / "classes.txt").write_text("background\nperson\n")
     done = pack(script, root, out)
     assert done.returncode == 0 and "255 is read as class 1" in done.stderr, done.said
@@ -80,7 +84,7 @@ def test_packing_keeps_what_grey_labels_mean(script, tmp_path):
     assert done.returncode == 1 and "train (1), all (1); choose one with --split train" in done.stderr
 
 
-def test_an_image_that_is_turned_to_fit_its_label_is_packed_turned(script, tmp_path):
+def test_an_image_that_is_rotated_to_fit_its_label_is_packed_rotated(script, tmp_path):
     root, out = folders.write_folder(tmp_path / "set", 2, SIZE, SEED), tmp_path / "packed"
     path = sorted((root / "images" / "train").iterdir())[0]
     upright, exif = Image.open(path).convert("RGB"), Image.Exif()
@@ -92,12 +96,12 @@ def test_an_image_that_is_turned_to_fit_its_label_is_packed_turned(script, tmp_p
     assert a[0].shape[:2] == SIZE and all((x == y).all() for x, y in zip(a, b))
 
 
-def test_packed_cityscapes_says_what_it_lacks(script, tmp_path):
+def test_packed_cityscapes_reports_missing_instance_files(script, tmp_path):
     root, out = folders.write_cityscapes(tmp_path / "set", 1, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--split", "val", "test")
     assert done.returncode == 0 and "for iIoU, evaluate from the original folder" in done.stdout, done.said
     data = {split: build_dataset(split=split, data_dir=out) for split in ("val", "test")}
-    assert data["val"].has_labels and data["test"].kind == "cityscapes"
+    assert data["val"].has_labels and data["test"].dataset_name == "cityscapes"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"splits": {}}'])
@@ -139,41 +143,9 @@ def test_a_packed_folder_refuses_what_it_does_not_hold(script, tmp_path):
         build_dataset("packed", "train", out)
 
 
-def test_the_ram_cache_changes_nothing_and_decodes_once(tmp_path, capfd):
-    root = folders.write_folder(tmp_path, 4, SIZE, SEED)
-    rules = dict(random_mirror=True, random_scale=True, batch_size=4, seed=3)
-    plain = training_data("folder", "train", (40, 40), data_dir=root, **rules).forever()
-    cached = training_data("folder", "train", (40, 40), data_dir=root, cache="ram", num_workers=2, **rules)
-    assert "4 decoded samples need 0.00 GB" in capfd.readouterr().err
-    stream = cached.forever()
-    for number, (a, b) in enumerate(zip(plain, stream)):
-        assert all((x == y).all() for x, y in zip(a, b))
-        if number == 3:  # all are in memory, which the workers share: the files are not needed any more
-            break
-    files = [path for path in root.glob("**/*.png")]
-    for path in files:
-        path.unlink()
-    assert next(cached.forever()).images.shape == (4, 40, 40, 3)
-    assert cached.cache.shapes.all()
-
-
-def test_the_ram_cache_is_refused_where_it_does_not_fit(tmp_path, monkeypatch):
-    from datasets.reading import cache
-
-    root = folders.write_folder(tmp_path, 4, SIZE, SEED)
-    monkeypatch.setattr(cache, "free_memory", lambda: 70000)  # 4 x 48 x 96 x 4 = 73728
-    with pytest.raises(DataError, match=r"--cache ram: 4 decoded samples need .*scripts/data/pack.py"):
-        build_dataset("folder", "train", root, cache="ram")
-    monkeypatch.setattr(cache, "free_memory", lambda: 100000)
-    build_dataset("folder", "train", root, cache="ram")
-    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
-    with pytest.raises(DataError, match="on each of 2 ranks"):
-        build_dataset("folder", "train", root, cache="ram")
-
-
 def test_the_benchmark_prints_its_table(run_command):
     command = ["python", "scripts/benchmark/data.py", "--size", "64,128", "--crop", "49,49", "--count", "2"]
-    done = run_command(*command, "--rounds", "1")  # a process of its own: it pins itself to one core
+    done = run_command(*command, "--rounds", "1")  # in a separate process, as it pins itself to one core
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 6 and "official order" in rows[1] and "| 1.00 |" in rows[1] and "packed" in rows[5]

@@ -43,16 +43,16 @@ def test_normalise_rgb_with_std(rng):
     np.testing.assert_array_equal(x, want.transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("how", [CAFFE_BGR, IMAGENET_RGB])
-def test_the_device_normalises_to_the_same_bits_and_padding_to_zero(rng, how):
+@pytest.mark.parametrize("record", [CAFFE_BGR, IMAGENET_RGB])
+def test_the_device_normalises_to_the_same_bits_and_padding_to_zero(rng, record):
     images = rng.integers(0, 256, (2, 3, 5, 7, 3), dtype=np.uint8)  # clips of three
     boxes = np.array([[0, 5, 0, 7], [0, 4, 2, 7]], np.int32)
-    got = normalise_batch(images, how, boxes).numpy()
+    got = normalise_batch(images, record, boxes).numpy()
     assert got.shape == (6, 3, 5, 7) and got.dtype == np.float32
-    want = np.stack([normalise(image, how) for clip in images for image in clip])
+    want = np.stack([normalise(image, record) for clip in images for image in clip])
     want[3:, :, 4:], want[3:, :, :, :2] = 0, 0
     np.testing.assert_array_equal(got, want)
-    np.testing.assert_array_equal(normalise_batch(images[:, 0], how, boxes).numpy(), want[::3])
+    np.testing.assert_array_equal(normalise_batch(images[:, 0], record, boxes).numpy(), want[::3])
 
 
 # --- the official recipe
@@ -88,7 +88,7 @@ def test_official_augmentation_is_bit_equal_to_the_step_by_step_recipe(street, c
     ],
 )
 def test_crop_before_resize_has_the_same_geometry(street, scale, grey):
-    """The promise is 1.5 grey levels and 1% of the labels; labels are equal, and for tenths pictures nearly so."""
+    """Labels are equal, and images nearly so for scales of one decimal."""
     fast, slow = (TrainTransform((193, 161), scale, mirror=True, whole=whole) for whole in (False, True))
     for seed in range(40):
         image, label = street[seed % 3]
@@ -97,7 +97,7 @@ def test_crop_before_resize_has_the_same_geometry(street, scale, grey):
         assert np.abs(a.image.astype(int) - b.image).mean() < grey, seed
 
 
-def test_a_function_is_asked_for_the_rows_it_needs(street):
+def test_a_function_is_called_with_the_rows_that_are_needed(street):
     image, label = street[0]
     transform, asked = TrainTransform((64, 64), Scale(CITYSCAPES_SCALES)), []
 
@@ -130,8 +130,8 @@ def test_one_pixel_is_padded_and_scaled_to_at_least_one(rng):
 
 
 @pytest.mark.parametrize("scale", [None, Scale(CITYSCAPES_SCALES)])
-def test_crop_and_mirror_keep_picture_and_label_together(scale):
-    """The picture carries the label in its channels; whatever is done to one must have been done to the other."""
+def test_crop_and_mirror_keep_image_and_label_together(scale):
+    """The channels of the image hold the label, so both must be changed in the same way."""
     for seed in range(40):
         rng = np.random.default_rng(seed)
         label = np.kron(rng.integers(0, 9, (4, 5), dtype=np.uint8), np.ones((9, 9), np.uint8))
@@ -156,7 +156,7 @@ def test_mirror_happens_about_half_the_time_and_swaps_left_and_right(rng):
     assert 70 < mirrored < 130
 
 
-def test_the_generator_decides_everything(rng):
+def test_the_generator_decides_every_random_choice(rng):
     image, label = pair(rng)
     augment = TrainTransform((12, 13), Scale(CITYSCAPES_SCALES), mirror=True, jitter=True, cat_max_ratio=0.5)
     first, again, other = (augment(image, label, np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -198,7 +198,7 @@ def test_colours_shift_but_not_shapes(street):
     assert (shift_colours(image, np.random.default_rng(3)) == shift_colours(image, np.random.default_rng(3))).all()
 
 
-def test_all_frames_of_a_clip_are_cut_alike(street):
+def test_all_frames_of_a_clip_have_the_same_crop(street):
     image, label = street[0]
     transform = TrainTransform((64, 96), Scale(CITYSCAPES_SCALES), mirror=True, jitter=True)
     for seed in range(5):
@@ -208,7 +208,7 @@ def test_all_frames_of_a_clip_are_cut_alike(street):
         assert all((frame == alone.image).all() for frame in clip.image) and (clip.label == alone.label).all()
 
 
-def test_evaluation_sees_every_pixel(rng):
+def test_evaluation_uses_every_pixel(rng):
     image, label = pair(rng)
     sample = EvalTransform()(lambda rows=None: image, label, rng)
     assert sample.image is image and sample.label is label and sample.box.tolist() == [0, 20, 0, 30]

@@ -1,4 +1,4 @@
-"""mpirun as the tests call it: more ranks than cores, and as root."""
+"""mpirun for tests: allows more ranks than cores, and the root user."""
 
 import time
 from pathlib import Path

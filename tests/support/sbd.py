@@ -1,4 +1,4 @@
-"""A small SBD: its masks as MATLAB files, made byte by byte."""
+"""A small copy of SBD, with masks as MATLAB files."""
 
 import struct
 import zlib
@@ -14,19 +14,19 @@ from datasets.scenes.dataset import draw_scene
 def mat_file(values, compressed):
     """A .mat file as SBD's: GTcls, a struct with Boundaries (skipped), Segmentation and CategoriesPresent."""
 
-    def element(kind, data):
-        return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
+    def element(number, data):
+        return struct.pack("<II", number, len(data)) + data + b"\0" * (-len(data) % 8)
 
-    def small(kind, data):
-        return struct.pack("<HH", kind, len(data)) + data.ljust(4, b"\0")
+    def small(number, data):
+        return struct.pack("<HH", number, len(data)) + data.ljust(4, b"\0")
 
-    def array(name, kind, flag, content, shape):
+    def array(name, prefix, flag, content, shape):
         head = element(6, struct.pack("<II", flag, 0)) + element(5, struct.pack(f"<{len(shape)}i", *shape))
-        return element(14, head + (small(1, name) if 0 < len(name) <= 4 else element(1, name)) + kind + content)
+        return element(14, head + (small(1, name) if 0 < len(name) <= 4 else element(1, name)) + prefix + content)
 
     height, width = values.shape
     fields = [
-        array(b"", b"", 1, array(b"", b"", 9, small(2, b"\1"), (1, 1)), (1, 1)),  # a cell
+        array(b"", b"", 1, array(b"", b"", 9, small(2, b"\1"), (1, 1)), (1, 1)),  # a MATLAB cell
         array(b"", b"", 9, element(2, values.tobytes("F")), (height, width)),
         array(b"", b"", 9, small(2, b"\7"), (1, 1)),
     ]
@@ -39,7 +39,7 @@ def mat_file(values, compressed):
 
 
 def write_sbd(sbd, voc):
-    """cls/*.mat, train.txt, val.txt of four images: two of VOC's, and two that are added to VOC's. -> {name: mask}"""
+    """cls/*.mat, train.txt, val.txt of four images: two of VOC train and val, and two others. -> {name: mask}"""
     (sbd / "cls").mkdir(parents=True)
     masks = {}
     for index, name in enumerate(("2007_000000", "2007_000003", "2008_000100", "2008_000101")):

@@ -1,4 +1,4 @@
-"""The scripts that prepare data, run as the heads of their files print them, each on a small copy of its dataset."""
+"""The scripts that prepare data, run with the command of their docstring, each on a small copy of its dataset."""
 
 import re
 import shlex
@@ -17,8 +17,8 @@ SIZE = (48, 96)
 
 def printed(name, folder):
     """The command in the docstring of a script, with /data/ and data/ in `folder`."""
-    head = (ROOT / "scripts" / "data" / f"{name}.py").read_text().split('"""')[1]
-    (line,) = re.findall(rf"^ *python (scripts/data/{name}\.py .*)$", head, re.MULTILINE)
+    docstring = (ROOT / "scripts" / "data" / f"{name}.py").read_text().split('"""')[1]
+    (line,) = re.findall(rf"^ *python (scripts/data/{name}\.py .*)$", docstring, re.MULTILINE)
     return [re.sub(r"^/?(data|fast)/", f"{folder}/", word) for word in shlex.split(line)]
 
 
@@ -52,7 +52,7 @@ def test_prepare_camvid(walk, tmp_path):
     folders.LAYOUTS["camvid"](tmp_path / "CamVid", 1, (72, 96), 4)
     walk("prepare_camvid")
     data = build_dataset(split="train", data_dir=tmp_path / "camvid11")
-    assert data.kind == "camvid" and data.read(0)[1].shape == (360, 480)
+    assert data.dataset_name == "camvid" and data.read(0)[1].shape == (360, 480)
 
 
 def test_prepare_coco_stuff(walk, tmp_path):

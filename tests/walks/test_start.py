@@ -90,7 +90,7 @@ def test_a_checkpoint_records_its_dataset_until_the_folder_is_moved(tmp_path):
 
     (tmp_path / "sets").rename(tmp_path / "moved")
     output = walk(tmp_path / "elsewhere", evaluate, code=1)
-    assert output.splitlines()[-1].endswith("sets/city, which is not there now: give --data-dir")
+    assert output.splitlines()[-1].endswith("sets/city, which does not exist: give --data-dir")
     for flag in ("--dataset scenes", "--dataset scenes --scene-size 48,64", "--scene-size 48,64"):
         output = walk(tmp_path / "elsewhere", f"{evaluate} {flag}", code=1)
         assert "scenes" in output.splitlines()[-1] or "give --data-dir" in output.splitlines()[-1]

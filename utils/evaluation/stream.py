@@ -5,15 +5,14 @@ import ctypes
 import jittor as jt
 
 from utils.evaluation import inference
-from utils.evaluation.prefetch import prefetch
 
 
-def predictions(model, read, tasks, normalise, workers=1, on_error=None, **how):
-    """`stream` over what `read` gives for each task, read ahead. An error in reading is raised here, or goes to
-    `on_error(task, error)`, and the task is left out."""
+def predictions(model, samples, normalise, on_error=None, **how):
+    """`stream` over (task, sample or exception) pairs, as datasets.reading.workers reads them ahead. An exception is
+    raised here, or passed to `on_error(task, error)`, and the task is left out."""
 
-    def samples():
-        for task, sample in prefetch(read, tasks, workers):
+    def readable():
+        for task, sample in samples:
             if not isinstance(sample, Exception):
                 yield task, sample
             elif on_error:
@@ -21,7 +20,7 @@ def predictions(model, read, tasks, normalise, workers=1, on_error=None, **how):
             else:
                 raise sample
 
-    return stream(model, samples(), normalise, **how)
+    return stream(model, readable(), normalise, **how)
 
 
 def stream(model, samples, normalise, **how):

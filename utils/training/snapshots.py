@@ -45,7 +45,7 @@ class Snapshots:
 def facts(data):
     """What a checkpoint records about a dataset, besides its location."""
     return {
-        "dataset": data.kind,
+        "dataset": data.dataset_name,
         "num_classes": len(data.names),
         "ignore_label": data.ignore_label,
         "grey_labels": getattr(data, "grey_labels", None),

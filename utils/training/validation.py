@@ -19,7 +19,8 @@ def validate(model, data, normalise, num_classes, ignore=255, max_images=None, s
     mine = shard(count)
     chosen = spread(mine, show)
     model.eval()
-    for index, (image, label), prediction in stream.predictions(model, data.read, mine, normalise, workers=0):
+    samples = ((index, data.read(index)) for index in mine)
+    for index, (image, label), prediction in stream.predictions(model, samples, normalise):
         matrix.update(label, prediction)
         if index in chosen:
             shown.append((image, label, np.where(label == ignore, ignore, prediction)))

@@ -1,4 +1,4 @@
-"""What 255 and other grey values in the labels of a folder of one's own mean, decided from the training labels."""
+"""The meaning of 255 and other grey values in the labels of a folder, decided from the training labels."""
 
 import numpy as np
 import pytest
@@ -16,18 +16,18 @@ def write(root, labels, classes="background\nperson\n", split="train"):
     """A folder with these label images, (H, W) or PIL images."""
     for number, label in enumerate(labels):
         label = label if isinstance(label, Image.Image) else Image.fromarray(np.asarray(label, np.uint8))
-        for kind, picture in (("images", Image.new("RGB", label.size, (number, 90, 200))), ("labels", label)):
-            path = root / kind / split / f"{number:03d}.png"
+        for part, image in (("images", Image.new("RGB", label.size, (number, 90, 200))), ("labels", label)):
+            path = root / part / split / f"{number:03d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            image.save(path)
     if classes:
         (root / "classes.txt").write_text(classes)
     return root
 
 
 @pytest.fixture(autouse=True)
-def nothing_said():
-    base.SAID.clear()
+def nothing_reported():
+    base.REPORTED.clear()
     NOTICES.clear()
 
 
@@ -38,8 +38,8 @@ def test_masks_of_0_and_255_are_two_classes_and_that_is_printed_once(tmp_path, c
         data = build_dataset("folder", split, root)
         assert data.grey_labels == "binary" and data.ignore_label == 255
         np.testing.assert_array_equal(data.read(0)[1], MASK)
-    said = capfd.readouterr().err
-    assert said.count("255 is read as class 1, 'person'") == 1 and "3 of 3 looked at" in said
+    printed = capfd.readouterr().err
+    assert printed.count("255 is read as class 1, 'person'") == 1 and "3 of 3 examined" in printed
     assert build_dataset("folder", "train", root, num_classes=2).grey_labels == "binary"
     (root / "classes.txt").unlink()
     assert build_dataset("folder", "train", root, num_classes=2).grey_labels == "binary"
@@ -59,21 +59,21 @@ def test_the_mode_of_the_file_changes_nothing(tmp_path, mode):
 def test_255_beside_0_and_1_stays_void(tmp_path, capfd):
     rim = np.where(MASK == 1, 1, 0)
     rim[0] = 255
-    root = write(tmp_path, [np.where(MASK, 255, 0), rim])  # the first file alone would be a mask
+    root = write(tmp_path, [np.where(MASK, 255, 0), rim])  # the first file without the second would be a mask
     data = build_dataset("folder", "train", root)
     assert data.grey_labels == "void" and (data.read(0)[1] == np.where(MASK, 255, 0)).all()
     assert build_dataset("folder", "train", write(tmp_path / "b", [MASK])).grey_labels == "numbers"
     assert capfd.readouterr().err == ""
 
 
-def test_who_says_that_255_is_void_is_believed_and_told_what_follows(tmp_path, capfd):
+def test_an_explicit_void_label_of_255_is_used_and_its_consequence_reported(tmp_path, capfd):
     root = write(tmp_path, [MASK * 255])
     want = np.where(MASK, 255, 0)
     for options in (dict(ignore_label=255), dict(ignore_label=255, grey_labels="void"), dict(grey_labels="void")):
         data = build_dataset("folder", "train", root, **options)
         assert data.grey_labels == "void" and (data.read(0)[1] == want).all(), options
         assert "'person' never occurs; if 255 is that class" in capfd.readouterr().err, options
-        base.SAID.clear()
+        base.REPORTED.clear()
     (root / "classes.txt").unlink()
     for text in ('"ignore_label": 255', '"values": {"0": 0, "1": 1}'):
         (root / "classes.json").write_text('{"names": ["background", "person"], ' + text + "}")
@@ -84,7 +84,7 @@ def test_who_says_that_255_is_void_is_believed_and_told_what_follows(tmp_path, c
 
 @pytest.mark.parametrize("recorded", ["binary", "numbers"])
 def test_evaluation_decides_from_its_own_labels_unless_they_leave_it_open(tmp_path, recorded):
-    """A checkpoint hands on its ignore label, 255, and what its own data were."""
+    """A checkpoint passes on its ignore label, 255, and the decision for its own data."""
     of_checkpoint = dict(ignore_label=255, grey_labels=recorded, num_classes=2)
     masks, numbers = write(tmp_path / "masks", [MASK * 255], split="val"), write(tmp_path / "b", [MASK], split="val")
     for root in (masks, numbers):
@@ -93,13 +93,15 @@ def test_evaluation_decides_from_its_own_labels_unless_they_leave_it_open(tmp_pa
     np.testing.assert_array_equal(data.read(0)[1], np.where(MASK, 255, 0))
 
 
-def test_a_label_that_contradicts_the_decision_is_an_error_with_the_remedy(tmp_path):
+def test_a_label_that_contradicts_the_decision_is_an_error_with_the_fix(tmp_path):
     root = write(tmp_path, [MASK * 255])
     rim = MASK.copy()
     rim[0] = 255
     write(tmp_path, [rim], split="val")
     data = build_dataset("folder", "val", root)
-    with pytest.raises(DataError, match=r"000.png has .*: 1 \(36 pixels\).*seen in 1 of 1 label.*--ignore-label 255"):
+    with pytest.raises(
+        DataError, match=r"000.png has .*: 1 \(36 pixels\).*examined label files \(1 of 1\).*--ignore-label 255"
+    ):
         data.read(0)
     assert (build_dataset("folder", "val", root, ignore_label=255).read(0)[1] == rim).all()
 
@@ -112,16 +114,16 @@ def test_a_mask_with_values_between_names_them(tmp_path):
         data.read(0)
 
 
-def test_files_that_do_not_decode_say_nothing(tmp_path):
+def test_files_that_do_not_decode_are_ignored(tmp_path):
     root = write(tmp_path, [MASK * 255] * 3)
     (root / "labels/train/001.png").write_bytes(b"version https://git-lfs")
     assert build_dataset("folder", "train", root).grey_labels == "binary" and not NOTICES
 
 
-def test_many_labels_are_looked_at_evenly_spread(monkeypatch):
+def test_many_labels_are_examined_evenly_spread(monkeypatch):
     labels = list(range(1000))
-    found = grey_labels.spread(labels)
-    assert len(found) == grey_labels.MOST and found == sorted(set(found)) and found[0] == 0 and found[-1] > 990
+    chosen = grey_labels.spread(labels)
+    assert len(chosen) == grey_labels.MOST and chosen == sorted(set(chosen)) and chosen[0] == 0 and chosen[-1] > 990
     assert grey_labels.spread(labels[:9]) == labels[:9]
 
 
@@ -166,19 +168,19 @@ def test_colours_and_values_in_one_class_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("classes.txt", "person\n", "has the one class 'person'"),
-        ("classes.txt", "a\na\n", "the class 'a' is there twice"),
+        ("classes.txt", "person\n", "has only the class 'person'"),
+        ("classes.txt", "a\na\n", "the class 'a' occurs twice"),
         ("classes.json", '{"names": ["a", "b"], "values": {"900": 1}}', "outside 0..255"),
         ("classes.json", '{"names": ["a", "b"], "palette": [[0, 0], [1, 2, 300]]}', "not three numbers"),
-        ("classes.json", '{"names": ["a", "b"], "flip_pairs": [[0, 2]]}', "no pair of classes 0..1"),
-        ("classes.json", '{"names": ["a", "b"], "ignore_label": "no"}', "no whole number"),
-        ("classes.json", '{"names": "ab"}', "no list of names"),
-        ("classes.json", "7", "does not describe classes"),
-        ("classes.json", '{"names": ["a", "b"], "palette": 3}', "does not describe classes"),
-        ("classes.json", '{"names": ["a", "b"], "values": [1]}', "does not describe classes"),
+        ("classes.json", '{"names": ["a", "b"], "flip_pairs": [[0, 2]]}', "not a pair of classes 0..1"),
+        ("classes.json", '{"names": ["a", "b"], "ignore_label": "no"}', "not an integer"),
+        ("classes.json", '{"names": "ab"}', "not a list of names"),
+        ("classes.json", "7", "is not a valid class file"),
+        ("classes.json", '{"names": ["a", "b"], "palette": 3}', "is not a valid class file"),
+        ("classes.json", '{"names": ["a", "b"], "values": [1]}', "is not a valid class file"),
     ],
 )
-def test_class_files_that_cannot_be_meant(tmp_path, name, text, words):
+def test_invalid_class_files(tmp_path, name, text, words):
     root = write(tmp_path, [MASK], None)
     (root / name).write_text(text)
     with pytest.raises(DataError, match=words):
@@ -186,5 +188,5 @@ def test_class_files_that_cannot_be_meant(tmp_path, name, text, words):
 
 
 def test_another_number_of_classes_names_the_file(tmp_path):
-    with pytest.raises(ValueError, match=r"classes.txt names 2 classes, and 5 are asked for \(--num-classes"):
+    with pytest.raises(ValueError, match=r"classes.txt names 2 classes, not 5 \(--num-classes"):
         build_dataset("folder", "train", write(tmp_path, [MASK]), num_classes=5)

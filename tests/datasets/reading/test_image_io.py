@@ -1,4 +1,4 @@
-"""Every fault of a file that is known to have fooled a loader, made here, and what is said about it."""
+"""Image files with every fault that is known to mislead a loader: each is read correctly or reported."""
 
 import io
 import struct
@@ -9,40 +9,11 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from support.image_files import fails, save
 
 from datasets.reading import image_io
-from datasets.reading.image_io import DataError, read_image, read_picture
-from datasets.reading.label_io import ColourMap, read_label
-from datasets.scenes.dataset import draw_scene
-
-
-@pytest.fixture(autouse=True)
-def no_notices():
-    image_io.NOTICES.clear()
-
-
-@pytest.fixture(scope="module")
-def scene():
-    return draw_scene(0, 3, 96, 128)  # BGR, label, instance
-
-
-@pytest.fixture
-def rgb(scene):
-    return Image.fromarray(scene[0][:, :, ::-1])
-
-
-def fails(words, function, *arguments):
-    with pytest.raises(DataError) as caught:
-        function(*arguments)
-    assert all(word in str(caught.value) for word in words), caught.value
-
-
-# --- pictures
-
-
-def save(picture, path, **options):
-    picture.save(path, **options)
-    return path
+from datasets.reading.image_io import DataError, read_image, read_pixels
+from datasets.reading.label_io import read_label
 
 
 def test_png_and_jpeg_are_what_opencv_reads(rgb, tmp_path):
@@ -56,20 +27,20 @@ def test_png_and_jpeg_are_what_opencv_reads(rgb, tmp_path):
 def test_the_top_of_a_png_is_the_top_of_the_whole(rgb, tmp_path, rows, options):
     path = tmp_path / "a.png"
     options = dict(options)
-    picture = rgb.convert(options.pop("mode", "RGB"))
-    if options.pop("interlaced", False):  # Pillow writes none: the flag alone must keep the fast way off
+    image = rgb.convert(options.pop("mode", "RGB"))
+    if options.pop("interlaced", False):  # Pillow writes none: the flag alone must prevent the fast way
         data = io.BytesIO()
-        picture.save(data, "png")
+        image.save(data, "png")
         raw = bytearray(data.getvalue())
         assert image_io.png_size(np.frombuffer(bytes(raw), np.uint8)) == (96, 128)
         raw[28] = 1
         raw[29:33] = struct.pack(">I", zlib.crc32(raw[12:29]))
         path.write_bytes(raw)
-        with pytest.raises(DataError):  # it is not interlaced in truth, so nothing can read it; but nothing lies
-            read_picture(path, rows, (96, 128))
+        with pytest.raises(DataError):  # the data is not interlaced, so no decoder can read it
+            read_pixels(path, rows, (96, 128))
         return
-    save(picture, path, **options)
-    pixels, size = read_picture(path, rows, (96, 128))
+    save(image, path, **options)
+    pixels, size = read_pixels(path, rows, (96, 128))
     want = cv2.imread(str(path))
     assert size == (96, 128) and len(pixels) >= min(rows, 96)
     np.testing.assert_array_equal(pixels, want[: len(pixels)])
@@ -78,7 +49,7 @@ def test_the_top_of_a_png_is_the_top_of_the_whole(rgb, tmp_path, rows, options):
 def test_a_truncated_jpeg_is_an_error_not_a_grey_bottom(rgb, tmp_path):
     path = save(rgb, tmp_path / "a.jpg", quality=90)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert cv2.imread(str(path)) is not None  # this is the trap
+    assert cv2.imread(str(path)) is not None  # the fault of OpenCV
     fails(["a.jpg", "truncated JPEG", "copy it again"], read_image, path)
     path.write_bytes(path.read_bytes()[:100])
     fails(["a.jpg", "100 bytes", "headers"], read_image, path)
@@ -90,16 +61,16 @@ def test_a_truncated_progressive_jpeg_is_an_error(rgb, tmp_path):
     fails(["truncated JPEG"], read_image, path)
 
 
-def test_a_jpeg_without_end_marker_is_accepted_with_a_word(rgb, tmp_path):
+def test_a_jpeg_without_end_marker_is_accepted_with_a_notice(rgb, tmp_path):
     path = save(rgb, tmp_path / "a.jpg", quality=90)
     want = cv2.imread(str(path))
     path.write_bytes(path.read_bytes()[:-2])
     np.testing.assert_array_equal(read_image(path), want)
-    assert [kind for kind, _ in image_io.NOTICES] == ["jpeg-end"] and "a.jpg" in image_io.NOTICES[0][1]
+    assert [topic for topic, _ in image_io.NOTICES] == ["jpeg-end"] and "a.jpg" in image_io.NOTICES[0][1]
 
 
 def test_a_thumbnail_does_not_hide_a_truncation(rgb, tmp_path):
-    """The end marker of a thumbnail in the headers is not the picture's."""
+    """The end marker of a thumbnail in the headers does not count."""
     thumbnail = io.BytesIO()
     rgb.resize((32, 24)).save(thumbnail, "jpeg")
     path = save(rgb, tmp_path / "a.jpg", quality=90)
@@ -118,11 +89,11 @@ def test_a_thumbnail_does_not_hide_a_truncation(rgb, tmp_path):
         (b"", ["is empty (0 bytes)"]),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 7\n", ["git-lfs pointer", "git lfs pull"]),
         (b"<!DOCTYPE html><html>404</html>", ["web page", "download it again"]),
-        (b"hello, world, I am no picture at all", ["36 bytes", "hello, world", "no picture format"]),
+        (b"hello, world, this is not an image", ["34 bytes", "hello, world", "not a known image format"]),
     ],
 )
 @pytest.mark.parametrize("read", [read_image, read_label])
-def test_what_is_no_picture_is_named(tmp_path, content, words, read):
+def test_a_file_that_is_not_an_image_is_named(tmp_path, content, words, read):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     fails(["a.png", *words], read, path)
@@ -130,8 +101,8 @@ def test_what_is_no_picture_is_named(tmp_path, content, words, read):
 
 @pytest.mark.parametrize("read", [read_image, read_label])
 def test_damaged_png(rgb, scene, tmp_path, read):
-    picture = rgb if read is read_image else Image.fromarray(scene[1])
-    path = save(picture, tmp_path / "a.png")
+    image = rgb if read is read_image else Image.fromarray(scene[1])
+    path = save(image, tmp_path / "a.png")
     raw = path.read_bytes()
     path.write_bytes(raw[: len(raw) // 2])
     fails(["a.png", "truncated or damaged"], read, path)
@@ -144,17 +115,17 @@ def test_a_png_damaged_in_the_rows_that_are_wanted(rgb, tmp_path):
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 4] ^= 255
     path.write_bytes(raw)
-    fails(["a.png", "damaged"], read_picture, path, 80, (96, 128))
+    fails(["a.png", "damaged"], read_pixels, path, 80, (96, 128))
 
 
 def test_missing_dangling_unreadable(tmp_path, monkeypatch):
     fails(["gone.png", "missing"], read_image, tmp_path / "gone.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "target.png")
     fails(["link.png", "dangling link", "target.png"], read_image, tmp_path / "link.png")
-    fails([str(tmp_path), "no file"], read_image, tmp_path)
+    fails([str(tmp_path), "not a file"], read_image, tmp_path)
 
 
-def test_a_busy_disk_is_asked_three_times(rgb, tmp_path, monkeypatch):
+def test_a_failed_read_is_tried_three_times(rgb, tmp_path, monkeypatch):
     path, calls, open_ = save(rgb, tmp_path / "a.png"), [], open
 
     def flaky(name, *arguments, **options):
@@ -172,7 +143,7 @@ def test_a_busy_disk_is_asked_three_times(rgb, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("read", [read_image, read_label])
-def test_a_file_that_is_being_written_is_waited_for(scene, tmp_path, read):
+def test_a_file_that_is_being_written_is_read_again(scene, tmp_path, read):
     whole = save(Image.fromarray(scene[1]), tmp_path / "whole.png").read_bytes()
     path = tmp_path / "a.png"
     path.write_bytes(whole[:200])
@@ -182,9 +153,9 @@ def test_a_file_that_is_being_written_is_waited_for(scene, tmp_path, read):
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1"])
 def test_other_modes_become_colour(rgb, tmp_path, mode):
-    picture = rgb.convert(mode)
-    path = save(picture, tmp_path / "a.png")
-    want = np.asarray(picture.convert("RGB"))[:, :, ::-1]
+    image = rgb.convert(mode)
+    path = save(image, tmp_path / "a.png")
+    want = np.asarray(image.convert("RGB"))[:, :, ::-1]
     np.testing.assert_array_equal(read_image(path), want)
 
 
@@ -194,7 +165,7 @@ def test_cmyk_jpeg_is_close_to_its_colours(rgb, tmp_path):
     assert image.shape == (96, 128, 3) and np.abs(image.astype(int) - np.asarray(rgb)[:, :, ::-1]).mean() < 8
 
 
-def test_16_bit_pictures_keep_their_brightness(scene, tmp_path):
+def test_16_bit_images_keep_their_brightness(scene, tmp_path):
     grey = scene[0][:, :, 1]
     for name, values in (("grey", grey.astype(np.uint16) * 257), ("colour", scene[0].astype(np.uint16) * 257)):
         cv2.imwrite(str(tmp_path / f"{name}.png"), values)
@@ -211,15 +182,15 @@ def turned(rgb, path, orientation=6):
     return save(rgb, path, quality=95, exif=exif)
 
 
-def test_exif_orientation_counts_only_where_it_makes_the_picture_fit(rgb, tmp_path):
+def test_exif_orientation_counts_only_where_it_makes_the_image_fit(rgb, tmp_path):
     path = turned(rgb, tmp_path / "a.jpg")
     assert read_image(path).shape == (96, 128, 3) and not image_io.NOTICES
-    assert read_picture(path, None, (96, 128))[1] == (96, 128) and not image_io.NOTICES
-    pixels, size = read_picture(path, None, (128, 96))
+    assert read_pixels(path, None, (96, 128))[1] == (96, 128) and not image_io.NOTICES
+    pixels, size = read_pixels(path, None, (128, 96))
     assert pixels.shape == (128, 96, 3) and size == (128, 96) and image_io.NOTICES[0][0] == "exif"
 
 
-def test_content_decides_not_the_ending(rgb, tmp_path):
+def test_the_content_decides_and_not_the_extension(rgb, tmp_path):
     path = tmp_path / "a.jpg"
     rgb.save(path, "png")
     np.testing.assert_array_equal(read_image(path), np.asarray(rgb)[:, :, ::-1])
@@ -250,92 +221,3 @@ def test_too_many_pixels_name_the_option(tmp_path):
     path.write_bytes(header + fields + struct.pack(">I", zlib.crc32(fields)) + b"\0" * 64)
     for read in (read_image, read_label):
         fails(["huge.png", "OPENCV_IO_MAX_IMAGE_PIXELS"], read, path)
-
-
-# --- labels
-
-
-def label_file(values, path, mode=None, **options):
-    picture = Image.fromarray(values)
-    if mode == "P":
-        picture.putpalette(bytes(range(256)) * 3)
-    return save(picture, path, **options)
-
-
-def test_grey_label(scene, tmp_path):
-    np.testing.assert_array_equal(read_label(label_file(scene[1], tmp_path / "a.png")), scene[1])
-
-
-def test_palette_labels_are_indices(scene, tmp_path):
-    path = label_file(scene[1], tmp_path / "a.png", "P")
-    assert (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) != scene[1]).any()  # this is the trap
-    np.testing.assert_array_equal(read_label(path), scene[1])
-    small = label_file(scene[1] % 4, tmp_path / "b.png", "P", bits=2)
-    np.testing.assert_array_equal(read_label(small), scene[1] % 4)
-
-
-def test_16_bit_labels(scene, tmp_path):
-    path = label_file(scene[1].astype(np.uint16), tmp_path / "a.png")
-    assert (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) == 0).all()  # this is the trap
-    np.testing.assert_array_equal(read_label(path), scene[1])
-
-
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_labels_of_few_bits_are_not_spread(scene, tmp_path, bits):
-    values = scene[1] % (1 << bits)
-    path = tmp_path / "a.png"
-    write_grey_png(path, values, bits)
-    np.testing.assert_array_equal(read_label(path), values)
-
-
-def write_grey_png(path, values, bits):
-    """A PNG of 1, 2 or 4 bits a pixel, by hand: Pillow writes only those of 1 bit."""
-    height, width = values.shape
-    spread = (values[:, :, None] >> np.arange(bits - 1, -1, -1) & 1).reshape(height, -1)
-    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in spread)
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
-
-
-def test_label_with_alpha(scene, tmp_path):
-    grey = Image.fromarray(scene[1])
-    path = save(Image.merge("LA", (grey, Image.new("L", grey.size, 255))), tmp_path / "a.png")
-    np.testing.assert_array_equal(read_label(path), scene[1])
-    assert image_io.NOTICES[0][0] == "label-alpha"
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_label_of_equal_channels(scene, tmp_path, mode):
-    path = save(Image.fromarray(np.repeat(scene[1][:, :, None], 3, 2)).convert(mode), tmp_path / "a.png")
-    np.testing.assert_array_equal(read_label(path), scene[1])
-
-
-def test_coloured_labels_need_a_colour_map(scene, tmp_path):
-    palette = [(number * 20, 255 - number, number) for number in range(9)]
-    table = np.zeros((256, 3), np.uint8)
-    table[:9] = palette
-    values = np.where(scene[1] == 255, 0, scene[1])
-    path = save(Image.fromarray(table[values]), tmp_path / "a.png")
-    fails(["a.png", "painted in colours", "classes.txt"], read_label, path)
-    np.testing.assert_array_equal(read_label(path, ColourMap(palette)), values)
-    fails(["a.png", "1 colours", str(palette[8]), "pixels"], read_label, path, ColourMap(palette[:8]))
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-def test_lossy_labels_are_refused_whatever_their_name(scene, tmp_path, name):
-    path = tmp_path / name
-    Image.fromarray(scene[1]).convert("RGB").save(path, "webp" if name == "a.webp" else "jpeg")
-    fails([name, "lossy label", "must be PNG"], read_label, path)
-
-
-def test_labels_in_other_formats(scene, tmp_path):
-    for name in ("a.bmp", "a.tif"):
-        np.testing.assert_array_equal(read_label(save(Image.fromarray(scene[1]), tmp_path / name)), scene[1])
-    lossless = tmp_path / "a.webp"
-    Image.fromarray(scene[1]).convert("RGB").save(lossless, lossless=True)
-    np.testing.assert_array_equal(read_label(lossless), scene[1])

@@ -1,4 +1,4 @@
-"""Lists as they are found in the wild, and names that belong together."""
+"""List files of other projects, and pairs by name."""
 
 import pytest
 from PIL import Image
@@ -41,13 +41,13 @@ def test_a_list_may_lie_in_the_root_and_be_relative(city):
     assert build_dataset("cityscapes", "train", city, data_list="val.lst").total_len == 3
 
 
-def test_marks_blank_lines_and_line_ends_do_no_harm(city, tmp_path):
+def test_byte_order_marks_blank_lines_and_line_ends_are_accepted(city, tmp_path):
     lines = relative(city, "train", "\t")
     text = "\ufeff" + "\r\n\r\n".join(lines) + "  \r\n \n# the end\n"
     assert with_list(city, "train", tmp_path, text.encode("utf-8")).total_len == 3
 
 
-def test_one_column_is_pictures_found_by_name_or_without_label(city, tmp_path):
+def test_one_column_is_names_or_images_without_label(city, tmp_path):
     names = [line.split("\t")[0] for line in relative(city, "train", "\t")]
     data = with_list(city, "train", tmp_path, "\n".join(names))
     assert data.total_len == 3 and all(label is None for _, label in data.pairs)
@@ -58,8 +58,8 @@ def test_one_column_is_pictures_found_by_name_or_without_label(city, tmp_path):
 
 def test_names_with_blanks(tmp_path):
     root = folders.write_folder(tmp_path / "own set", 2, SIZE)
-    for kind in ("images", "labels"):
-        for path in sorted((root / kind / "train").iterdir()):
+    for part in ("images", "labels"):
+        for path in sorted((root / part / "train").iterdir()):
             path.rename(path.with_name(path.name.replace("scene", "my scene ")))
     lines = [f"images/train/my scene {k}.png labels/train/my scene {k}.png" for k in range(2)]
     assert with_list(root, "train", tmp_path, "\n".join(lines), "folder").total_len == 2
@@ -73,34 +73,34 @@ def test_deeplab_lists_begin_with_a_slash(tmp_path):
     assert data.pairs[0][1] == root / "SegmentationClass/2007_000000.png"
 
 
-def test_the_ids_of_the_voc_devkit(tmp_path):
+def test_lists_of_ids_as_in_the_voc_devkit(tmp_path):
     root = folders.write_voc(tmp_path, 2, SIZE)
     assert with_list(root, "train", tmp_path, "2007_000002\n2007_000001\n", "voc").sample_name(0) == "2007_000002"
 
 
-def test_segnet_lists_have_the_paths_of_another_machine(tmp_path):
+def test_segnet_lists_with_paths_of_another_machine(tmp_path):
     root = folders.write_segnet(tmp_path / "x", 2, SIZE)
     data = build_dataset("camvid", "train", root, data_list=root / "test.txt")
     assert data.pairs == build_dataset("camvid", "test", root).pairs
 
 
-def test_absolute_paths_are_taken_as_they_are(city, tmp_path):
+def test_absolute_paths_are_used_unchanged(city, tmp_path):
     a, b = build_dataset("cityscapes", "val", city).pairs[0]
     assert with_list(city, "train", tmp_path, f"{a}\t{b}\n").pairs == [(a, b)]
 
 
-def test_what_a_list_cannot_be(city, tmp_path):
-    with pytest.raises(DataError, match="--data-list gone.lst is no file, neither here nor in"):
+def test_invalid_lists(city, tmp_path):
+    with pytest.raises(DataError, match="--data-list gone.lst is not a file, neither here nor in"):
         build_dataset("cityscapes", "train", city, data_list="gone.lst")
-    with pytest.raises(DataError, match="is a list without a line"):
+    with pytest.raises(DataError, match="is an empty list"):
         with_list(city, "train", tmp_path, "\n# nothing\n")
     lines = relative(city, "train", "\t")
     lines[1] = lines[1].replace("alderburg_", "alder_")
-    with pytest.raises(DataError, match="1 of 3 lines of .*some.lst lead to no file below .*alder_"):
+    with pytest.raises(DataError, match="1 of 3 lines of .*some.lst name no file below .*alder_"):
         with_list(city, "train", tmp_path, "\n".join(lines))
 
 
-def test_a_dangling_link_in_a_list_is_said(tmp_path):
+def test_a_dangling_link_in_a_list_is_reported(tmp_path):
     root = folders.write_folder(tmp_path / "set", 1, SIZE)
     (root / "images" / "train" / "a.png").symlink_to("/gone/a.png")
     with pytest.raises(DataError, match="a.png is a dangling link to /gone/a.png"):

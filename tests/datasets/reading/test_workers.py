@@ -1,200 +1,93 @@
-"""Data that is not there, or not right: one error that names the file, and before training where it can be."""
+"""Worker processes: order, errors, the death of a worker, shared memory, and that tasks are read ahead."""
+
+import os
+import time
 
 import numpy as np
 import pytest
-from PIL import Image
-from support.scene_roots import COUNT, SEED, SIZE
 
-from datasets import build_dataset, training_data
-from datasets.reading import image_io
+from datasets.reading import workers
 from datasets.reading.image_io import DataError
-from datasets.scenes import folders
-from datasets.scenes.dataset import draw_scene
 
 
-def test_an_unknown_layout_is_described(tmp_path, monkeypatch):
-    (tmp_path / "stuff").mkdir()
-    with pytest.raises(ValueError, match=r"(?s)no known data set; it holds stuff. Known are.*cityscapes: leftImg8bit"):
-        build_dataset(data_dir=tmp_path)
-    with pytest.raises(FileNotFoundError, match="is no folder"):
-        build_dataset(data_dir=tmp_path / "gone")
-    with pytest.raises(DataError, match="is not Cityscapes: neither it, nor .* leftImg8bit.*; it holds stuff"):
-        build_dataset("cityscapes", data_dir=tmp_path)
-    monkeypatch.delenv("CITYSCAPES_DATASET", raising=False)
-    with pytest.raises(ValueError, match="--dataset voc needs --data-dir, the folder that holds JPEGImages"):
-        build_dataset("voc")
+def square(number):
+    if number == 13:
+        raise ValueError("13 cannot be read")
+    return np.full((300, 400), number * number), os.getpid()
 
 
-def test_two_data_sets_in_one_folder_are_asked_about(roots, tmp_path):
-    for name in ("lip", "coco_stuff"):
-        (tmp_path / name).symlink_to(roots[name])
-    with pytest.raises(ValueError, match="holds coco_stuff and lip: choose one with --dataset"):
-        build_dataset(data_dir=tmp_path)
-    assert build_dataset("lip", "val", tmp_path).total_len == COUNT
+@pytest.mark.parametrize("slot_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_results_come_in_order_and_errors_in_their_place(count, slot_bytes):
+    results = list(workers.run(square, range(20), count, slot_bytes, return_errors=True))
+    assert len(results) == 20
+    for task, result in enumerate(results):
+        if task == 13:
+            assert isinstance(result, ValueError) and str(result) == "13 cannot be read"
+            assert "in square" in str(result.__cause__)  # the traceback of the worker
+        else:
+            assert (result[0] == task * task).all() and (result[1] == os.getpid()) == (count == 0)
 
 
-def test_an_empty_split_names_the_others(tmp_path):
-    root = folders.write_cityscapes(tmp_path, 2, SIZE, SEED, splits=("train",))
-    with pytest.raises(DataError, match=r"split 'val' of Cityscapes in .* is empty: 0 images.*train \(2\)"):
-        build_dataset("cityscapes", "val", root)
-    with pytest.raises(ValueError, match="unknown split 'dev' of Cityscapes; choose from train, val"):
-        build_dataset("cityscapes", "dev", root)
+def test_the_next_tasks_are_loaded_while_the_parent_computes():
+    def slow(number):
+        return number, time.perf_counter()
+
+    results = workers.run(slow, range(3), 1)
+    first = next(results)[1]
+    began = time.perf_counter()
+    while time.perf_counter() - began < 1:  # as Jittor does, never leaving the interpreter to another thread
+        pass
+    second, third = (loaded for _, loaded in results)
+    assert first < second < began + 0.9  # it was ready before the work was done
 
 
-def test_pictures_without_labels_are_listed(tmp_path):
-    root = folders.write_cityscapes(tmp_path, 4, SIZE, SEED, splits=("train",))
-    for path in sorted(root.glob("gtFine/train/*/*_labelIds.png"))[1:3]:
-        path.unlink()
-    with pytest.raises(DataError, match=r"2 of 4 images in .*leftImg8bit/train have no label.*_gtFine_labelIds.png"):
-        build_dataset("cityscapes", "train", root)
+def test_no_more_is_read_ahead_than_asked(tmp_path):
+    def noted(number):
+        (tmp_path / str(number)).touch()
+        return number
+
+    results = workers.run(noted, range(50), 2, ahead=2)
+    next(results)
+    time.sleep(0.3)
+    assert len(list(tmp_path.iterdir())) <= 5
+    results.close()
 
 
-def test_other_files_among_the_pictures_do_no_harm(tmp_path):
-    root = folders.write_folder(tmp_path, 2, SIZE, SEED)
-    for name in ("._scene0.png", ".DS_Store", "Thumbs.db", "notes.txt"):
-        for kind in ("images", "labels"):
-            (root / kind / "train" / name).write_bytes(b"x")
-    (root / "images" / "train" / "scene0.png").rename(root / "images" / "train" / "scene0.PNG")
-    assert build_dataset(data_dir=root).total_len == 2
+@pytest.mark.parametrize("return_errors", [False, True])
+def test_the_death_of_a_worker_names_the_task_and_the_flag(return_errors):
+    def deadly(number):
+        if number == 3:
+            os._exit(9)
+        return number
 
-
-def test_links_to_folders_are_followed_once(tmp_path):
-    root = folders.write_cityscapes(tmp_path / "real", 2, SIZE, SEED, splits=("train",))
-    (root / "leftImg8bit" / "train" / "circle").symlink_to(root / "leftImg8bit" / "train")
-    (tmp_path / "other").mkdir()
-    for kind in ("leftImg8bit", "gtFine"):
-        (tmp_path / "other" / kind).symlink_to(root / kind)
-    assert build_dataset(data_dir=tmp_path / "other").total_len == 2
-
-
-def test_a_dangling_link_is_found_before_training(tmp_path):
-    root = folders.write_folder(tmp_path, 2, SIZE, SEED)
-    (root / "images" / "train" / "scene9.png").symlink_to(tmp_path / "moved" / "scene9.png")
-    with pytest.raises(DataError, match="scene9.png is a dangling link to .*moved/scene9.png"):
-        build_dataset(data_dir=root)
-
-
-def one_label(root, change):
-    """Rewrite the first label of the training split by `change`."""
-    path = sorted((root / "labels" / "train").iterdir())[0]
-    change(path, np.asarray(Image.open(path)).copy())
-    return build_dataset(data_dir=root, num_workers=0), path
-
-
-@pytest.fixture
-def own(tmp_path):
-    return folders.write_folder(tmp_path, 2, SIZE, SEED)
-
-
-def test_label_values_outside_the_classes(own):
-    def change(path, label):
-        label[0, :5], label[1, :7] = 33, 19
-        Image.fromarray(label).save(path)
-
-    data, path = one_label(own, change)
-    with pytest.raises(DataError) as caught:
-        data.read(0)
-    text = str(caught.value)
-    assert str(path) in text and "19 (7 pixels), 33 (5 pixels)" in text and "9 classes" in text and "Probably" in text
-    image_io.NOTICES.clear()
-    data = build_dataset(data_dir=own, on_bad_label="ignore")
-    label = data.read(0)[1]
-    assert (label[0, :5] == 255).all() and (label[1, :7] == 255).all() and image_io.NOTICES[0][0] == "bad-label"
-    image_io.NOTICES.clear()
-
-
-@pytest.mark.parametrize(
-    ("values", "cause"),
-    [
-        ([26004, 24001], "instance or 16-bit"),
-        ([9], "counted 1..9 with 0 for other"),
-        ([100], "another data set"),
-        (list(range(10, 200)), "interpolation or compression"),
-    ],
-)
-def test_the_probable_cause_of_a_bad_label(own, values, cause):
-    def change(path, label):
-        label = label.astype(np.uint16 if max(values) > 255 else np.uint8)
-        label.reshape(-1)[: len(values)] = values
-        Image.fromarray(label).save(path)
-
-    data, _ = one_label(own, change)
-    with pytest.raises(DataError, match=cause):
-        data.read(0)
-
-
-def test_label_ids_where_train_ids_are_expected(tmp_path):
-    root = folders.write_cityscapes(tmp_path, 1, SIZE, SEED, splits=("train",))
-    path = next(root.glob("gtFine/train/*/*_labelIds.png"))
-    path.rename(str(path).replace("labelIds", "labelTrainIds"))
-    with pytest.raises(DataError, match=r"labelTrainIds.png has label values .*these are Cityscapes labelIds"):
-        build_dataset(data_dir=root).read(0)
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.int32])
-def test_labels_of_other_numbers(own, kind):
-    path = sorted((own / "labels" / "train").iterdir())[0]
-    label = np.asarray(Image.open(path)).astype(kind)
-    label[0, 0] = -1
-    path.unlink()
-    Image.fromarray(label).save(path.with_suffix(".tif"))
-    words = "float32 numbers" if kind is np.float32 else r"-1 \(1 pixels\)"
+    words = "data worker 1 ended with exit code 9 while it loaded sample number 3; lower --workers"
     with pytest.raises(DataError, match=words):
-        build_dataset(data_dir=own).read(0)
+        run = workers.run(deadly, range(10), 2, name="number {}".format, return_errors=return_errors, flag="--workers")
+        list(run)
 
 
-def test_a_16_bit_label_with_small_values_is_read(own):
-    data, _ = one_label(own, lambda path, label: Image.fromarray(label.astype(np.uint16)).save(path))
-    np.testing.assert_array_equal(data.read(0)[1], draw_scene(SEED, 0, *SIZE)[1])
+@pytest.mark.parametrize("arguments", [(), (1, 2)])
+def test_an_error_that_cannot_be_pickled_still_arrives(arguments):
+    class Local(Exception):
+        def __init__(self, text, *more):
+            super().__init__(text)
+
+    def failing(number):
+        raise Local("defined in a function", *arguments)
+
+    (error,) = workers.run(failing, [1], 1, return_errors=True)
+    assert "defined in a function" in str(error)
 
 
-def test_a_label_painted_in_the_colours_of_classes_txt(own):
-    from datasets.scenes.dataset import PALETTE
-
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(PALETTE)] = PALETTE
-
-    def change(path, label):
-        Image.fromarray(colours[np.where(label == 255, 2, label)]).save(path)
-
-    data, _ = one_label(own, change)
-    scene = draw_scene(SEED, 0, *SIZE)[1]
-    np.testing.assert_array_equal(data.read(0)[1], np.where(scene == 255, 2, scene))
+def test_an_exit_in_a_worker_is_an_error_and_no_result():
+    (error,) = workers.run(lambda number: exit("leaves"), [1], 1, return_errors=True)
+    assert isinstance(error, RuntimeError) and "leaves" in str(error)
 
 
-def test_sizes_that_do_not_fit(own):
-    data, path = one_label(own, lambda path, label: Image.fromarray(label[:40]).save(path))
-    with pytest.raises(DataError, match="scene0.png is 48x96 .*, its label .*scene0.png 40x96.*--resize-labels"):
-        data.read(0)
-    label = build_dataset(data_dir=own, resize_labels=True).read(0)[1]
-    assert label.shape == SIZE
-    data, _ = one_label(own, lambda path, label: Image.fromarray(np.zeros((96, 48), np.uint8)).save(path))
-    with pytest.raises(DataError, match="turned by 90 degrees"):
-        data.read(0)
+def test_samples_beyond_the_shared_memory_go_through_the_pipe():
+    def load(task):
+        return np.full((task, 1000), task, np.int32), "text", task
 
-
-def test_sizes_are_checked_also_where_only_the_top_is_read(own):
-    one_label(own, lambda path, label: Image.fromarray(np.zeros((200, 96), np.uint8)).save(path))
-    data = training_data("folder", "train", (10, 10), data_dir=own, batch_size=2, seed=0)
-    with pytest.raises(DataError, match="48x96.*200x96"):
-        list(zip(data.forever(), range(3)))
-
-
-def test_a_picture_turned_by_exif_is_turned_to_fit(own):
-    image = sorted((own / "images" / "train").iterdir())[0]
-    upright = Image.open(image).convert("RGB")
-    exif = Image.Exif()
-    exif[274] = 6
-    stored = upright.transpose(Image.Transpose.ROTATE_90)
-    image.unlink()
-    stored.save(image.with_suffix(".jpg"), exif=exif, quality=95)
-    data = build_dataset(data_dir=own)
-    got = data.read(0)[0]
-    assert got.shape[:2] == SIZE and np.abs(got[:, :, ::-1].astype(int) - np.asarray(upright)).mean() < 8
-    image_io.NOTICES.clear()
-
-
-@pytest.mark.parametrize("label", [254, 256, -1])
-def test_ignore_labels_that_cannot_be(roots, label):
-    with pytest.raises(ValueError, match=f"--ignore-label {label} with 21 classes"):
-        build_dataset("voc", "val", roots["voc"], ignore_label=label)
+    for task, (array, text, number) in zip(range(6), workers.run(load, range(6), 2, slot_bytes=8192)):
+        assert array.shape == (task, 1000) and (array == task).all() and (text, number) == ("text", task)

@@ -17,8 +17,8 @@ def test_cityscapes(tmp_path):
         got, sequence, frame = stem.split("_")
         assert got == city and len(sequence) == len(frame) == 6
         labels = {
-            kind: np.asarray(Image.open(tmp_path / "gtFine" / split / city / f"{stem}_gtFine_{kind}.png"))
-            for kind in ("labelIds", "instanceIds", "color")
+            name: np.asarray(Image.open(tmp_path / "gtFine" / split / city / f"{stem}_gtFine_{name}.png"))
+            for name in ("labelIds", "instanceIds", "color")
         }
         ids = labels["labelIds"]
         assert Image.open(image).mode == "RGB" and ids.shape == (64, 128) and ids.dtype == np.uint8

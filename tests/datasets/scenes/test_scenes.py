@@ -10,7 +10,7 @@ from datasets.scenes.drawing import CAR, PERSON
 
 
 def test_same_arguments_give_the_same_bytes_on_every_machine():
-    """Checksums written down once: a change of the drawing is a change of the data set, and shall be noticed."""
+    """Recorded checksums: a change of the drawing would change the dataset."""
     got = {}
     for index, size in ((0, (128, 256)), (1, (97, 131)), (1_000_000, (64, 64))):
         got[index] = [zlib.crc32(layer.tobytes()) for layer in draw_scene(3, index, *size)]
@@ -48,15 +48,15 @@ def test_rim_is_void_and_only_the_rim():
     assert not (label[5:-5, 5:-5] == 255).any()
 
 
-def test_every_class_appears_often_and_none_rules():
-    counts, pictures = np.zeros(256), np.zeros(256)
+def test_every_class_occurs_often_and_none_dominates():
+    counts, occurrences = np.zeros(256), np.zeros(256)
     for index in range(60):
         label = draw_scene(1, index, 96, 192)[1]
         counts += np.bincount(label.ravel(), minlength=256)
-        pictures[np.unique(label)] += 1
+        occurrences[np.unique(label)] += 1
     share = counts[:9] / counts.sum()
     assert 0.01 < share.min() and share.max() < 0.35, dict(zip(dataset.NAMES, share.round(3)))
-    assert (pictures[:9] >= 40).all(), dict(zip(dataset.NAMES, pictures))
+    assert (occurrences[:9] >= 40).all(), dict(zip(dataset.NAMES, occurrences))
 
 
 def test_instances_are_cars_and_people():
@@ -67,14 +67,14 @@ def test_instances_are_cars_and_people():
         assert len(np.unique(label[instance == number])) == 1
 
 
-def test_train_and_val_never_share_a_scene():
+def test_train_and_val_have_no_scene_in_common():
     train, val = build_dataset("scenes", "train"), build_dataset("scenes", "val")
     assert val.total_len == 100 and train.first + train.total_len <= val.first
     assert train.sample_name(0) != val.sample_name(0)
 
 
-def test_a_constant_answer_is_worth_little():
-    """What the demo's 0.70 is to be compared with: the best of all constant answers stays below 0.15."""
+def test_a_constant_prediction_has_a_low_miou():
+    """To compare with the 0.70 of the demo: the best constant prediction is below 0.15."""
     from utils.evaluation.confusion import ConfusionMatrix
 
     data = build_dataset("scenes", "val", scene_size=(64, 128))

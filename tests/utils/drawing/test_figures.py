@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from scripts.data.verify import draw
+from scripts.data.sheet import draw
 from utils.drawing.figures import PAPER, colourise, contact_sheet, font, overlay, with_legend
 
 PALETTE = ((1, 2, 3), (40, 50, 60))

@@ -7,6 +7,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
+from datasets.reading import workers
 from utils.distributed import spread
 from utils.evaluation import inference, stream
 from utils.evaluation.confusion import ConfusionMatrix
@@ -54,7 +55,9 @@ def test_samples_to_look_at_are_spread():
 
 def test_pictures_come_in_order_with_what_was_read():
     seen = []
-    for index, (image, label), prediction in stream.predictions(Brightness(), pair, [4, 2, 7], normalise, batch=2):
+    for index, (image, label), prediction in stream.predictions(
+        Brightness(), zip([4, 2, 7], map(pair, [4, 2, 7])), normalise, batch=2
+    ):
         np.testing.assert_array_equal(image, pair(index)[0])
         assert prediction.shape == label.shape
         seen.append(index)
@@ -65,29 +68,30 @@ def test_logits_are_brought_to_the_size_of_the_label():
     def read(index):
         return pair(index)[0], np.zeros((20, 31), np.uint8)
 
-    (*_, prediction), *_ = stream.predictions(Brightness(), read, [0], normalise, 0)
+    (*_, prediction), *_ = stream.predictions(Brightness(), [(0, read(0))], normalise)
     assert prediction.shape == (20, 31)
 
-    (*_, prediction), *_ = stream.predictions(Brightness(), lambda k: (pair(k)[0], None), [0], normalise, 0)
+    (*_, prediction), *_ = stream.predictions(Brightness(), [(0, (pair(0)[0], None))], normalise)
     assert prediction.shape == pair(0)[0].shape[:2]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(workers):
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(count):
     def read(index):
         if index == 2:
             raise ValueError("leaf_2.png is truncated")
         return pair(index)
 
+    def samples():
+        return zip(range(4), workers.run(read, range(4), count, return_errors=True))
+
     with pytest.raises(ValueError, match="leaf_2.png is truncated"):
-        list(stream.predictions(Brightness(), read, range(4), normalise, workers))
+        list(stream.predictions(Brightness(), samples(), normalise))
     left_out = []
     kept = stream.predictions(
         Brightness(),
-        read,
-        range(4),
+        samples(),
         normalise,
-        workers,
         on_error=lambda task, error: left_out.append((task, str(error))),
     )
     assert [task for task, *_ in kept] == [0, 1, 3] and left_out == [(2, "leaf_2.png is truncated")]
@@ -109,6 +113,7 @@ from utils import runtime
 from utils.options import evaluate
 evaluate.before_jittor()
 runtime.start("cpu", quiet=False)
+from datasets.reading import workers
 from models import build_model
 from utils.evaluation import stream
 from utils.evaluation.confusion import ConfusionMatrix
@@ -122,7 +127,8 @@ def normalise(image):
     return image.transpose(2, 0, 1).astype(np.float32) - 110
 matrix, used = ConfusionMatrix(9), []
 how = HOW
-for index, (_, label), prediction in stream.predictions(model, read, range(300), normalise, 1, **how):
+samples = zip(range(300), workers.run(read, range(300), 1))
+for index, (_, label), prediction in stream.predictions(model, samples, normalise, **how):
     matrix.update(label, prediction)
     used.append(int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20)
 print(json.dumps(used))

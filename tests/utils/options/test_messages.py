@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 TRAIN, EVALUATE, PREDICT = "train.py", "evaluate.py", "scripts/predict.py"
 ATTENTION, BENCHMARK = "scripts/visualize_attention.py", "scripts/benchmark/evaluation.py"
-CONVERT, DATA = "scripts/convert_weights.py", ("scripts/data/verify.py", "scripts/data/pack.py")
+CONVERT = "scripts/convert_weights.py"
 PRINTED_BY = {  # module of utils -> the programs that print its messages
     "training/amp.py": (TRAIN,),
     "weights/checkpoint.py": (TRAIN,),
@@ -19,12 +19,6 @@ PRINTED_BY = {  # module of utils -> the programs that print its messages
     "distributed.py": (TRAIN,),
     "options/evaluate.py": (EVALUATE,),
     "evaluation/exports.py": (EVALUATE,),
-    "jobs.py": (
-        *DATA,
-        "scripts/data/prepare_camvid.py",
-        "scripts/data/prepare_voc_aug.py",
-        "scripts/data/prepare_cityscapes.py",
-    ),
     "weights/network.py": (TRAIN,),
     "weights/sources.py": (TRAIN,),
     "evaluation/confusion.py": (TRAIN, EVALUATE),
@@ -44,7 +38,6 @@ SELF_NAMED = re.compile(r"(train|evaluate|predict|convert_weights|prepare_jittor
 NO_MESSAGES = (
     "options/shared.py",
     "training/logger.py",
-    "evaluation/prefetch.py",
     "pages/run_folder.py",
     "machine.py",
 )  # the flags themselves, those of git, --device of many programs
