@@ -156,7 +156,7 @@ def test_help_is_instant_and_imports_no_jittor(run_command):
 
 def test_the_benchmark_prints_one_table_of_equal_results(run_command):
     flags = ("--model", "ccnet_r18", "--size", "33,41", "--repeats", "1")
-    done = run_command("python", "scripts/benchmark/exported.py", *flags)
+    done = run_command("python", "scripts/benchmark/onnx_runtimes.py", *flags)
     assert done.returncode == 0, done.stderr
     rows = [line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert [row[0].split()[0] for row in rows] == ["Jittor", "onnxruntime", "OpenCV"]
