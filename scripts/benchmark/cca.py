@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from scripts.benchmark import cca_cases  # noqa: E402
+from scripts.benchmark.cca_cases import operations, projections  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
@@ -135,11 +136,9 @@ def measure(args, size, names):
     make = module_case if args.modules else make_case
     rows, cases = {}, {}
     for name in names:
-        work = cca_cases.operations(name, args.batch, args.channels, *size) * (
-            2 if args.modules and name != "non-local" else 1
-        )
+        work = operations(name, args.batch, args.channels, *size) * (2 if args.modules and name != "non-local" else 1)
         if args.modules:
-            work += cca_cases.projections(args.batch, args.channels, *size) * (1 if name == "non-local" else 2)
+            work += projections(args.batch, args.channels, *size) * (1 if name == "non-local" else 2)
         rows[name] = {"gflop": work / 1e9}
         if work / 1e9 <= args.max_gflop:
             cases[name] = make(name, args.batch, args.channels, *size)
