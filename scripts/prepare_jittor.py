@@ -106,7 +106,7 @@ def prepare_home():
 
 
 def prepare_onednn(home):
-    """-> None, or the MachineError that tells why there is no oneDNN: a GPU does not need it."""
+    """-> None, or the MachineError with the reason why there is no oneDNN, which a GPU does not need."""
     try:
         report("oneDNN", onednn.lay_out(home))
     except runtime.MachineError as error:
@@ -119,7 +119,7 @@ def prepare_device(args, record):
         archs = ", ".join(f"sm_{arch}" for arch in args.cuda_archs)
         device, reason, args.device = "cuda", f"--cuda-archs: built for {archs}, no GPU on this machine", "cuda"
     else:
-        write_record(record)  # drops what an earlier record said about CUDA, which choose_device reads
+        write_record(record)  # without the CUDA part of an earlier record, which choose_device reads
         device, reason = runtime.choose_device(args.device)
     if device == "cuda":
         device, reason, record["cuda"], lines = prepare_cuda(args, device, reason)

@@ -114,9 +114,9 @@ def print_report(args, versions, measured, errors):
         print("| " + " | ".join(map(str, cells)) + " |")
     print()
     for (name, case, mode), values in measured.items():
-        ours = measured.get(("fused", case, mode))
-        if name == "torch-eager" and ours:
-            ratio = statistics.median(values["device"]) / statistics.median(ours["device"])
+        fused = measured.get(("fused", case, mode))
+        if name == "torch-eager" and fused:
+            ratio = statistics.median(values["device"]) / statistics.median(fused["device"])
             print(f"{case[0]}, {case[1]}x{case[2]}x{case[3]}, {mode}: fused is {ratio:.2f}x eager PyTorch")
     for name, error in errors.items():
         print(f"not measured: {name}: {error}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training samples per second from 2048x1024 PNGs at crop 769 on one core: the official order of operations and ours.
+"""Training samples per second from 2048x1024 PNGs at crop 769 on one core, for several orders of operations.
 
     python scripts/benchmark/data.py
 

@@ -1,6 +1,6 @@
 """The published Cityscapes loader step by step, for comparison only (benchmark and tests).
 
-It shares no code with datasets/, so that each checks the other; only its random choices are ours.
+It shares no code with datasets/, so that each checks the other; only the random choices are those of datasets/.
 """
 
 import cv2

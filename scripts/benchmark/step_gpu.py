@@ -188,9 +188,9 @@ def main():
         ]
         print("| " + " | ".join(cells) + f" | {result['losses'][0]:.3f} {result['losses'][-1]:.3f} |")
     for precision in args.precision:
-        ours, theirs = (results.get((name, precision), {}).get("seconds") for name in ("jittor", "torch"))
-        if ours and theirs:
-            ratio = statistics.median(theirs) / statistics.median(ours)
+        jittor, torch = (results.get((name, precision), {}).get("seconds") for name in ("jittor", "torch"))
+        if jittor and torch:
+            ratio = statistics.median(torch) / statistics.median(jittor)
             print(f"\n{precision}: Jittor is {ratio:.2f}x as fast as PyTorch")
     if all("error" in result for result in results.values()):
         sys.exit("step_gpu.py: nothing ran")

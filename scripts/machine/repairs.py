@@ -4,7 +4,7 @@ The first one is for every machine. Jittor compiles operators in several threads
 files without a lock: now and then a run crashes. With the repair they hold a lock except while the C++ compiler runs,
 which takes nearly all of the time.
 
-The texts identify a repair that is applied: whoever changes them must reinstall Jittor in existing environments.
+An applied repair is recognised by its texts: after a change of them, existing environments must reinstall Jittor.
 """
 
 

@@ -47,7 +47,7 @@ ranks() { # ranks PROGRAM FLAGS..
   $MPIRUN -np "$GPUS" ${HOSTFILE:+--hostfile "$HOSTFILE"} -x PATH python "$program" "$@" || code=$?
   cores=$(getconf _NPROCESSORS_ONLN)
   if [ $code = 1 ] && [ -z "${HOSTFILE:-}" ] && [ "$GPUS" -gt "$cores" ]; then
-    echo "$(basename "$0"): $GPUS ranks were asked for on $cores cores." \
+    echo "$(basename "$0"): $GPUS ranks on $cores cores." \
       "If mpirun reports too few slots: MPIRUN=\"mpirun --oversubscribe\"" >&2
   fi
   return $code

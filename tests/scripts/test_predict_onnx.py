@@ -83,17 +83,17 @@ def test_it_imports_only_numpy_opencv_and_onnxruntime():
 
 @pytest.mark.parametrize("size", [(61, 80), (20, 33), (48, 64), (1, 1), (130, 20)])
 @pytest.mark.parametrize("variant", ["any", "fixed", "pairs"])
-def test_labels_are_those_of_our_inference(predict_onnx, model, files, variant, size):
+def test_labels_are_those_of_predict(predict_onnx, model, files, variant, size):
     """Whole images, or windows if the size is fixed; small images are padded."""
     image = scene(*size)
     run, facts, runtime = predict_onnx.load(files[variant])
     assert runtime.startswith("onnxruntime")
-    ours = inference.predict(
+    expected = inference.predict(
         model, [normalise.normalise(image, normalise.IMAGENET_RGB)], tile=None if variant == "any" else (48, 64)
     )[0]
     label = predict_onnx.segment(run, facts, image)
     assert label.shape == size and label.dtype == np.uint8
-    assert (label == ours).mean() >= 0.999
+    assert (label == expected).mean() >= 0.999
 
 
 def test_with_labels_as_output_windows_vote_where_they_overlap(predict_onnx, files):
@@ -147,11 +147,11 @@ def test_the_overlay_is_that_of_predict_with_a_legend(predict_onnx, files):
     image, label = scene(61, 80), (np.arange(61 * 80).reshape(61, 80) // 977).astype(np.uint8)
     panel = predict_onnx.overlay(image, label, facts)
     palette = [tuple(colour) for colour in PALETTE]
-    ours = figures.overlay(image[:, :, ::-1], label, palette)
-    np.testing.assert_array_equal(panel[:61, :80, ::-1], ours)
+    expected = figures.overlay(image[:, :, ::-1], label, palette)
+    np.testing.assert_array_equal(panel[:61, :80, ::-1], expected)
     for row, k in enumerate([0, 1, 2, 3, 4]):  # the largest class first
         assert tuple(panel[15 + 22 * row, 98, ::-1]) == palette[k]
-    assert panel.shape[0] == figures.with_legend(ours, label, NAMES, palette).size[1]
+    assert panel.shape[0] == figures.with_legend(expected, label, NAMES, palette).size[1]
 
 
 def test_names_are_those_of_predict(predict_onnx, tmp_path):
@@ -160,9 +160,9 @@ def test_names_are_those_of_predict(predict_onnx, tmp_path):
         (tmp_path / "in" / name).touch()
     out = tmp_path / "in" / "out"
     for inputs in ([tmp_path / "in"], [tmp_path / "in" / "b.PNG", tmp_path / "in" / "below"]):
-        ours, _ = media.find(list(map(str, inputs)), without=str(out))
+        expected, _ = media.find(list(map(str, inputs)), without=str(out))
         images = predict_onnx.find_images(inputs, out)
-        assert sorted((str(path), name) for path, name in images) == sorted(ours)
+        assert sorted((str(path), name) for path, name in images) == sorted(expected)
 
 
 def test_a_copy_works_anywhere_and_names_files_it_cannot_read(files, tmp_path):

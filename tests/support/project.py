@@ -36,7 +36,7 @@ class Project:
         self.foreign = set().union(*(m.foreign for m in self.modules.values() if not m.path.startswith("tests/")))
         for module in self.modules.values():
             for cls in module.classes.values():
-                self.foreign -= {name for name, found in cls.scope.names.items() if found[0].form == "def"}
+                self.foreign -= {name for name, bindings in cls.scope.names.items() if bindings[0].form == "def"}
 
     def find(self, name, near=None):
         """The module of this name; if there is none, one in the folder of `near`, which is on the path of a script."""

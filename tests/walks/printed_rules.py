@@ -187,7 +187,7 @@ def cut_one(command):
                     command += f" {flag}"
             break
     if command.startswith("python run_ccnet.py"):
-        command = f"cd scripts && {command}"
+        command = f"cd scripts/recipes && {command}"
     return command + (tail or "")
 
 

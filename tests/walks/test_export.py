@@ -42,9 +42,9 @@ def test_an_exported_network_predicts_the_same(run_command, tmp_path):
     )
     assert done.returncode == 0 and f"{count} of {count} files done" in done.stdout, done.stdout + done.stderr
 
-    ours, theirs = ({str(path.relative_to(tmp_path / out)) for path in (tmp_path / out).rglob("*")} for out in "ab")
-    assert ours == theirs and len(ours) == 3 * count + 1
-    for name in (name for name in ours if name.endswith(".png")):
+    first, second = ({str(path.relative_to(tmp_path / out)) for path in (tmp_path / out).rglob("*")} for out in "ab")
+    assert first == second and len(first) == 3 * count + 1
+    for name in (name for name in first if name.endswith(".png")):
         a, b = (cv2.imread(str(tmp_path / out / name), cv2.IMREAD_UNCHANGED) for out in "ab")
         a, b = a[:75, :100], b[:75, :100]  # the overlay without its legend on the right, which has another font
         assert a.dtype == b.dtype and a.shape == b.shape

@@ -19,9 +19,9 @@ def test_the_pytorch_versions_compute_the_same(name):
     pytest.importorskip("torch")
     import numpy as np
 
-    ours = cca.make_case("reference" if name == "torch-cca" else "non-local", 1, 16, 5, 7)(True)
-    theirs = cca.make_case(name, 1, 16, 5, 7)(True)
-    for a, b in zip(ours, theirs):
+    expected = cca.make_case("reference" if name == "torch-cca" else "non-local", 1, 16, 5, 7)(True)
+    results = cca.make_case(name, 1, 16, 5, 7)(True)
+    for a, b in zip(expected, results):
         np.testing.assert_allclose(a.numpy(), b.detach().numpy(), atol=1e-5)
 
 

@@ -46,8 +46,8 @@ def program(path, body):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
-    known = ["scenes", "cityscapes", "ade20k", "voc", "camvid"]
-    monkeypatch.setattr(train, "DATASETS", dict.fromkeys(known), raising=False)
+    names = ["scenes", "cityscapes", "ade20k", "voc", "camvid"]
+    monkeypatch.setattr(train, "DATASETS", dict.fromkeys(names), raising=False)
     program(tmp_path / "bin/mpirun", 'echo "mpirun" "$@"')
     program(tmp_path / "bin/python", f'[ "$1" = -c ] && exec {sys.executable} "$@"\necho python "$@"')
     program(tmp_path / "bin/nvidia-smi", "exit 9")
@@ -218,13 +218,13 @@ def translated(line):
 def test_published_weights_that_are_missing_are_named_with_their_source(name, tmp_path, monkeypatch):
     from utils.weights import published
 
-    known = published.source(name)
-    assert (known is None) == (name in ("van_b0.pth", "CS_scenes_60000.pth"))
+    source = published.source(name)
+    assert (source is None) == (name in ("van_b0.pth", "CS_scenes_60000.pth"))
     monkeypatch.chdir(tmp_path)
-    if known:
+    if source:
         with pytest.raises(FileNotFoundError, match=re.escape(f"Save it as {tmp_path}/{name}, name another file")):
             published.check(name)
-        assert "http" in known
+        assert "http" in source
     else:
         published.check(name)  # no error: reading the file reports that it is missing
     (tmp_path / name).touch()
