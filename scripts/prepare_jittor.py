@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from scripts.machine import bare_import, checks, cuda, first_import, onednn, repair  # noqa: E402
 from utils import runtime  # noqa: E402  (these modules need only the standard library)
+from utils.files import whole_file  # noqa: E402
 
 
 def report(name, value):
@@ -63,9 +64,8 @@ def repair_compiler(yes):
 
 def write_record(record):
     """Written atomically: a run that reads half a record would ignore it and compile Jittor again."""
-    part = runtime.RECORD.with_name(f"{runtime.RECORD.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(part, runtime.RECORD)
+    with whole_file(runtime.RECORD, "w") as file:
+        file.write(json.dumps(record, indent=1) + "\n")
 
 
 def undo():

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from scripts.machine.repairs import REPAIRS, everywhere
+from utils.files import whole_file
 from utils.runtime import PREPARE, MachineError
 
 VERSION = "1.3.11"
@@ -88,10 +89,9 @@ def bring_to(folder, wanted):
 
 
 def write(path, text):
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(text.encode())
-    os.chmod(part, path.stat().st_mode)
-    os.replace(part, path)
+    with whole_file(path) as file:
+        file.write(text.encode())
+        os.chmod(file.name, path.stat().st_mode)
 
 
 def apply(folder, versions=None, yes=False):
