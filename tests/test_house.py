@@ -79,7 +79,7 @@ RULES = [  # a package, what it must not import, exceptions
 
 
 @pytest.mark.parametrize("package, forbidden, allowed", RULES, ids=["cca", "datasets", "utils", "everything"])
-def test_packages_do_not_know_one_another(project, package, forbidden, allowed):
+def test_packages_do_not_import_one_another(project, package, forbidden, allowed):
     """Facts and functions are passed in by the entry points. Only scripts and tests import scripts."""
     wrong = []
     for module in project.modules.values():

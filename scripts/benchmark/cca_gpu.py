@@ -117,7 +117,7 @@ def print_report(args, versions, measured, errors):
         fused = measured.get(("fused", case, mode))
         if name == "torch-eager" and fused:
             ratio = statistics.median(values["device"]) / statistics.median(fused["device"])
-            print(f"{case[0]}, {case[1]}x{case[2]}x{case[3]}, {mode}: fused is {ratio:.2f}x eager PyTorch")
+            print(f"{case[0]}, {case[1]}x{case[2]}x{case[3]}, {mode}: fused is {ratio:.2f}x as fast as eager PyTorch")
     for name, error in errors.items():
         print(f"not measured: {name}: {error}")
 
