@@ -184,9 +184,8 @@ def print_ratios(results):
     for size, rows in results.items():
         if {"fused", "torch-cca"} <= set(rows) and all("both" in rows[n] for n in ("fused", "torch-cca")):
             forward, both = (rows["torch-cca"][m] / rows["fused"][m] for m in ("forward", "both"))
-            print(
-                f"{size[0]}x{size[1]}: fused is {forward:.2f}x as fast as eager PyTorch forward, {both:.2f}x with backward"
-            )
+            times = f"{forward:.2f}x as fast as eager PyTorch forward, {both:.2f}x with backward"
+            print(f"{size[0]}x{size[1]}: fused is {times}")
 
 
 def cost_plot(results, names, about):
