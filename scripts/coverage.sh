@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Which lines of the project does no test execute? The test suite under coverage.py, subprocesses and ranks included.
+# Lists the lines of the project that no test executes: the test suite under coverage.py, with subprocesses and ranks.
 # Arguments go to pytest:  scripts/coverage.sh      scripts/coverage.sh tests/test_train.py
-# The list is printed, and kept in runs/coverage/missing.txt. Not measured: processes that SIGKILL ends, and what runs
-# in a Python without coverage. The tests themselves are not listed.
+# The list is printed and written to runs/coverage/missing.txt. Not measured: processes that end by SIGKILL, and those of
+# a Python without coverage.py. The files of the tests are not listed.
 set -euo pipefail
 LOG=runs/coverage.log
 . "$(dirname "$(readlink -f "$0")")/machine/setup.sh"
 setup requirements-dev.txt
 out=$PWD/runs/coverage
-temporary=$(mktemp -d) # pytest's folder: copies of the project lie there as .../clone, and count as the project
+temporary=$(mktemp -d) # pytest's folder: copies of the project in it (.../clone) count as the project
 trap 'code=$?; rm -rf "$temporary"; [ $code = 0 ] || echo "$0 stopped (exit code $code). The log: $PWD/$LOG" >&2' EXIT
 rm -rf "$out"
 mkdir -p "$out"
@@ -28,7 +28,7 @@ cat >"$out/report.ini" <<END
 [run]
 data_file = $out/data
 source = $PWD
-omit = # the tests, and OpenCV's configuration, which it executes under a name without a folder
+omit = # the tests, and the configuration of OpenCV, which runs under a file name without a folder
   $PWD/config*.py
   $PWD/tests/*
   $PWD/runs/*

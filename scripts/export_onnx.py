@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Write a network as an ONNX file, for onnxruntime, OpenCV and other programs that run such files.
+"""Export a network as an ONNX file, for onnxruntime, OpenCV and other ONNX runtimes.
 
     python scripts/export_onnx.py --restore-from runs/demo/CS_scenes_500.npz --out net.onnx
     python scripts/export_onnx.py --restore-from CS_scenes_60000.pth --out net.onnx --size 769,769 --labels
 
 Input `image`: (N, 3, H, W) float32, RGB, 0..255. Output: `logits` (N, K, H, W) at the size of the image; with --softmax
-`probabilities`; with --labels `labels`, (N, H, W) int64. Normalisation and resizing are inside. scripts/predict_onnx.py
-runs the file without Jittor; class names and colours are in its metadata. Needs the package onnx.
+`probabilities`; with --labels `labels`, (N, H, W) int64. The graph includes normalisation and resizing, the metadata
+class names and colours. scripts/predict_onnx.py runs the file without Jittor. Needs the package onnx.
 """
 
 import argparse
@@ -22,39 +22,44 @@ from models import MODELS, build_model  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
-TOLERANCE = {False: 1e-4, True: 2e-2}  # of --check, a share of the range of the logits; True: float16
+TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # of --check: largest difference / range of the output
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser("export_onnx.py", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--restore-from", required=True, metavar="FILE", help="any file of weights that evaluate.py reads")
-    add("--out", required=True, metavar="FILE.onnx")
+    add(
+        "--restore-from",
+        required=True,
+        metavar="FILE",
+        help="a checkpoint or weights, in any format that evaluate.py reads",
+    )
+    add("--out", required=True, metavar="FILE.onnx", help="the file to write")
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--size", type=shared.size, metavar="H,W", help="images of this size only; OpenCV needs it")
-    size.add_argument("--dynamic", action="store_true", help="any number of images of any size (the default)")
-    add("--batch-size", type=shared.positive, metavar="N", help="with --size: images in one call (default: 1)")
+    size.add_argument("--size", type=shared.size, metavar="H,W", help="fixed image size (required by OpenCV)")
+    size.add_argument("--dynamic", action="store_true", help="any batch size and image size (default)")
+    add("--batch-size", type=shared.positive, metavar="N", help="batch size, only with --size (default: 1)")
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--softmax", action="store_true", help="the output is probabilities, not logits")
-    output.add_argument("--labels", action="store_true", help="the output is the class of each pixel")
-    add("--float16", action="store_true", help="weights and arithmetic in float16; input and output stay float32")
-    add("--check", action="store_true", help="compare with onnxruntime first; too large a difference ends the export")
-    add("--model", choices=sorted(MODELS), help="default: what the checkpoint says")
-    add("--van-size", metavar="NAME", help="default: what the checkpoint says")
-    add("--num-classes", type=shared.positive, help="default: what the checkpoint says")
-    add("--recurrence", type=shared.whole, help="passes through the attention (default: as recorded, else 2)")
-    add("--dataset", choices=sorted(DATASETS), help="whose class names and colours (default: what the checkpoint says)")
+    output.add_argument("--softmax", action="store_true", help="output probabilities (default: logits)")
+    output.add_argument("--labels", action="store_true", help="output the class of each pixel (default: logits)")
+    add("--float16", action="store_true", help="weights and arithmetic in float16; input and output are float32")
+    add("--check", action="store_true", help="compare with onnxruntime before writing; a large difference is an error")
+    add("--model", choices=sorted(MODELS), help="default: that of the checkpoint")
+    add("--van-size", metavar="NAME", help="default: that of the checkpoint")
+    add("--num-classes", type=shared.positive, help="default: that of the checkpoint")
+    add("--recurrence", type=shared.whole, help="passes through the attention (default: that of the checkpoint, or 2)")
+    add("--dataset", choices=sorted(DATASETS), help="for class names and colours (default: that of the checkpoint)")
     return parser.parse_args(argv)
 
 
 def check_arguments(args):
-    """What cannot work ends here, before anything is loaded."""
+    """Raise a ValueError for options that cannot work, before anything is loaded."""
     if not args.out.endswith(".onnx"):
         raise ValueError(f"--out {args.out} must end in .onnx")
     if os.path.isdir(args.out):
-        raise ValueError(f"--out {args.out} is a folder; name a file in it")
+        raise ValueError(f"--out {args.out} is a folder; give a file name")
     if args.batch_size and not args.size:
-        raise ValueError("--batch-size is for a fixed size: add --size H,W, or leave it out (any number is taken then)")
+        raise ValueError("--batch-size is for a fixed size: add --size H,W, or omit it to accept any batch size")
     for package in ("onnx", *(["onnxruntime"] if args.check else [])):
         if importlib.util.find_spec(package) is None:
             raise ValueError(
@@ -62,10 +67,10 @@ def check_arguments(args):
             )
 
 
-def facts(args, meta, names, palette, output):
-    """What a program needs that runs the file, and where the file comes from."""
-    how = meta["normalisation"]
-    mean = list(how["mean"][::-1] if how["channels"] == "bgr" else how["mean"])
+def metadata(args, meta, names, palette, output):
+    """What a program needs to run the file, and the origin of the weights."""
+    normalisation = meta["normalisation"]
+    mean = list(normalisation["mean"][::-1] if normalisation["channels"] == "bgr" else normalisation["mean"])
     weights = {key: value for key, value in (meta.get("provenance") or {}).items() if isinstance(value, str)}
     return {
         "names": list(names),
@@ -77,10 +82,10 @@ def facts(args, meta, names, palette, output):
             "range": [0, 255],
             "batch": (args.batch_size or 1) if args.size else None,
             "size": args.size,
-            "padding": mean,  # the colour that is 0 to the network
+            "padding": mean,  # RGB; normalised it is 0
         },
         "output": output,
-        "normalisation": how,
+        "normalisation": normalisation,
         "provenance": {
             "file": os.path.basename(args.restore_from),
             "sha256": hashlib.sha256(Path(args.restore_from).read_bytes()).hexdigest(),
@@ -93,7 +98,7 @@ def facts(args, meta, names, palette, output):
 
 
 def difference(model, data, normalisation, output, size, batch):
-    """The largest distance between onnxruntime's output and ours, for random pixels. -> a share of our range."""
+    """The largest difference between the outputs of onnxruntime and Jittor for random images / their range."""
     import jittor as jt
     import numpy as np
     import onnxruntime
@@ -105,15 +110,16 @@ def difference(model, data, normalisation, output, size, batch):
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3)).astype(np.uint8)  # BGR
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     rgb = np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32)
-    (theirs,) = session.run(None, {"image": rgb})
+    (exported,) = session.run(None, {"image": rgb})
     with jt.no_grad():
         logits = model(jt.array(np.stack([transforms.normalise(image, normalisation) for image in images])))[0]
-        ours = np.stack([resize(one, size).numpy() for one in logits])
+        expected = np.stack([resize(x, size).numpy() for x in logits])
         if output == "probabilities":
-            ours = jt.nn.softmax(jt.array(ours), dim=1).numpy()
-    if output == "labels":  # how far the chosen class is from the best
-        return float((ours.max(1) - np.take_along_axis(ours, theirs[:, None], 1)[:, 0]).max() / np.ptp(ours))
-    return float(np.abs(theirs - ours).max() / np.ptp(ours))
+            expected = jt.nn.softmax(jt.array(expected), dim=1).numpy()
+    if output == "labels":  # largest logit minus the logit of the predicted class
+        predicted = np.take_along_axis(expected, exported[:, None], 1)[:, 0]
+        return float((expected.max(1) - predicted).max() / np.ptp(expected))
+    return float(np.abs(exported - expected).max() / np.ptp(expected))
 
 
 def main():
@@ -127,23 +133,24 @@ def main():
     from utils.files import whole_file
     from utils.weights import network as loading
 
-    asked = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
-    model, meta = loading.load_network(args.restore_from, build_model, asked, lambda net: fold(net, packing=False))
+    options = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
+    model, meta = loading.load_network(args.restore_from, build_model, options, lambda net: fold(net, packing=False))
     names, palette, _ = classes_of(meta, args.dataset)
     print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes; {meta['simplified']}")
     for remark in meta.get("remarks", ()):
         print(remark)
     output = "probabilities" if args.softmax else "labels" if args.labels else "logits"
     batch = args.batch_size or 1
-    about = facts(args, meta, names, palette, output)
-    network = to_onnx(model, meta["normalisation"], args.size, batch, output, args.float16, about)
+    facts = metadata(args, meta, names, palette, output)
+    network = to_onnx(model, meta["normalisation"], args.size, batch, output, args.float16, facts)
     data = network.SerializeToString()
     if args.check:
-        off = difference(model, data, meta["normalisation"], output, args.size, batch)
-        print(f"onnxruntime and this network differ by {off:.1e} of the range of the {output}, at most")
-        if not off <= TOLERANCE[args.float16]:
-            beyond = "; its values may be beyond float16 (65504): leave --float16 out" if args.float16 else ""
-            raise ValueError(f"nothing written: {off:.1e} is more than {TOLERANCE[args.float16]:g}{beyond}")
+        distance = difference(model, data, meta["normalisation"], output, args.size, batch)
+        tolerance = TOLERANCE["float16" if args.float16 else "float32"]
+        print(f"onnxruntime and Jittor differ by at most {distance:.1e} of the range of the {output}")
+        if not distance <= tolerance:
+            hint = "; values may exceed the range of float16 (65504): omit --float16" if args.float16 else ""
+            raise ValueError(f"nothing written: {distance:.1e} is more than {tolerance:g}{hint}")
     os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
     with whole_file(args.out, sync=True) as file:
         file.write(data)

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Segment images with a network that export_onnx.py wrote: label PNG, colour map and overlay of each. Copy this file:
-it needs numpy, OpenCV and onnxruntime; without onnxruntime, OpenCV runs networks of a fixed size (--size H,W there).
+"""Segment images with a network from export_onnx.py: writes label PNG, colour map and overlay of each image.
+
+This file can be copied: it needs only numpy, OpenCV and onnxruntime. Without onnxruntime, OpenCV runs networks with a
+fixed size (exported with --size H,W).
 
     python scripts/export_onnx.py --restore-from runs/demo/CS_scenes_500.npz --out net.onnx && \\
     python scripts/predict_onnx.py --model net.onnx --input photo.jpg holiday/ --save-dir out
@@ -25,18 +27,18 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".
 
 
 def load(path, runtime=None):
-    """-> (run(images) -> output, what export_onnx.py recorded, the name of the runtime)."""
+    """-> (run(images) -> output, the metadata from export_onnx.py, name of the runtime)."""
     data = Path(path).read_bytes()
-    key = data.rfind(b"segmentation\x12")  # a key of metadata_props; its value is a JSON object
+    key = data.rfind(b"segmentation\x12")  # a key of metadata_props; the value is JSON
     if key < 0:
         raise ValueError(f"{path} was not written by export_onnx.py, or it is damaged")
     text = data[data.index(b'{"', key) :].decode("utf-8", "replace")
     facts = json.JSONDecoder().raw_decode(text)[0]
-    old = tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 9)  # OpenCV 4.8 computes some networks wrongly
+    old = tuple(map(int, cv2.__version__.split(".")[:2])) < (4, 9)  # OpenCV 4.8 gives wrong results for some networks
     if (ort is None or runtime == "opencv") and (runtime == "onnxruntime" or old or not facts["input"]["size"]):
         raise ValueError(
             f"{path} needs onnxruntime here: pip install onnxruntime; OpenCV, from 4.9 on (this is {cv2.__version__}), "
-            "runs what was exported with --size H,W"
+            "runs networks that were exported with --size H,W"
         )
     try:
         if ort is None or runtime == "opencv":
@@ -45,12 +47,12 @@ def load(path, runtime=None):
         usable = [name for name in ort.get_available_providers() if name[:4] in ("CUDA", "CPUE")]
         session = ort.InferenceSession(data, providers=usable)
         return (lambda x: session.run(None, {"image": x})[0]), facts, f"onnxruntime {ort.__version__}"
-    except Exception as error:  # each runtime has classes of its own
+    except Exception as error:  # each runtime has its own exceptions
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
 def starts(length, tile):
-    """Where windows begin along one side: a third overlaps, the last one ends with the image."""
+    """Where windows start along one side: they overlap by a third, and the last one ends at the border."""
     stride = math.ceil(tile * (1 - 1 / 3))
     return [max(min(k * stride, length - tile), 0) for k in range(max(math.ceil((length - tile) / stride), 0) + 1)]
 
@@ -67,7 +69,7 @@ def segment(run, facts, image):
         for left in starts(width, tile[1]):
             rows, columns = slice(top, top + tile[0]), slice(left, left + tile[1])
             output = run(np.repeat(canvas[None, :, rows, columns], facts["input"]["batch"] or 1, axis=0))[0]
-            if facts["output"] == "labels":  # windows vote
+            if facts["output"] == "labels":  # each window counts as one vote
                 output = np.arange(classes)[:, None, None] == output
             total[:, rows, columns] += output
             count[rows, columns] += 1
@@ -75,9 +77,14 @@ def segment(run, facts, image):
 
 
 def overlay(image, label, facts, opacity=0.55):
-    """Classes in colour over the image, a line where they meet, and a legend: the largest class first."""
+    """The image with classes in colour and darker borders between them, and a legend, the largest class first.
+
+    A class whose colour is black leaves the image as it is.
+    """
     palette, font = [tuple(colour[::-1]) for colour in facts["palette"]], (cv2.FONT_HERSHEY_SIMPLEX, 0.42)
-    mixed = (image * (1 - opacity) + np.uint8(palette)[label] * opacity).round().astype(np.uint8)
+    colours = np.uint8(palette)[label]
+    mixed = (image * (1 - opacity) + colours * opacity).round().astype(np.uint8)
+    mixed = np.where(colours.any(-1, keepdims=True), mixed, image)
     edge = np.zeros(label.shape, bool)
     edge[:, 1:] |= label[:, 1:] != label[:, :-1]
     edge[1:] |= label[1:] != label[:-1]
@@ -94,20 +101,20 @@ def overlay(image, label, facts, opacity=0.55):
     return panel
 
 
-def find(inputs, without):
-    """Files and folders -> [(path, name of what is written for it)]; a.png and a.jpg keep their endings in it."""
-    found = []
-    for given in map(Path, inputs):
-        if not given.is_dir():
-            found.append((given, Path(given.name)))
+def find_images(inputs, without):
+    """Files and folders -> [(path, name of the output)]. Only if a.png and a.jpg exist do names include endings."""
+    images = []
+    for source in map(Path, inputs):
+        if not source.is_dir():
+            images.append((source, Path(source.name)))
             continue
-        for path in sorted(given.rglob("*")):
-            name, written = path.relative_to(given), Path(without).resolve() in path.resolve().parents
+        for path in sorted(source.rglob("*")):
+            name, written = path.relative_to(source), Path(without).resolve() in path.resolve().parents
             if path.suffix.lower() in ENDINGS and not written and not any(part[0] == "." for part in name.parts):
-                found.append((path, name))
-    stems = [str(name.with_suffix("")) for _, name in found]
-    endings = [name.suffix.replace(".", "_") * (stems.count(stem) > 1) for (_, name), stem in zip(found, stems)]
-    return [(path, stem + ending) for (path, _), stem, ending in zip(found, stems, endings)]
+                images.append((path, name))
+    stems = [str(name.with_suffix("")) for _, name in images]
+    endings = [name.suffix.replace(".", "_") * (stems.count(stem) > 1) for (_, name), stem in zip(images, stems)]
+    return [(path, stem + ending) for (path, _), stem, ending in zip(images, stems, endings)]
 
 
 def save(path, pixels):
@@ -119,17 +126,17 @@ def save(path, pixels):
 
 def main():
     parser = argparse.ArgumentParser("predict_onnx.py", description=__doc__.split(":")[0])
-    parser.add_argument("--model", required=True, metavar="FILE.onnx")
-    parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images, folders of images")
-    parser.add_argument("--save-dir", required=True, metavar="DIR")
+    parser.add_argument("--model", required=True, metavar="FILE.onnx", help="written by export_onnx.py")
+    parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="images and folders of images")
+    parser.add_argument("--save-dir", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--runtime", choices=("onnxruntime", "opencv"), help="default: onnxruntime if it is installed")
     args = parser.parse_args()
     run, facts, runtime = load(args.model, args.runtime)
-    found, failed = find(args.input, args.save_dir), 0
+    images, failed = find_images(args.input, args.save_dir), 0
     print(f"{args.model}: {len(facts['names'])} classes, {runtime}")
-    for path, name in found:
+    for path, name in images:
         data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None  # upright, as its EXIF orientation says
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None  # rotated as its EXIF orientation requires
         if image is None:
             print(f"skipped: {path} cannot be read as an image", file=sys.stderr)
             failed += 1
@@ -139,9 +146,9 @@ def main():
         save(f"{base}_label.png", label)
         save(f"{base}_color.png", np.uint8(facts["palette"])[label][:, :, ::-1])
         save(f"{base}_overlay.png", overlay(image, label, facts))
-    print(f"{len(found) - failed} of {len(found)} files done, in {args.save_dir}")
-    if failed or not found:
-        raise ValueError(f"{failed} of {len(found)} files could not be read" if found else "no images in --input")
+    print(f"{len(images) - failed} of {len(images)} files done, in {args.save_dir}")
+    if failed or not images:
+        raise ValueError(f"{failed} of {len(images)} files could not be read" if images else "no images in --input")
 
 
 if __name__ == "__main__":

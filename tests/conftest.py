@@ -1,5 +1,6 @@
-"""Jittor is started once in each worker, before any test module imports it: on the CPU, or on a GPU with
-CCNET_TEST_DEVICE=cuda. Workers share the compiled operators; what cannot run beside another test is marked `alone`."""
+"""Starts Jittor once in each worker, before a test module imports it: on the CPU, or on a GPU with
+CCNET_TEST_DEVICE=cuda. Workers share the compiled operators; a test that must not run beside others is marked `alone`.
+"""
 
 import fcntl
 import os
@@ -14,7 +15,7 @@ import pytest
 from utils import runtime
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # float32 is float32 in tests
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # no TF32 in tests
 MACHINE = runtime.start(os.environ.get("CCNET_TEST_DEVICE", "cpu"), quiet=False)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,12 +26,12 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU: CCNET_TEST_DEVICE=cuda"))
-    items.sort(key=place(items))
+    items.sort(key=order(items))
 
 
-def place(items):
-    """Files go to the workers in this order: tests that run alone wait for nobody at the start, and long files come
-    before short ones, so that the workers end at about the same time."""
+def order(items):
+    """The sort key of a test. Files with tests that run alone come first, when no other test must be waited for, then
+    long files, so that the workers finish at about the same time."""
     marks = {}
     for item in items:
         marks.setdefault(item.path, set()).update(mark.name for mark in item.iter_markers())
@@ -43,16 +44,16 @@ def place(items):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
-    """A test marked `alone` runs while no other worker runs one: it breaks the cache that all of them use. Readers and
-    a writer: who wants to be alone holds the gate while the others finish, so that they cannot overtake."""
+    """A test marked `alone` runs while no other worker runs a test: it breaks the cache that all of them use. It is the
+    writer of a readers-writer lock: it holds the gate while running tests finish, so that no other test can start."""
     if not hasattr(item.config, "workerinput"):
         yield
         return
-    folder = item.config._tmp_path_factory.getbasetemp().parent  # of all workers of this run, and of no other run
+    folder = item.config._tmp_path_factory.getbasetemp().parent  # one folder for all workers of this run
     with open(folder / "gate.lock", "w") as gate, open(folder / "running.lock", "w") as running:
         fcntl.flock(gate, fcntl.LOCK_EX)
         fcntl.flock(running, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
-        fcntl.flock(gate, fcntl.LOCK_UN)  # said, not left to close: processes that a test forks hold the files as well
+        fcntl.flock(gate, fcntl.LOCK_UN)  # explicitly: processes that a test forks keep the files open
         try:
             yield
         finally:
@@ -74,7 +75,7 @@ def rng():
 
 @pytest.fixture
 def run_command():
-    """Run a command in the repository; -> CompletedProcess with text. The environment starts from this process's."""
+    """Run a command in the repository -> CompletedProcess with text. `env` is added to this environment."""
 
     def call(*command, env=None, cwd=ROOT, timeout=900):
         command = [sys.executable if part == "python" else str(part) for part in command]
@@ -87,7 +88,7 @@ def run_command():
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of the project as git sees it: tracked files and new ones that are not ignored."""
+    """A copy of the tracked files of the project and of new ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
     )
@@ -110,8 +111,8 @@ def roots(tmp_path_factory):
 
 @pytest.fixture
 def script(monkeypatch, capfd):
-    """Run a script as a command would, but in this process, where Jittor is imported already: two seconds less a
-    call."""
+    """Run a script in this process, where Jittor is already imported: this saves two seconds a call. The result is a
+    CompletedProcess; .said is its whole output."""
     import runpy
 
     monkeypatch.setattr(runtime, "start", lambda device: None)

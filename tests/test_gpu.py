@@ -1,4 +1,4 @@
-"""On a GPU: what the repairs to Jittor promise, networks against the CPU, mixed precision, a training run.
+"""On a GPU: the repairs to Jittor, networks compared with the CPU, mixed precision, a training run.
 
 CCNET_TEST_DEVICE=cuda python -m pytest -q tests/test_gpu.py
 """
@@ -22,20 +22,20 @@ pytestmark = pytest.mark.cuda
 HALVES = ("float16", "bfloat16")
 
 
-def on(cuda, work):
-    """What `work()` gives, as arrays, computed on the GPU or on the CPU."""
+def compute(cuda, work):
+    """The results of `work()` as arrays, computed on the GPU or on the CPU."""
     with jt.flag_scope(use_cuda=int(cuda)):
         results = [x.float32() if "float" in str(x.dtype) else x for x in work()]
         return [x.numpy() for x in results]
 
 
-def far(a, b):
-    """Relative distance of two lists of arrays, the largest."""
+def distance(a, b):
+    """The largest relative distance of two lists of arrays."""
     return max(float(np.linalg.norm(x - y) / max(np.linalg.norm(x), 1e-6)) for x, y in zip(a, b))
 
 
 def test_transposes_stay_on_the_gpu(rng):
-    """use_cuda = 2 makes an operator without a CUDA kernel an error; every order of four axes, and some of five."""
+    """With use_cuda = 2 an operator without a CUDA kernel is an error. All orders of four axes, some of five."""
     x = rng.standard_normal((2, 3, 5, 7)).astype("float32")
     y = rng.standard_normal((2, 3, 4, 5, 6)).astype("float32")
     orders = [*itertools.permutations(range(4)), (4, 3, 2, 1, 0), (0, 2, 4, 1, 3), (1, 0, 2, 4, 3)]
@@ -65,11 +65,11 @@ PAIRS = [(name, dtype) for name in CONVOLUTIONS for dtype in ("float32", *HALVES
 
 @pytest.mark.parametrize("name, dtype", [p for p in PAIRS if p[1] == "float32" or "depthwise" not in p[0]])
 def test_convolutions_and_their_gradients(rng, name, dtype):
-    """Jittor's own layers, against the CPU in float32. Sizes are odd: no warp and no tile is full."""
+    """Jittor's layers, compared with the CPU in float32. At odd sizes warps and tiles are incomplete."""
     cin, cout, kernel, stride, padding, dilation, groups, height, width = CONVOLUTIONS[name]
     x = rng.standard_normal((2, cin, height, width)).astype("float32")
     layer = nn.Conv2d(cin, cout, kernel, stride, padding, dilation, groups, bias=False)  # built with CUDA on
-    assert hasattr(layer, "depthwise_conv") == (groups == cin)  # Jittor's kernel for them, one of the repairs
+    assert hasattr(layer, "depthwise_conv") == (groups == cin)  # Jittor's kernel, which is repaired
     weight = layer.weight.numpy()
 
     def work(dtype):
@@ -83,17 +83,17 @@ def test_convolutions_and_their_gradients(rng, name, dtype):
         return [y, *jt.grad((y.float32() * g).sum(), [v, w])]
 
     tolerance = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 1.5e-2}[dtype]
-    assert far(on(False, lambda: work("float32")), on(True, lambda: work(dtype))) < tolerance
+    assert distance(compute(False, lambda: work("float32")), compute(True, lambda: work(dtype))) < tolerance
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-def test_convolutions_add_up_in_float32(dtype):
+def test_convolutions_accumulate_in_float32(dtype):
     """4608 products of 0.0625: sums in float16 would be rounded from 128 on, those in bfloat16 from 16 on."""
     x, w = jt.full((1, 512, 9, 9), 0.25).cast(dtype), jt.full((16, 512, 3, 3), 0.25).cast(dtype)
     assert (nn.conv2d(x, w).float32().numpy() == 288).all()
 
 
-def test_what_networks_use_agrees_with_the_cpu(rng):
+def test_operators_of_the_networks_agree_with_the_cpu(rng):
     x = rng.standard_normal((2, 6, 9, 11)).astype("float32")
     labels = rng.integers(0, 6, (2, 17, 21)).astype("int32")
     labels[:, :3] = 255
@@ -104,18 +104,18 @@ def test_what_networks_use_agrees_with_the_cpu(rng):
         loss = segmentation_losses([v, v * 0.5], jt.array(labels))["loss"]
         pooled = nn.Pool(3, 2, 1, ceil_mode=True, op="maximum")(v)
         index, _ = jt.argmax(v, 1)
-        found = jt.concat([i.float32() for i in (v > 0.5).where()])
+        indices = jt.concat([i.float32() for i in (v > 0.5).where()])
         mixed = [nn.softmax(v, 1), nn.relu(v), nn.gelu(v), jt.concat([v, up[:, :, :9, :11]], 1)]
-        return [up, loss, pooled, index, found, *mixed, *jt.grad(loss + pooled.sum(), [v])]
+        return [up, loss, pooled, index, indices, *mixed, *jt.grad(loss + pooled.sum(), [v])]
 
-    assert far(on(False, work), on(True, work)) < 1e-5
+    assert distance(compute(False, work), compute(True, work)) < 1e-5
 
 
 NETWORKS = [name for name in ("ccnet_r18", "ccnet_r50", "van") if name in MODELS]
 
 
 def network(name, rng):
-    """Two small pictures through a network as in training; -> (model, work that gives logits and all gradients)."""
+    """-> (model in training mode, work() -> logits and all gradients for two small images)."""
     model = build_model(name, 7, 2, **({"van_size": "van_tiny"} if name == "van" else {}))
     model.head.cca.gamma.assign(jt.array([0.5]))
     jt.sync_all()
@@ -123,7 +123,7 @@ def network(name, rng):
     parameters = [p for p in model.parameters() if not p.is_stop_grad()]
 
     def work():
-        dropout.at(5, 1, 0)  # dropout and drop path the same each time
+        dropout.at(5, 1, 0)  # the same dropout and drop path each time
         logits = model(jt.array(x))[0]
         return [logits, *jt.grad((logits * logits).mean(), parameters)]
 
@@ -133,23 +133,23 @@ def network(name, rng):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_give_the_logits_of_the_cpu(rng, name):
     _, work = network(name, rng)
-    cpu, gpu = on(False, work), on(True, work)
+    cpu, gpu = compute(False, work), compute(True, work)
     assert np.abs(cpu[0] - gpu[0]).max() < 1e-3
-    assert far(cpu[:1], gpu[:1]) < 1e-3
-    whole = [np.concatenate([x.ravel() for x in some[1:]]) for some in (cpu, gpu)]
-    assert far(whole[:1], whole[1:]) < 2e-2
+    assert distance(cpu[:1], gpu[:1]) < 1e-3
+    gradients = [np.concatenate([x.ravel() for x in results[1:]]) for results in (cpu, gpu)]
+    assert distance(gradients[:1], gradients[1:]) < 2e-2
 
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_mixed_precision_is_near(rng, name, dtype):
+def test_mixed_precision_is_close_to_float32(rng, name, dtype):
     if dtype == "bfloat16" and min(runtime.compute_capabilities()) < 80:
         pytest.skip("this GPU has no bfloat16")
     model, work = network(name, rng)
-    full = on(True, work)
+    full = compute(True, work)
     amp.mixed(model, dtype)
-    half = on(True, work)
-    assert 0 < far(full[:1], half[:1]) < (5e-2 if dtype == "float16" else 2e-1)
+    half = compute(True, work)
+    assert 0 < distance(full[:1], half[:1]) < (5e-2 if dtype == "float16" else 2e-1)
     assert all(np.isfinite(x).all() for x in half)
 
 
@@ -183,8 +183,7 @@ def curve(run_command, folder, *options):
 
 @pytest.mark.slow
 def test_a_training_run_follows_the_curve_of_the_cpu(run_command, tmp_path):
-    """The same weights (each device draws its own), pictures, order and dropout. At first the curves are one; later
-    rounding makes them two of a kind."""
+    """With the same weights, images, order and dropout. The first losses are equal; later ones differ by rounding."""
     curve(run_command, tmp_path / "start", "--device", "cpu", "--num-steps", "1")
     steps = ("--num-steps", "60", "--restore-from", str(tmp_path / "start" / "CS_scenes_1.npz"))
     gpu = curve(run_command, tmp_path / "gpu", "--device", "cuda", *steps)

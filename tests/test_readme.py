@@ -1,4 +1,4 @@
-"""The README's two commands, as they are printed."""
+"""The two commands of the README."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def quick_start():
 
 
 def shell(command, folder, **env):
-    """As a user types it, in a fresh copy; only the environment is lent, so that Jittor is compiled already."""
+    """Run a command in a fresh copy of the project. It uses this environment, where Jittor is already compiled."""
     env = {**os.environ, "VENV": sys.prefix, **env}
     return subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=1200)
 
@@ -34,14 +34,14 @@ def test_there_are_two_commands_and_ci_runs_the_second():
 
 
 def test_the_test_command(checkout):
-    """With one more argument, or it would run itself without end."""
+    """With one more argument: the whole suite would run this test again."""
     done = shell(quick_start()[1] + " --collect-only -q tests/utils/evaluation/test_confusion.py", checkout)
     assert done.returncode == 0 and "test_three_classes_by_hand" in done.stdout, done.stdout + done.stderr
 
 
-def trained_here(checkout):
-    """What scripts/demo.sh trained in this repository, if that was with the code as it is now: it is not trained again.
-    The run went to its end, and nothing is newer."""
+def copy_trained_run(checkout):
+    """Copy the run of scripts/demo.sh in this repository, if it is complete and newer than the code, so that the demo
+    need not train again."""
     files = [ROOT / "runs" / "demo" / name for name in ("CS_scenes_500.npz", "log.csv", "args.json", "loss.png")]
     if not all(file.is_file() for file in files):
         return
@@ -56,7 +56,7 @@ def trained_here(checkout):
 
 @pytest.mark.slow
 def test_the_demo_command(checkout):
-    trained_here(checkout)
+    copy_trained_run(checkout)
     done = shell(quick_start()[0], checkout)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     out = checkout / "runs" / "demo"

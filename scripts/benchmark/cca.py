@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Time, memory and operations of criss-cross attention: reference, fused, non-local, and PyTorch where installed.
+"""Time, memory and operations of criss-cross attention: reference, fused, non-local, and PyTorch if installed.
 
     python scripts/benchmark/cca.py                                    # a Markdown table, and runs/cca_cost.svg
     python scripts/benchmark/cca.py --sizes 97,97 128,256 --repeats 15
     python scripts/benchmark/cca.py --modules                          # RCCA against a non-local block, as in the paper
 
-Times are medians of alternating runs in one process, each after an untimed one. Memory is the growth
-of the peak resident set, in a process of its own, above the inputs and the results. Two operations a multiply-add.
+Times are medians of alternating runs in one process, each after an untimed run. Memory is the growth of the peak
+resident set above inputs and results, in a separate process. A multiply-add counts as two operations.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from scripts.benchmark import cca_cases  # noqa: E402
+from scripts.benchmark.cca_cases import operations, projections  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
 
@@ -27,127 +29,63 @@ SIZES = [(33, 33), (65, 65), (97, 97), (129, 129), (128, 256), (129, 257)]
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", nargs="+", type=shared.size, default=SIZES, metavar="H,W")
-    parser.add_argument("--channels", type=shared.positive, default=512, help="default: %(default)s")
-    parser.add_argument("--batch", type=shared.positive, default=1, help="default: %(default)s")
-    parser.add_argument("--repeats", type=shared.positive, default=7, help="rounds (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="of: reference fused non-local torch-cca torch-sdpa")
-    parser.add_argument("--modules", action="store_true", help="whole modules with projections, R = 2, as in the paper")
-    parser.add_argument("--device", choices=runtime.DEVICES, default="auto")
-    parser.add_argument(
-        "--max-gflop", type=float, default=150, help="leave out what is more work (default: %(default)s)"
+    add = parser.add_argument
+    add("--sizes", nargs="+", type=shared.size, default=SIZES, metavar="H,W", help="default: 33,33 up to 129,257")
+    add("--channels", type=shared.positive, default=512, help="default: %(default)s")
+    add("--batch", type=shared.positive, default=1, help="default: %(default)s")
+    add("--repeats", type=shared.positive, default=7, help="rounds (default: %(default)s)")
+    add(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="some of: reference fused non-local torch-cca torch-sdpa (default: all)",
     )
-    parser.add_argument("--plot", default="runs/cca_cost.svg", help="of two sizes or more (default: %(default)s)")
-    parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "MODE"), help=argparse.SUPPRESS)
+    add("--modules", action="store_true", help="whole modules with projections, R = 2, as in the paper")
+    add("--device", choices=runtime.DEVICES, default="auto", help="default: auto")
+    add("--max-gflop", type=float, default=150, help="skip cases with more operations (default: %(default)s)")
+    add("--plot", default="runs/cca_cost.svg", help="SVG file, for two sizes or more (default: %(default)s)")
+    add("--memory-of", nargs=2, metavar=("NAME", "MODE"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-# ---------------------------------------------------------------------------------------------- what is compared
-
-
-def operations(name, batch, channels, height, width):
-    """Of one forward pass, without projections. Every position meets its cross, or everybody."""
-    positions = height * width
-    partners = positions if name in ("non-local", "torch-sdpa") else height + width
-    return 2 * batch * positions * partners * (channels // 8 + channels)
-
-
-def projections(batch, channels, height, width):
-    return 2 * batch * height * width * channels * (2 * (channels // 8) + channels)
-
-
-def non_local(q, k, v):
-    """Everybody looks at everybody. One picture at a time: Jittor hands matrices to oneDNN, but not batches."""
-    import jittor as jt
-
-    (_, c, h, w), outs = v.shape, []
-    for b in range(v.shape[0]):
-        q1, k1, v1 = (x[b].reshape((-1, h * w)) for x in (q, k, v))
-        weights = jt.nn.softmax(jt.matmul(q1.transpose(1, 0), k1), dim=-1)  # (HW, HW)
-        outs.append(jt.matmul(v1, weights.transpose(1, 0)).reshape((1, c, h, w)))
-    return jt.concat(outs, dim=0)
-
-
-def jittor_case(name, arrays):
-    """-> run(backward), which does the work, waits for it, and returns the results."""
-    import jittor as jt
-
-    from models.cca import criss_cross_attention
-    from models.cca.kernels import FusedCPU, FusedCUDA
-
-    q, k, v, g = (jt.array(x) for x in arrays)
-    jt.sync_all(True)
-
-    def run(backward):
-        if name == "fused":  # given the gradient of out, as PyTorch is; jt.grad would have to make it from a loss
-            function = FusedCUDA() if jt.flags.use_cuda else FusedCPU()
-            out = function.execute(q, k, v)
-            results = [out, *function.grad(g)] if backward else [out]
-        else:
-            out = non_local(q, k, v) if name == "non-local" else criss_cross_attention(q, k, v, name)
-            results = [out, *jt.grad((out * g).sum(), [q, k, v])] if backward else [out]
-        jt.sync(results, True)
-        return results
-
-    return run
-
-
-def torch_case(name, arrays):
-    import torch  # through .backward, as a training step does: gradients end up contiguous, as Jittor's are
-
-    from scripts.benchmark import torch_models
-
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    q, k, v, g = (torch.from_numpy(x) for x in arrays)
-
-    attention = torch_models.criss_cross if name == "torch-cca" else torch_models.non_local
-
-    def run(backward):
-        if not backward:
-            with torch.no_grad():
-                return [attention(q, k, v).contiguous()]
-        inputs = [x.detach().requires_grad_() for x in (q, k, v)]
-        out = attention(*inputs).contiguous()  # results laid out as the inputs are, here and in .grad
-        out.backward(g)
-        return [out, *(x.grad for x in inputs)]
-
-    return run
+# ---------------------------------------------------------------------------------------------------------- cases
 
 
 def make_case(name, batch, channels, height, width):
-    import numpy as np
+    """-> run(backward), which waits for the results and returns them."""
+    if name.startswith("torch"):
+        import torch
 
-    rng = np.random.default_rng(0)
-    shapes = [(batch, n, height, width) for n in (channels // 8, channels // 8, channels, channels)]
-    arrays = [rng.standard_normal(shape, dtype=np.float32) * 0.2 for shape in shapes]
-    return (torch_case if name.startswith("torch") else jittor_case)(name, arrays)
+        from scripts.benchmark import torch_models
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        *inputs, gradient = (torch.from_numpy(x) for x in cca_cases.arrays(batch, channels, height, width))
+        attention = torch_models.criss_cross if name == "torch-cca" else torch_models.non_local
+        return cca_cases.torch_attention(attention, inputs, gradient)
+    import jittor as jt
+
+    inputs = [jt.array(x) for x in cca_cases.arrays(batch, channels, height, width)]
+    jt.sync_all(True)
+    return synced(cca_cases.jittor_attention(name, *inputs))
 
 
 def module_case(name, batch, channels, height, width):
-    """The block of the paper's table: projections, residual, R = 2 (non-local: once)."""
     import jittor as jt
 
-    from models.cca import RCCA, CrissCrossAttention
-
-    x = jt.randn(batch, channels, height, width)
-    if name == "non-local":
-
-        class NonLocal(CrissCrossAttention):
-            def execute(self, x):
-                return self.gamma * non_local(self.query_conv(x), self.key_conv(x), self.value_conv(x)) + x
-
-        block = NonLocal(channels)
-    else:
-        block = RCCA(channels, 2, name)
+    x, block = jt.randn(batch, channels, height, width), cca_cases.jittor_block(name, channels)
     jt.sync_all(True)
+    return synced(cca_cases.jittor_module(block, x))
 
-    def run(backward):
-        out = block(x)
-        results = [out, *jt.grad(out.sum(), [x, *block.parameters()])] if backward else [out]
+
+def synced(run):
+    import jittor as jt
+
+    def run_and_wait(backward):
+        results = run(backward)
         jt.sync(results, True)
         return results
 
-    return run
+    return run_and_wait
 
 
 # ------------------------------------------------------------------------------------------------------ measuring
@@ -165,18 +103,18 @@ def resident(field):
 
 
 def peak_growth(make, args, name, backward):
-    """Bytes above inputs and results. A small run first compiles, starts the threads and fills their scratch memory."""
+    """Bytes above inputs and results. A small run before it compiles, starts threads and allocates their buffers."""
     make(name, 1, args.channels, 9, 9)(backward)
     run = make(name, args.batch, args.channels, *args.sizes[0])
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # the peak starts anew
+        file.write("5")  # resets the peak
     before = resident("VmRSS")
     results = run(backward)
     size = sum(4 * x.numel() for x in results)
     return resident("VmHWM") - before - size
 
 
-def memory_in_its_own_process(args, name, size, backward):
+def memory_in_a_process(args, name, size, backward):
     command = [sys.executable, __file__, "--memory-of", name, "backward" if backward else "forward", "--device", "cpu"]
     command += ["--sizes", "{},{}".format(*size), "--channels", str(args.channels), "--batch", str(args.batch)]
     done = subprocess.run(command + ["--modules"] * args.modules, capture_output=True, text=True)
@@ -205,17 +143,19 @@ def measure(args, size, names):
         if work / 1e9 <= args.max_gflop:
             cases[name] = make(name, args.batch, args.channels, *size)
     for mode, backward in (("forward", False), ("both", True)):
-        times = {name: [timed(run, backward)] for name, run in cases.items()}  # these compile, and do not count
+        times = {name: [timed(run, backward)] for name, run in cases.items()}  # the first runs compile: not counted
         for _ in range(args.repeats):
             for name, run in cases.items():
                 if times[name][-1] < 1:
-                    timed(run, backward)  # threads of the one before may still spin, and its data fill the caches
+                    timed(
+                        run, backward
+                    )  # untimed: threads of the previous case may still spin, its data is in the caches
                 if len(times[name]) < 2 or sum(times[name][1:]) < 10:
                     times[name].append(timed(run, backward))
         for name, values in times.items():
             rows[name][mode] = statistics.median(values[1:])
             if runtime.choose_device(args.device)[0] == "cpu":
-                rows[name][f"memory_{mode}"] = memory_in_its_own_process(args, name, size, backward)
+                rows[name][f"memory_{mode}"] = memory_in_a_process(args, name, size, backward)
     return rows
 
 
@@ -236,7 +176,7 @@ def print_table(results):
                 memory = [row.get(f"memory_{mode}") for mode in ("forward", "both")]
                 cells += ["-" if m is None else f"{m / 2**20:.0f}" for m in memory]
             else:
-                cells += ["left out"] + [""] * 4
+                cells += ["skipped"] + [""] * 4
             print(f"| {size[0]}x{size[1]} | {name} | " + " | ".join(cells) + " |")
 
 
@@ -244,15 +184,16 @@ def print_ratios(results):
     for size, rows in results.items():
         if {"fused", "torch-cca"} <= set(rows) and all("both" in rows[n] for n in ("fused", "torch-cca")):
             forward, both = (rows["torch-cca"][m] / rows["fused"][m] for m in ("forward", "both"))
-            print(f"{size[0]}x{size[1]}: fused is {forward:.2f}x eager PyTorch forward, {both:.2f}x with backward")
+            times = f"{forward:.2f}x as fast as eager PyTorch forward, {both:.2f}x with backward"
+            print(f"{size[0]}x{size[1]}: fused is {times}")
 
 
 def cost_plot(results, names, about):
-    """Time and extra memory of forward and backward against the number of positions, as SVG."""
+    """SVG: time and extra memory of forward and backward against the number of positions."""
     from utils.drawing.svg_chart import line_chart, standalone
 
     charts = []
-    speed, memory = "Forward and backward, ms", "Extra memory, MB (below 1 drawn as 1)"  # below 1 there is only noise
+    speed, memory = "Forward and backward, ms", "Extra memory, MB (below 1 drawn as 1)"  # below 1 it is noise
     for key, title, unit, least in (("both", speed, 1e3, 0), ("memory_both", memory, 2**-20, 1)):
         curves = {}
         for name in names:
@@ -269,7 +210,7 @@ def cost_plot(results, names, about):
 def main():
     args = parse_args()
     if not args.plot.endswith(".svg"):
-        sys.exit(f"cca.py: --plot {args.plot}: the plot is an SVG; let its name end in .svg")
+        sys.exit(f"cca.py: --plot {args.plot}: the name must end in .svg")
     machine = runtime.start(args.device)
     make = module_case if args.modules else make_case
     if args.memory_of:

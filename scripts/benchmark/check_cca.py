@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The classic check of criss-cross attention, in every backend that runs here.
+"""Check criss-cross attention on inputs with a known result, in every backend that runs here.
 
     python scripts/benchmark/check_cca.py
 
 With q = k = v = 1 all weights are equal, so the output is exactly 1; with v = 3 it is exactly 3. The weights of a pixel
-sum to 1 and all are alike, so the gradient of the output's sum with respect to v is exactly 1, too. The first CUDA
-operator is known for missing these in the last digit. A weight is 1 / (H + W - 1): where that is a power of two,
-floating point holds it and everything is exact; elsewhere a sum of the rounded weights may miss 1 by a few 1e-7, in
-any implementation. Exit code 1 if anything is wrong.
+sum to 1, so the gradient of the output's sum with respect to v is exactly 1, too. The first published CUDA operator
+differs from these in the last digit. A weight is 1 / (H + W - 1): if H + W - 1 is a power of two, floating point
+represents it exactly and the results are exact; otherwise the sum of the rounded weights may differ from 1 by a few
+1e-7, in any implementation. The exit code is 1 if a result is wrong.
 """
 
 import argparse
@@ -23,7 +23,7 @@ OTHER = [(1, 1), (6, 5), (33, 33), (97, 97)]
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", choices=runtime.DEVICES, default="auto")
+    parser.add_argument("--device", choices=runtime.DEVICES, default="auto", help="default: auto")
     args = parser.parse_args()
     runtime.start(args.device)
 

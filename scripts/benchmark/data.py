@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Samples a second from 2048x1024 PNGs at crop 769 on one core: the official order of operations against this one's.
+"""Training samples per second from 2048x1024 PNGs at crop 769 on one core, for several orders of operations.
 
-python scripts/benchmark/data.py
+    python scripts/benchmark/data.py
 
-Draws street scenes as a small Cityscapes, pins itself to one core, and takes turns: every round each way loads the same
-samples with the same random choices. Prints medians over the rounds; CPU time is what a busy machine falsifies least.
+Draws street scenes in the layout of Cityscapes and uses one core. In every round each way loads the same samples with
+the same random choices; medians over the rounds are printed. On a busy machine, trust CPU time
+rather than wall time.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def main():
     parser.add_argument("--crop", type=shared.size, default=(769, 769), metavar="H,W", help="default: 769,769")
     parser.add_argument("--count", type=shared.positive, default=8, help="scenes (default: %(default)s)")
     parser.add_argument("--rounds", type=shared.positive, default=7, help="default: %(default)s")
-    parser.add_argument("--data-dir", help="a Cityscapes to read in place of drawn scenes (training split)")
+    parser.add_argument("--data-dir", help="read the training split of this Cityscapes (default: drawn scenes)")
     args = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     runtime.start("cpu")
@@ -44,19 +45,19 @@ def main():
         packed = pack(root, Path(folder) / "packed", args.count)
         common = dict(random_scale=True, random_mirror=True, seed=1)
         fast = training_data("cityscapes", "train", args.crop, data_dir=root, **common)
-        whole = training_data("cityscapes", "train", args.crop, "official", data_dir=root, **common)
+        official_order = training_data("cityscapes", "train", args.crop, "official", data_dir=root, **common)
         memory = training_data("cityscapes", "train", args.crop, data_dir=root, cache="ram", **common)
         disk = training_data("packed", "train", args.crop, data_dir=packed, **common)
         count = min(args.count, fast.total_len)
         ways = {
             "official order: scale all, float, crop": lambda epoch, k: official(fast.pairs[k], args.crop, epoch, k),
-            "--augment official": whole.augmented,
+            "--augment official": official_order.augmented,
             "--augment fast (default)": fast.augmented,
             "  with --cache ram": memory.augmented,
             "  from a packed folder": disk.augmented,
         }
         cpu, wall = {name: [] for name in ways}, {name: [] for name in ways}
-        for epoch in range(args.rounds + 1):  # the first round fills caches and does not count
+        for epoch in range(args.rounds + 1):  # the first round fills caches: not counted
             order = list(ways) if epoch % 2 else list(ways)[::-1]
             for name in order:
                 began, used = time.perf_counter(), time.process_time()
@@ -77,7 +78,7 @@ def main():
 
 
 def official(pair, crop, epoch, index):
-    """A sample as the published loader hands it over, with our source of random choices."""
+    """A sample as the published loader returns it, with our random choices."""
     import numpy as np
 
     from scripts.benchmark import official_recipe
@@ -88,14 +89,14 @@ def official(pair, crop, epoch, index):
 
 
 def pack(root, out, count):
-    """A packed folder of the first samples, by the script that users run."""
+    """Pack the first samples with scripts/data/pack.py. -> the folder."""
     import subprocess
 
-    pairs = out.parent / "few.txt"
     from datasets import build_dataset
 
+    pairs = out.parent / "pairs.txt"
     data = build_dataset("cityscapes", "train", root)
-    pairs.write_text("\n".join(f"{a.resolve()}\t{b.resolve()}" for a, b in data.pairs[:count]))
+    pairs.write_text("\n".join(f"{image.resolve()}\t{label.resolve()}" for image, label in data.pairs[:count]))
     script = Path(__file__).resolve().parents[1] / "data" / "pack.py"
     command = [sys.executable, script, "--data-dir", root, "--out", out, "--split", "train", "--data-list", pairs]
     done = subprocess.run([*map(str, command), "--workers", "0"], capture_output=True, text=True)

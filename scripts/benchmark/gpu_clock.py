@@ -1,6 +1,6 @@
-"""Time on the device, for the benchmarks: CUDA events around runs that the host has queued ahead.
+"""Time on the GPU, for the benchmarks: CUDA events around runs that the host has queued in advance.
 
-Works for PyTorch and for Jittor alike, both of which run on the default stream.
+For PyTorch and Jittor, which both use the default stream.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ import time
 
 
 class Clock:
-    """Milliseconds a run on the device. `busy` queues some milliseconds of other work, `wait` waits for the device."""
+    """clock(run) -> (device ms, host ms). `busy(seconds)` queues other work, `wait()` waits for the device."""
 
     def __init__(self, cuda, busy, wait, repeats):
         self.busy, self.wait, self.repeats = busy, wait, repeats
@@ -25,7 +25,7 @@ class Clock:
             raise RuntimeError(f"CUDA error {code} while timing")
 
     def __call__(self, run):
-        """-> (device ms, host ms) of one run; the first runs, which compile, are not counted."""
+        """-> (device ms, host ms) of one run; the first runs compile and are not counted."""
         for _ in range(3):
             run()
         self.wait()
@@ -52,17 +52,17 @@ class Clock:
 
 
 def cudart():
-    """The CUDA runtime that this process has loaded already."""
+    """Path of the CUDA runtime that this process has loaded."""
     with open("/proc/self/maps") as maps:
         return next(line.split()[-1] for line in maps if "libcudart" in line)
 
 
 def busy_with(product, wait):
-    """-> busy(seconds): queues about that much work. How long one product takes is measured when first asked."""
-    known = []
+    """-> busy(seconds): queues about that much work. The first call measures the time of one product."""
+    seconds_each = []
 
     def busy(seconds):
-        if not known:
+        if not seconds_each:
             for _ in range(2):
                 product()
             wait()
@@ -70,8 +70,8 @@ def busy_with(product, wait):
             for _ in range(10):
                 product()
             wait()
-            known.append((time.perf_counter() - began) / 10)
-        for _ in range(min(500, int(seconds / known[0]) + 1)):
+            seconds_each.append((time.perf_counter() - began) / 10)
+        for _ in range(min(500, int(seconds / seconds_each[0]) + 1)):
             product()
 
     return busy

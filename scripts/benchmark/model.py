@@ -1,11 +1,12 @@
-"""Time of whole networks, here and in PyTorch: a forward pass in evaluation, and a training step.
+#!/usr/bin/env python3
+"""Time of whole networks in Jittor and PyTorch: a forward pass in evaluation, and a training step.
 
     python scripts/benchmark/model.py                                  # ResNet-101 forward, ResNet-50 training step
     python scripts/benchmark/model.py --cases forward --model van_tiny --size 257 --repeats 9
-    python scripts/benchmark/model.py --cases train --profile          # and where Jittor's time goes, by operator
+    python scripts/benchmark/model.py --cases train --profile          # and the time of each Jittor operator
 
-Medians of alternating runs in one process, each after an untimed one, wall and CPU time (user and system, of all
-threads): on a busy machine the latter says more. PyTorch's networks are in torch_models.py; weights are the same.
+Medians of alternating runs in one process, each after an untimed run; wall time, and CPU time of all threads, which is
+more reliable on a busy machine. PyTorch's networks are in torch_models.py; weights are the same.
 """
 
 import argparse
@@ -31,19 +32,21 @@ def parse_args():
     parser.add_argument("--size", type=shared.size, metavar="H,W", help="default: 513,513 forward, 257,257 in training")
     parser.add_argument("--batch", type=shared.positive, help="default: 1 forward, 2 in training")
     parser.add_argument("--repeats", type=shared.positive, default=7, help="rounds (default: %(default)s)")
-    parser.add_argument("--profile", action="store_true", help="print Jittor's operators, the slowest first")
-    parser.add_argument("--device", choices=runtime.DEVICES, default="cpu", help="PyTorch runs on the CPU anyway")
+    parser.add_argument("--profile", action="store_true", help="print the slowest Jittor operators")
+    parser.add_argument(
+        "--device", choices=runtime.DEVICES, default="cpu", help="of Jittor; PyTorch uses the CPU (default: cpu)"
+    )
     return parser.parse_args()
 
 
 def build(name):
-    """-> the network here, and its sibling in PyTorch with the same weights, or None where PyTorch is not installed."""
+    """-> (Jittor network, PyTorch network with the same weights or None if PyTorch is not installed)."""
     import jittor as jt
 
     from models import build_model
     from models.tables import VAN_SIZES
 
-    jt.sync_all()  # random numbers are drawn when they are needed: those still owed come before the seed
+    jt.sync_all()  # Jittor draws random numbers lazily: draw all that are pending before the seed is set
     jt.set_global_seed(0)
     van = {"van_size": name, "drop_path": 0.0} if name.startswith("van") else {}
     model = build_model("van" if van else name, CLASSES, **van)
@@ -51,7 +54,8 @@ def build(name):
     jt.sync_all()
     try:
         import torch
-        import torch_models
+
+        from scripts.benchmark import torch_models
     except ImportError:
         return model, None
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -63,7 +67,7 @@ def build(name):
 
 
 def forward_runs(name, images):
-    """-> {implementation: run()}, each returning the main logits as numpy."""
+    """-> {implementation: run() -> main logits as numpy}."""
     import jittor as jt
 
     from models.layers.fold import fold
@@ -96,16 +100,16 @@ def forward_runs(name, images):
 
 
 def train_runs(name, images):
-    """-> {implementation: run()}, each one step of SGD returning the loss."""
+    """-> {implementation: run() -> loss of one step of SGD}."""
     import jittor as jt
     import numpy as np
 
     from models.losses import segmentation_losses
 
-    label = np.random.default_rng(1).integers(0, CLASSES, (len(images), *images.shape[2:])).astype(np.int32)
+    labels = np.random.default_rng(1).integers(0, CLASSES, (len(images), *images.shape[2:])).astype(np.int32)
     model, other = build(name)
     optimizer = jt.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
-    x, y = jt.array(images), jt.array(label)
+    x, y = jt.array(images), jt.array(labels)
 
     def run():
         loss = segmentation_losses(model(x), y)["loss"]
@@ -120,13 +124,13 @@ def train_runs(name, images):
 
         other.train()
         sgd = torch.optim.SGD(other.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
-        target = torch.from_numpy(label).long()
+        target = torch.from_numpy(labels).long()
 
         def run_torch():
             sgd.zero_grad()
             logits = other(torch.from_numpy(images))
-            logits = [F.interpolate(z, label.shape[1:], mode="bilinear", align_corners=True) for z in logits]
-            main, aux = (F.cross_entropy(z, target, ignore_index=255) for z in logits)
+            logits = [F.interpolate(x, labels.shape[1:], mode="bilinear", align_corners=True) for x in logits]
+            main, aux = (F.cross_entropy(x, target, ignore_index=255) for x in logits)
             loss = main + 0.4 * aux
             loss.backward()
             sgd.step()
@@ -151,7 +155,7 @@ def measure(runs, repeats):
     for _ in range(repeats):
         for label, run in runs.items():
             if repeats > 1:
-                run()  # threads of the one before may still spin, and its data fill the caches
+                run()  # untimed: threads of the previous case may still spin, its data is in the caches
             times[label].append(timed(run))
     return {label: tuple(statistics.median(column) for column in zip(*rows)) for label, rows in times.items()}
 
@@ -177,7 +181,7 @@ def main():
     from models.cca.functional import resolve
 
     print(f"{runtime.describe(machine, resolve('auto'))} · load {os.getloadavg()[0]:.1f}")
-    print("| case | implementation | wall s | CPU s | CPU, of PyTorch's |\n|---|---|---|---|---|")
+    print("| case | implementation | wall s | CPU s | CPU, relative to PyTorch |\n|---|---|---|---|---|")
     for case in args.cases:
         name, batch, size = CASES[case]
         name, batch, size = args.model or name, args.batch or batch, args.size or size

@@ -1,6 +1,6 @@
 """The published Cityscapes loader step by step, for comparison only (benchmark and tests).
 
-Written apart from datasets/, so that the two check each other; only the source of its random choices is ours.
+It shares no code with datasets/, so that each checks the other; only the random choices are those of datasets/.
 """
 
 import cv2
@@ -11,7 +11,7 @@ MEAN = (104.00698793, 116.66876762, 122.67891434)  # BGR
 
 
 def load(image_path, label_path):
-    """-> picture (H, W, 3) uint8 BGR, label (H, W) uint8 train ids, one pass over the label for each id."""
+    """-> image (H, W, 3) uint8 BGR, label (H, W) uint8 train ids; one pass over the label for each id."""
     image, raw = cv2.imread(str(image_path), cv2.IMREAD_COLOR), cv2.imread(str(label_path), cv2.IMREAD_GRAYSCALE)
     label = raw.copy()
     for value in range(-1, 34):
@@ -20,7 +20,7 @@ def load(image_path, label_path):
 
 
 def augment(image, label, crop, rng, ignore=255):
-    """Scale all of it, to float, pad, crop, mirror -> (3, h, w) float32, (h, w) uint8."""
+    """Scale the whole image, convert to float, pad, crop, mirror -> (3, h, w) float32, (h, w) uint8."""
     factor = 0.7 + int(rng.integers(15)) / 10.0
     image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     label = cv2.resize(label, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A training step of CCNet (forward, both losses, backward, SGD): ours against the same network in PyTorch.
+"""Time and memory of a training step of CCNet (forward, both losses, backward, SGD) in Jittor and in PyTorch.
 
     python scripts/benchmark/step_gpu.py                              # ResNet-101, 8x3x769x769, float32 and 16 bits
     python scripts/benchmark/step_gpu.py --batch 4 --precision bfloat16 --steps 20
     python scripts/benchmark/step_gpu.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor
 
-PyTorch: channels_last, autocast with a GradScaler for float16, cudnn.benchmark. float32 is without TF32 on both sides
-unless --tf32. Each runs in a process of its own; times are medians of steps, each waited for; memory is the peak of the
-process on the device. --only jittor torch chooses; what does not fit is said.
+PyTorch uses channels_last, autocast with a GradScaler for float16, and cudnn.benchmark. float32 is without TF32 in both
+unless --tf32. Each case runs in a separate process. Times are medians over steps, with a wait after each; memory is the
+peak of the process on the device. A case that does not fit into memory is reported as such.
 """
 
 import argparse
@@ -31,18 +31,19 @@ DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50, "ccnet_r18": 18}
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="ccnet", help="default: %(default)s, the official ResNet-101")
-    parser.add_argument("--batch", type=shared.positive, default=8, help="default: %(default)s")
-    parser.add_argument("--input-size", type=shared.size, default=(769, 769), metavar="H,W", help="default: 769,769")
-    parser.add_argument("--num-classes", type=shared.positive, default=19, help="default: %(default)s")
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="default: all")
-    parser.add_argument("--steps", type=shared.positive, default=15, help="timed ones (default: %(default)s)")
-    parser.add_argument("--warm", type=int, default=4, help="untimed ones before them (default: %(default)s)")
-    parser.add_argument("--tf32", action="store_true", help="let float32 convolutions and products use TF32")
-    parser.add_argument("--compile", action="store_true", help="torch.compile on PyTorch's side")
-    parser.add_argument("--only", nargs="+", choices=("jittor", "torch"), default=["jittor", "torch"])
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
-    parser.add_argument("--worker", nargs=2, metavar=("FRAMEWORK", "PRECISION"), help=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--model", default="ccnet", help="default: %(default)s, the official ResNet-101")
+    add("--batch", type=shared.positive, default=8, help="default: %(default)s")
+    add("--input-size", type=shared.size, default=(769, 769), metavar="H,W", help="default: 769,769")
+    add("--num-classes", type=shared.positive, default=19, help="default: %(default)s")
+    add("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="default: all")
+    add("--steps", type=shared.positive, default=15, help="timed steps (default: %(default)s)")
+    add("--warm", type=int, default=4, help="untimed steps before them (default: %(default)s)")
+    add("--tf32", action="store_true", help="let float32 convolutions and products use TF32")
+    add("--compile", action="store_true", help="use torch.compile")
+    add("--only", nargs="+", choices=("jittor", "torch"), default=["jittor", "torch"], help="default: both")
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
+    add("--worker", nargs=2, metavar=("FRAMEWORK", "PRECISION"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -64,9 +65,8 @@ def jittor_step(args, precision):
     from models.losses import segmentation_losses
     from utils.training import amp
 
-    jt.flags.use_tensorcore = int(
-        args.tf32 and precision == "float32"
-    )  # products; convolutions follow the driver's flag
+    # for matrix products; convolutions follow NVIDIA_TF32_OVERRIDE
+    jt.flags.use_tensorcore = int(args.tf32 and precision == "float32")
     model = build_model(args.model, args.num_classes)
     parameters = sum(p.numel() for p in model.parameters())
     optimizer = jt.optim.SGD(model.parameters(), 1e-3, 0.9, 5e-4)
@@ -99,25 +99,26 @@ def torch_step(args, precision):
     network = torch.compile(model) if args.compile else model
     images, labels = (torch.from_numpy(x).to(args.device) for x in batch_of(args))
     images, labels = images.contiguous(memory_format=torch.channels_last), labels.long()
-    kind = getattr(torch, precision)
+    dtype = getattr(torch, precision)
 
     def step():
-        with torch.autocast(args.device, dtype=kind, enabled=precision != "float32"):
+        with torch.autocast(args.device, dtype=dtype, enabled=precision != "float32"):
             logits = network(images)
         main, aux = (
             functional.interpolate(x.float(), labels.shape[1:], mode="bilinear", align_corners=True) for x in logits
         )
-        loss = sum(a * functional.cross_entropy(x, labels, ignore_index=255) for a, x in ((1, main), (0.4, aux)))
+        losses = [functional.cross_entropy(x, labels, ignore_index=255) for x in (main, aux)]
+        loss = losses[0] + 0.4 * losses[1]
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
         return float(loss)  # waits for the device
 
-    known = {"torch": torch.__version__, "parameters": parameters}
+    versions = {"torch": torch.__version__, "parameters": parameters}
     if args.device == "cuda":
-        known.update(device=torch.cuda.get_device_name(), cuda=torch.version.cuda)
-    return step, known
+        versions.update(device=torch.cuda.get_device_name(), cuda=torch.version.cuda)
+    return step, versions
 
 
 def worker(args):
@@ -125,7 +126,7 @@ def worker(args):
 
     framework, precision = args.worker
     cuda = args.device == "cuda"
-    step, known = (jittor_step if framework == "jittor" else torch_step)(args, precision)
+    step, versions = (jittor_step if framework == "jittor" else torch_step)(args, precision)
     before, lowest = (free_memory(), []) if cuda else (0, [])
     began = time.perf_counter()
     losses = [step() for _ in range(args.warm)]
@@ -135,25 +136,25 @@ def worker(args):
         losses.append(step())
         seconds.append(time.perf_counter() - began)
         lowest += [free_memory()] if cuda else []
-    print(json.dumps({**known, "seconds": seconds, "warm": warm, "losses": losses}), flush=True)
-    if cuda:  # both frameworks keep what they took, so the last reading is the peak
+    print(json.dumps({**versions, "seconds": seconds, "warm": warm, "losses": losses}), flush=True)
+    if cuda:  # both frameworks keep memory that they allocated, so the last reading is the peak
         print(json.dumps({"memory": before - min(lowest)}))
 
 
 def run_worker(args, framework, precision):
     if framework == "torch" and args.model not in DEPTHS:
-        return {"error": f"no PyTorch twin of {args.model}"}
+        return {"error": f"torch_models.py has no {args.model}"}
     command = [sys.executable, __file__, *sys.argv[1:], "--worker", framework, precision]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     if not args.tf32:
         env["NVIDIA_TF32_OVERRIDE"] = "0"
     done = subprocess.run(command, capture_output=True, text=True, env=env)
-    found = {}
+    result = {}
     for line in filter(lambda text: text.startswith("{"), done.stdout.splitlines()):
-        found.update(json.loads(line))
+        result.update(json.loads(line))
     if done.returncode:
-        found["error"] = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
-    return found
+        result["error"] = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
+    return result
 
 
 def main():
@@ -164,27 +165,34 @@ def main():
     if args.device == "cuda":
         runtime.choose_device("cuda")
     results = {(name, p): run_worker(args, name, p) for p in args.precision for name in args.only}
-    known = {key: value for found in results.values() for key, value in found.items()}
-    facts = [f"{key} {known[key]}" for key in ("device", "cuda", "torch", "jittor") if key in known]
+    versions = {key: value for result in results.values() for key, value in result.items()}
+    facts = [f"{key} {versions[key]}" for key in ("device", "cuda", "torch", "jittor") if key in versions]
     print(" · ".join([datetime.date.today().isoformat(), *facts, f"python {platform.python_version()}"]))
     shape = f"{args.batch}x3x{args.input_size[0]}x{args.input_size[1]}"
     print(f"{args.model}, {shape}, {args.steps} steps, TF32 {'on' if args.tf32 else 'off'}\n")
     print("| precision | framework | ms a step | images/s | peak GB | warm-up s | first and last loss |")
     print("|---|---|---|---|---|---|---|")
-    for (name, precision), found in results.items():
-        if "error" in found:
-            print(f"| {precision} | {name} | did not run: {found['error']} | | | | |")
+    for (name, precision), result in results.items():
+        if "error" in result:
+            print(f"| {precision} | {name} | did not run: {result['error']} | | | | |")
             continue
-        seconds = statistics.median(found["seconds"])
-        memory = f"{found['memory'] / 2**30:.1f}" if "memory" in found else ""
-        cells = [precision, name, f"{1e3 * seconds:.1f}", f"{args.batch / seconds:.1f}", memory, f"{found['warm']:.0f}"]
-        print("| " + " | ".join(cells) + f" | {found['losses'][0]:.3f} {found['losses'][-1]:.3f} |")
+        seconds = statistics.median(result["seconds"])
+        memory = f"{result['memory'] / 2**30:.1f}" if "memory" in result else ""
+        cells = [
+            precision,
+            name,
+            f"{1e3 * seconds:.1f}",
+            f"{args.batch / seconds:.1f}",
+            memory,
+            f"{result['warm']:.0f}",
+        ]
+        print("| " + " | ".join(cells) + f" | {result['losses'][0]:.3f} {result['losses'][-1]:.3f} |")
     for precision in args.precision:
-        ours, theirs = (results.get((name, precision), {}).get("seconds") for name in ("jittor", "torch"))
-        if ours and theirs:
-            ratio = statistics.median(theirs) / statistics.median(ours)
-            print(f"\n{precision}: ours is {ratio:.2f}x PyTorch (above 1: faster)")
-    if all("error" in found for found in results.values()):
+        jittor, torch = (results.get((name, precision), {}).get("seconds") for name in ("jittor", "torch"))
+        if jittor and torch:
+            ratio = statistics.median(torch) / statistics.median(jittor)
+            print(f"\n{precision}: Jittor is {ratio:.2f}x as fast as PyTorch")
+    if all("error" in result for result in results.values()):
         sys.exit("step_gpu.py: nothing ran")
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# What only a GPU can show, part by part; what they print is kept in runs/gpu/ (or $OUT).
+# Tests and benchmarks that need a GPU, in parts; their output is also written to runs/gpu/ (or $OUT).
 #
-#   scripts/benchmark/test_gpu.sh prepare tests            # CUDA and Jittor made ready; every test that needs a GPU, but the slow ones
-#   scripts/benchmark/test_gpu.sh curves sanitizer         # a training run beside the CPU's; compute-sanitizer over the operator
-#   scripts/benchmark/test_gpu.sh attention compiled modules step      # the tables
-#   CAMVID=../camvid MINUTES=8 scripts/benchmark/test_gpu.sh train     # ccnet_r50 and VAN at 480x360 for as long as it may take
+#   scripts/benchmark/test_gpu.sh prepare tests            # prepare CUDA and Jittor; the tests that need a GPU, without slow ones
+#   scripts/benchmark/test_gpu.sh curves sanitizer         # a training run compared with the CPU; compute-sanitizer on the operator
+#   scripts/benchmark/test_gpu.sh attention compiled modules step      # the benchmark tables
+#   CAMVID=../camvid MINUTES=8 scripts/benchmark/test_gpu.sh train     # train ccnet_r50 and VAN for 8 minutes each
 #
-# PYTHON names the interpreter of the environment (default: python). One part that fails does not stop the others; the
-# exit code is the number of those that failed. LIMIT is the most seconds of a part (default: 540).
+# PYTHON is the interpreter of the environment (default: python). A part that fails does not stop the others; the exit
+# code is the number of failed parts. LIMIT is the time limit of a part in seconds (default: 540).
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-python}
@@ -18,7 +18,7 @@ mkdir -p "$OUT"
 export PYTHONUNBUFFERED=1
 failed=0
 
-part() { # part NAME COMMAND..: run it under the limit, keep what it prints, say how it ended
+part() { # part NAME COMMAND..: run it with the time limit, log its output, print its exit code
   local name=$1 code began=$SECONDS
   shift
   echo "== $name: $*"
@@ -28,7 +28,7 @@ part() { # part NAME COMMAND..: run it under the limit, keep what it prints, say
   [ "$code" = 0 ] || failed=$((failed + 1))
 }
 
-ON_GPU=(env CCNET_TEST_DEVICE=cuda OMP_NUM_THREADS=4) # words of a command: timeout cannot run a shell function
+ON_GPU=(env CCNET_TEST_DEVICE=cuda OMP_NUM_THREADS=4) # an array, not a function: timeout runs only programs
 
 OPERATOR=tests/models/cca/test_cuda.py
 NETWORKS="tests/models tests/utils/weights"
@@ -44,7 +44,7 @@ for what in "$@"; do
       part networks "${ON_GPU[@]}" "$PYTHON" -m pytest -q $NETWORKS -m "not slow"
       ;;
     curves) part curves "${ON_GPU[@]}" "$PYTHON" -m pytest -q -s tests/test_gpu.py -m slow ;;
-    sanitizer) # after `tests`: what is compiled already is not compiled under the tool
+    sanitizer) # run it after `tests`, so that operators are compiled already
       for tool in memcheck racecheck; do
         part "$tool" "${ON_GPU[@]}" compute-sanitizer --tool $tool --error-exitcode 9 \
           "$PYTHON" -m pytest -q -x $OPERATOR tests/test_gpu.py -m cuda -k "card or transposes or depthwise"

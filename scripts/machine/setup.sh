@@ -1,6 +1,6 @@
-# Sourced by demo.sh and test.sh: finds a Python, makes the environment, installs, prepares Jittor. Run twice, it
-# reinstalls nothing. VENV=folder chooses the environment (Jittor's cache is keyed by its path), PYTHON=... the Python.
-# The caller sets LOG; everything that appears on the terminal is kept there.
+# Sourced by demo.sh, test.sh and coverage.sh: finds a Python, makes the virtual environment, installs packages, prepares
+# Jittor. A second run installs nothing. VENV is the folder of the environment (default: .venv; Jittor has one cache for
+# each), PYTHON the interpreter. The caller sets LOG, the file that receives all output.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 VENV=${VENV:-.venv}
@@ -12,7 +12,7 @@ logged() { # run a command; its output goes to the terminal and to the log
   "$@" 2> >(tee -a "$LOG" >&2) | tee -a "$LOG"
 }
 
-fits() { # is this a Python that Jittor can use, and that can compile extensions?
+is_supported() { # is this a Python for which Jittor exists, with the headers to compile extensions?
   "$1" -c 'import os, sys, sysconfig
 ok = (3, 9) <= sys.version_info[:2] <= (3, 12)
 sys.exit(not (ok and os.path.isfile(os.path.join(sysconfig.get_paths()["include"], "Python.h"))))' 2>/dev/null
@@ -22,9 +22,9 @@ find_python() {
   if [ -n "${PYTHON:-}" ]; then echo "$PYTHON"; return; fi
   local name
   for name in python3 python3.12 python3.11 python3.10 python3.9; do
-    if fits "$name"; then echo "$name"; return; fi
+    if is_supported "$name"; then echo "$name"; return; fi
   done
-  echo python3 # none fits: the preparation says what is wrong with this one
+  echo python3 # none is supported: the checks report what is wrong with this one
 }
 
 fail() {
@@ -32,15 +32,15 @@ fail() {
   exit 1
 }
 
-make_environment() { # venv needs ensurepip, which Debian packs apart; the pip of the system can fill a venv as well
+make_environment() { # venv needs ensurepip, a separate package on Debian; without it the system's pip installs pip
   echo "Making the environment $VENV with $("$1" -V)"
   "$1" -m venv "$VENV" >>"$LOG" 2>&1 && return
   rm -rf "$VENV"
   { "$1" -m venv --without-pip "$VENV" && "$1" -m pip --python "$VENV/bin/python" install -q pip; } >>"$LOG" 2>&1 ||
-    fail "No virtual environment could be made with $1. Mend: sudo apt-get install python3-venv, or set PYTHON to another Python."
+    fail "No virtual environment could be made with $1. Fix: sudo apt-get install python3-venv, or set PYTHON to another Python."
 }
 
-writable_home() { # building Jittor's wheel writes into the home folder; where that cannot be, one in the environment will do
+writable_home() { # building the wheel of Jittor writes into the home folder: if that fails, use a folder in $VENV
   if mkdir -p "$HOME/.cache" 2>/dev/null && [ -w "$HOME/.cache" ]; then echo "$HOME"; return; fi
   mkdir -p "$VENV/jittor_home"
   (cd "$VENV/jittor_home" && pwd)
@@ -51,8 +51,8 @@ setup() { # setup REQUIREMENTS_FILE
   if [ ! -x "$VENV/bin/python" ]; then
     python=$(find_python)
     "$python" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>>"$LOG" || fail \
-      "$("$python" -V 2>&1 || true): Jittor 1.3.11 needs numpy below 2, and that exists for Python 3.9 to 3.12 only.
-Mend: install one of those and name it, for example PYTHON=python3.12 $0 (conda, uv and pyenv need no root)."
+      "$("$python" -V 2>&1 || true): Jittor 1.3.11 needs numpy below 2, which exists for Python 3.9 to 3.12 only.
+Fix: install one of these and set PYTHON, for example PYTHON=python3.12 $0 (conda, uv and pyenv need no root)."
     make_environment "$python"
   fi
   stamp="$VENV/installed-$1.sum"
@@ -60,7 +60,7 @@ Mend: install one of those and name it, for example PYTHON=python3.12 $0 (conda,
     echo "Installing $1"
     HOME=$(writable_home) "$VENV/bin/python" -m pip install --disable-pip-version-check -q -r "$1" >>"$LOG" 2>&1 || {
       tail -n 12 "$LOG" >&2
-      fail "Installing $1 failed. The first time, a network that reaches the Python package index is needed."
+      fail "Installing $1 failed. The first installation needs a network connection to the Python package index."
     }
     cat requirements*.txt | cksum >"$stamp"
   fi

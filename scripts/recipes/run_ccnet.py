@@ -1,11 +1,11 @@
-"""Train from the name of an mmsegmentation config, for command lines that are written that way.
+"""Train from the name of an mmsegmentation config: takes the command lines of mmsegmentation model zoos.
 
     python scripts/recipes/run_ccnet.py --config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py \\
         --launcher pytorch --nproc-per-node 4 --amp --cfg-options train_dataloader.dataset.data_root=CITYSCAPES
 
-Only the name of the config is read; it says network, batch, steps, dataset and crop. The command that it stands for is
+Only the name of the config is used: it contains network, batch size, steps, dataset and crop. The equivalent command is
 printed, then run; paths are relative to the current folder. Further flags go to train.py. mmsegmentation starts from
-ImageNet weights (resnet50_v1c, resnet101_v1c): --restore-from names them; without it the weights are random.
+ImageNet weights (resnet50_v1c, resnet101_v1c): pass them to --restore-from; without it the weights are random.
 """
 
 import argparse
@@ -22,25 +22,30 @@ DATASETS = {"voc12aug": ["--dataset", "voc", "--split", "trainaug"]}
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser("run_ccnet.py", description=__doc__.split("\n")[0])
-    parser.add_argument("--config", required=True, help="as ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py")
+    parser.add_argument("--config", required=True, help="for example ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py")
     parser.add_argument(
-        "--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none", help="mpirun, unless none"
+        "--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none",
+        help="all but none start mpirun (default: none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--nproc-per-node", "--nproc_per_node", type=int, default=1, metavar="N", help="ranks (default: 1)"
     )
-    parser.add_argument("--nproc-per-node", "--nproc_per_node", type=int, default=1, metavar="N", help="ranks")
-    parser.add_argument("--work-dir", help="becomes --snapshot-dir")
+    parser.add_argument("--work-dir", help="same as --snapshot-dir of train.py")
     parser.add_argument("--amp", action="store_true", help="mixed precision")
-    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="data_root counts, no other")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="only ...data_root=FOLDER is supported"
+    )
     return parser.parse_known_args(argv)
 
 
 def command(args, others):
     """-> (flags of train.py, number of ranks)."""
-    found = CONFIG.fullmatch(Path(args.config).stem)
-    if not found:
+    match = CONFIG.fullmatch(Path(args.config).stem)
+    if not match:
         raise ValueError(f"{args.config} is not named as a CCNet config: ccnet_r50-d8_4xb2-40k_cityscapes-512x1024")
-    depth, gpus, each, thousands, data, height, width = found.groups()
-    words = ["--model", f"ccnet_mmseg_{depth}", *DATASETS.get(data, ["--dataset", data])]
-    words += ["--batch-size", str(int(gpus) * int(each)), "--num-steps", f"{thousands}000"]
+    depth, gpus, batch, thousands, dataset, height, width = match.groups()
+    words = ["--model", f"ccnet_mmseg_{depth}", *DATASETS.get(dataset, ["--dataset", dataset])]
+    words += ["--batch-size", str(int(gpus) * int(batch)), "--num-steps", f"{thousands}000"]
     words += ["--input-size", f"{height},{width}", "--random-mirror", "--scale-range", "0.5,2.0"]
     words += ["--cat-max-ratio", "0.75", "--color-jitter"]
     words += ["--learning-rate", "0.01", "--momentum", "0.9", "--weight-decay", "5e-4"]
@@ -48,10 +53,10 @@ def command(args, others):
     for option in args.cfg_options:
         key, _, value = option.partition("=")
         if not key.endswith("data_root"):
-            raise ValueError(f"--cfg-options {option}: only ...data_root=FOLDER is understood; give flags of train.py")
+            raise ValueError(f"--cfg-options {option}: only ...data_root=FOLDER is supported; use flags of train.py")
         roots[value] = key
     if len(roots) > 1:
-        raise ValueError(f"--cfg-options name {len(roots)} folders ({', '.join(roots)}); training takes one")
+        raise ValueError(f"--cfg-options name {len(roots)} folders ({', '.join(roots)}); give one")
     words += [word for root in roots for word in ("--data-dir", root)]
     words += ["--amp"] * args.amp + (["--snapshot-dir", args.work_dir] if args.work_dir else []) + others
     return words, 1 if args.launcher == "none" else args.nproc_per_node
@@ -60,7 +65,7 @@ def command(args, others):
 def main():
     words, ranks = command(*parse_args())
     if not any(word.startswith("--restore-from") for word in words):
-        print("no --restore-from: the network starts from random weights, not from mmsegmentation's resnet*_v1c")
+        print("no --restore-from: the network starts from random weights, not from resnet*_v1c of mmsegmentation")
     start = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
     print(shlex.join([*start, "python", str(ROOT / "train.py"), *words]), flush=True)
     os.environ.update(GPUS=str(ranks), VENV=sys.prefix)

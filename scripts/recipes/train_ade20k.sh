@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# CCNet on ADE20K, the settings of the Jittor reproduction (crop 512, 60000 steps of 8; 43.5 mIoU is reported there).
-#   scripts/recipes/train_ade20k.sh --data-dir ADEChallengeData2016 [more flags of train.py; a later one overrides]
-# That command says --num-classes 151, void being a class of its own; the 150 classes of the benchmark are the default here.
-# Starts from ./dataset/resnet101-imagenet.pth (MIT's; without it, the run prints where it is published), writes into
-# ./snapshots/ade20k. --restore-from "" starts from random weights. Paths are relative to the current folder.
-# GPUS, HOSTFILE, MPIRUN, VENV: see scripts/recipes/ranks.sh.
+# CCNet on ADE20K with the settings of the Jittor reproduction (crop 512, 60000 steps, batch 8; it reports 43.5 mIoU).
+#   scripts/recipes/train_ade20k.sh --data-dir ADEChallengeData2016 [flags of train.py, which override those below]
+# That command has --num-classes 151, with void as a class; the default here is the 150 classes of the benchmark.
+# Starts from ./dataset/resnet101-imagenet.pth (published by MIT; if it is missing, the run prints its address). Writes
+# into ./snapshots/ade20k. --restore-from "" starts from random weights. Paths are relative to the current folder.
+# The variables GPUS, HOSTFILE, MPIRUN and VENV: see scripts/recipes/ranks.sh.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/ranks.sh"
 train --model ccnet_large --recurrence 2 --dataset ade20k \

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# CCNet, R = 2, with OHEM on Cityscapes, the settings of the official README; four GPUs of 12 GB there, 78.7 to 80.0 mIoU.
-#   scripts/recipes/train_cityscapes.sh --data-dir CITYSCAPES [more flags of train.py; a later one overrides]
-# Without OHEM (78.4 to 79.7): --ohem 0. The official code counts --ohem-keep 100000 on each of four GPUs; here it is one
-# number for the batch of all, so four times that.
-# Starts from ./dataset/resnet101-imagenet.pth (MIT's; without it, the run prints where it is published), writes into
-# ./snapshots/cityscapes. --restore-from "" starts from random weights. Paths are relative to the current folder.
-# GPUS, HOSTFILE, MPIRUN, VENV: see scripts/recipes/ranks.sh.
+# CCNet (R = 2) with OHEM on Cityscapes, the settings of the official README: 78.7 to 80.0 mIoU on four GPUs of 12 GB.
+#   scripts/recipes/train_cityscapes.sh --data-dir CITYSCAPES [flags of train.py, which override those below]
+# Without OHEM (78.4 to 79.7): --ohem 0. The official --ohem-keep 100000 is for each of four GPUs; here --ohem-keep is for
+# the batch of all ranks, so four times as much.
+# Starts from ./dataset/resnet101-imagenet.pth (published by MIT; if it is missing, the run prints its address). Writes
+# into ./snapshots/cityscapes. --restore-from "" starts from random weights. Paths are relative to the current folder.
+# The variables GPUS, HOSTFILE, MPIRUN and VENV: see scripts/recipes/ranks.sh.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/ranks.sh"
 train --model ccnet --recurrence 2 --dataset cityscapes \

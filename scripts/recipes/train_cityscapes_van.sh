@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# CCNet on VAN-large, Cityscapes, the settings of the Jittor reproduction (80.4 mIoU is reported there).
-#   scripts/recipes/train_cityscapes_van.sh --data-dir CITYSCAPES [more flags of train.py; a later one overrides]
-# The recipe that VAN itself was published with for segmentation:
+# CCNet with VAN-large on Cityscapes, the settings of the Jittor reproduction (it reports 80.4 mIoU).
+#   scripts/recipes/train_cityscapes_van.sh --data-dir CITYSCAPES [flags of train.py, which override those below]
+# The settings that the authors of VAN use for segmentation:
 #   ... --optimizer adamw --learning-rate 6e-5 --weight-decay 0.01 --power 1 --warmup-steps 1500 --head-lr-factor 10
-# Starts from ./dataset/van_large.pth (without it, the run prints where it is published), writes into
+# Starts from ./dataset/van_large.pth (if it is missing, the run prints its address). Writes into
 # ./snapshots/cityscapes_van. --restore-from "" starts from random weights. Paths are relative to the current folder.
-# GPUS, HOSTFILE, MPIRUN, VENV: see scripts/recipes/ranks.sh.
+# The variables GPUS, HOSTFILE, MPIRUN and VENV: see scripts/recipes/ranks.sh.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/ranks.sh"
 train --model van --van-size van_large --recurrence 2 --dataset cityscapes \

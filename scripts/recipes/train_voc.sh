@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# CCNet on PASCAL VOC 2012 with the extra masks (10582 pictures; scripts/data/prepare_voc_aug.py), mmsegmentation's settings:
-# crop 512, 40000 steps of 16, 77.87 mIoU with ResNet-101 there.
-#   scripts/recipes/train_voc.sh --data-dir VOCdevkit [more flags of train.py; a later one overrides]
-# Starts from ./dataset/resnet101-imagenet.pth (MIT's; without it, the run prints where it is published), writes into
-# ./snapshots/voc. --restore-from "" starts from random weights. Paths are relative to the current folder.
-# GPUS, HOSTFILE, MPIRUN, VENV: see scripts/recipes/ranks.sh.
+# CCNet on PASCAL VOC 2012 with the extra masks (10582 images; scripts/data/prepare_voc_aug.py), the settings of
+# mmsegmentation: crop 512, 40000 steps, batch 16 (it reports 77.87 mIoU with ResNet-101).
+#   scripts/recipes/train_voc.sh --data-dir VOCdevkit [flags of train.py, which override those below]
+# Starts from ./dataset/resnet101-imagenet.pth (published by MIT; if it is missing, the run prints its address). Writes
+# into ./snapshots/voc. --restore-from "" starts from random weights. Paths are relative to the current folder.
+# The variables GPUS, HOSTFILE, MPIRUN and VENV: see scripts/recipes/ranks.sh.
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/ranks.sh"
 train --model ccnet --recurrence 2 --dataset voc --split trainaug \

@@ -1,4 +1,4 @@
-"""scripts/export_onnx.py as a user types it, and what it leaves in the file."""
+"""scripts/export_onnx.py and the metadata that it writes."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def facts_of(path):
     return network, json.loads({pair.key: pair.value for pair in network.metadata_props}["segmentation"])
 
 
-def test_the_metadata_say_what_goes_in_what_comes_out_and_where_it_is_from(script, saved, tmp_path):
+def test_the_metadata_describe_input_output_and_origin(script, saved, tmp_path):
     out = tmp_path / "new" / "net.onnx"
     done = script("python", SCRIPT, "--restore-from", saved, "--out", out, "--size", "33,41", "--check")
     assert done.returncode == 0, done.said
@@ -47,10 +47,10 @@ def test_the_metadata_say_what_goes_in_what_comes_out_and_where_it_is_from(scrip
     network, facts = facts_of(out)
     assert facts["names"] == list(dataset.NAMES) and facts["palette"] == [list(colour) for colour in dataset.PALETTE]
     assert facts["ignore_label"] == 255 and facts["output"] == "logits"
-    given = facts["input"]
-    assert (given["channels"], given["layout"], given["range"]) == ("rgb", "NCHW", [0, 255])
-    assert (given["size"], given["batch"]) == ([33, 41], 1)
-    assert given["padding"] == META["normalisation"]["mean"][::-1]  # RGB
+    expects = facts["input"]
+    assert (expects["channels"], expects["layout"], expects["range"]) == ("rgb", "NCHW", [0, 255])
+    assert (expects["size"], expects["batch"]) == ([33, 41], 1)
+    assert expects["padding"] == META["normalisation"]["mean"][::-1]  # RGB
     assert facts["normalisation"] == META["normalisation"]
     origin = facts["provenance"]
     assert origin["file"] == "net.npz" and origin["sha256"] == hashlib.sha256(saved.read_bytes()).hexdigest()
@@ -60,7 +60,7 @@ def test_the_metadata_say_what_goes_in_what_comes_out_and_where_it_is_from(scrip
 
 
 @pytest.mark.parametrize(
-    "flags, output, free",
+    "flags, output, shape",
     [
         ((), "logits", "N x 3 x H x W"),
         (("--dynamic", "--softmax"), "probabilities", "N x 3 x H x W"),
@@ -68,17 +68,17 @@ def test_the_metadata_say_what_goes_in_what_comes_out_and_where_it_is_from(scrip
         (("--float16",), "logits", "N x 3 x H x W"),
     ],
 )
-def test_every_form_agrees_with_the_network(script, saved, tmp_path, flags, output, free):
+def test_every_variant_agrees_with_the_network(script, saved, tmp_path, flags, output, shape):
     done = script("python", SCRIPT, "--restore-from", saved, "--out", tmp_path / "net.onnx", "--check", *flags)
     assert done.returncode == 0, done.said
-    assert f"image {free}, float32, RGB, 0..255 -> {output}" in done.stdout
+    assert f"image {shape}, float32, RGB, 0..255 -> {output}" in done.stdout
     network, facts = facts_of(tmp_path / "net.onnx")
     assert network.graph.output[0].name == facts["output"] == output
     assert facts["provenance"]["float16"] == ("--float16" in flags)
 
 
 def test_a_pytorch_file_needs_no_conversion_first(script, arrays, tmp_path):
-    """Names and colours of 19 classes are then those of Cityscapes; the recurrence, which it lacks, is a flag."""
+    """19 classes get the names and colours of Cityscapes; --recurrence gives what the file does not contain."""
     arrays = dict(arrays)
     for key in ("head.bottleneck.3", "dsn.3"):
         for part in ("weight", "bias"):
@@ -99,14 +99,14 @@ def test_a_pytorch_file_needs_no_conversion_first(script, arrays, tmp_path):
     "flags, message",
     [
         (("--out", "net.pb"), "--out net.pb must end in .onnx"),
-        (("--out", "FOLDER.onnx"), "is a folder; name a file in it"),
+        (("--out", "FOLDER.onnx"), "is a folder; give a file name"),
         (("--batch-size", "2"), "--batch-size is for a fixed size: add --size H,W"),
         (("--num-classes", "4"), "--num-classes 4 contradicts"),
         (("--dataset", "voc"), "--dataset voc has 21 classes, the checkpoint 9"),
         (("--restore-from", "missing.npz"), "missing.npz"),
     ],
 )
-def test_bad_requests_end_in_one_line_and_no_file(script, saved, tmp_path, flags, message):
+def test_wrong_options_end_in_one_line_and_no_file(script, saved, tmp_path, flags, message):
     (tmp_path / "FOLDER.onnx").mkdir()
     flags = [flag.replace("FOLDER", str(tmp_path / "FOLDER")) for flag in flags]
     done = script("python", SCRIPT, "--restore-from", saved, "--out", tmp_path / "net.onnx", *flags)
@@ -114,7 +114,7 @@ def test_bad_requests_end_in_one_line_and_no_file(script, saved, tmp_path, flags
     assert os.listdir(tmp_path) == ["FOLDER.onnx"]
 
 
-def test_without_onnx_the_message_says_what_to_install(script, saved, tmp_path, monkeypatch):
+def test_without_onnx_the_message_names_the_package_to_install(script, saved, tmp_path, monkeypatch):
     import importlib.util
 
     find = importlib.util.find_spec
@@ -123,31 +123,31 @@ def test_without_onnx_the_message_says_what_to_install(script, saved, tmp_path, 
     assert done.returncode == 1 and "onnx is not installed: pip install onnx" in done.stderr
 
 
-def test_a_difference_is_found_and_nothing_is_written(script, saved, tmp_path, monkeypatch):
-    """A wrong weight in the graph: --check compares with the network, not with itself."""
+def test_check_detects_a_difference_and_nothing_is_written(script, saved, tmp_path, monkeypatch):
+    """A wrong weight in the graph: --check compares with the Jittor network."""
     from models.export.graph import Graph
 
-    honest = Graph.per_channel
+    original = Graph.per_channel
     monkeypatch.setattr(
         Graph,
         "per_channel",
-        lambda g, name, array: honest(g, name, np.asarray(array) * 1.5 if name.endswith("gamma") else array),
+        lambda g, name, array: original(g, name, np.asarray(array) * 1.5 if name.endswith("gamma") else array),
     )
     done = script("python", SCRIPT, "--restore-from", saved, "--out", tmp_path / "net.onnx", "--check")
     assert done.returncode == 1 and "nothing written" in done.stderr and not os.listdir(tmp_path)
 
 
-def test_values_beyond_float16_are_found(script, arrays, tmp_path):
-    """Pixels that are not divided by their deviation make the values of these weights 60 times larger."""
+def test_check_detects_values_beyond_float16(script, arrays, tmp_path):
+    """Pixels that are not divided by the standard deviation make all values 60 times larger."""
     meta = {**META, "normalisation": {**META["normalisation"], "std": [1.0, 1.0, 1.0]}}
     any_file.write(tmp_path / "net.npz", arrays, meta)
     command = ("python", SCRIPT, "--restore-from", tmp_path / "net.npz", "--out", tmp_path / "net.onnx", "--check")
     done = script(*command, "--float16")
-    assert done.returncode == 1 and "beyond float16 (65504): leave --float16 out" in done.stderr
+    assert done.returncode == 1 and "range of float16 (65504): omit --float16" in done.stderr
     assert os.listdir(tmp_path) == ["net.npz"]
 
 
-def test_help_is_instant_and_imports_no_jittor(run_command):
+def test_help_imports_neither_jittor_nor_onnx(run_command):
     done = run_command("python", "-X", "importtime", SCRIPT, "--help")
     assert done.returncode == 0 and "--float16" in done.stdout
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
@@ -156,7 +156,7 @@ def test_help_is_instant_and_imports_no_jittor(run_command):
 
 def test_the_benchmark_prints_one_table_of_equal_results(run_command):
     flags = ("--model", "ccnet_r18", "--size", "33,41", "--repeats", "1")
-    done = run_command("python", "scripts/benchmark/exported.py", *flags)
+    done = run_command("python", "scripts/benchmark/onnx_runtimes.py", *flags)
     assert done.returncode == 0, done.stderr
     rows = [line.strip("|").split("|") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert [row[0].split()[0] for row in rows] == ["Jittor", "onnxruntime", "OpenCV"]

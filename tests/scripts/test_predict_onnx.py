@@ -1,4 +1,4 @@
-"""scripts/predict_onnx.py: no Jittor, and what predict.py gives."""
+"""scripts/predict_onnx.py: it needs no Jittor and gives the same as predict.py."""
 
 import ast
 import importlib.util
@@ -54,14 +54,14 @@ def files(model, tmp_path_factory):
     from models.export import to_onnx
 
     folder, result = tmp_path_factory.mktemp("onnx"), {}
-    forms = {"any": {}, "fixed": {"size": (48, 64)}, "pairs": {"size": (48, 64), "batch": 2}}
-    forms["labels"] = {"size": (48, 64), "output": "labels"}
-    for name, options in forms.items():
+    variants = {"any": {}, "fixed": {"size": (48, 64)}, "pairs": {"size": (48, 64), "batch": 2}}
+    variants["labels"] = {"size": (48, 64), "output": "labels"}
+    for name, options in variants.items():
         size = options.get("size")
-        given = {"size": size, "batch": options.get("batch", 1) if size else None}
-        given["padding"] = list(IMAGENET_RGB["mean"])
-        facts = {"names": NAMES, "palette": PALETTE, "input": given, "output": options.get("output", "logits")}
-        network = to_onnx(model, IMAGENET_RGB, metadata=facts, **options)
+        expects = {"size": size, "batch": options.get("batch", 1) if size else None}
+        expects["padding"] = list(normalise.IMAGENET_RGB["mean"])
+        facts = {"names": NAMES, "palette": PALETTE, "input": expects, "output": options.get("output", "logits")}
+        network = to_onnx(model, normalise.IMAGENET_RGB, metadata=facts, **options)
         result[name] = folder / f"{name}.onnx"
         result[name].write_bytes(network.SerializeToString())
     return result
@@ -72,7 +72,7 @@ def scene(height, width, seed=0):
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def test_it_imports_numpy_opencv_and_onnxruntime_alone():
+def test_it_imports_only_numpy_opencv_and_onnxruntime():
     tree, names = ast.parse(SCRIPT.read_text()), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -83,25 +83,25 @@ def test_it_imports_numpy_opencv_and_onnxruntime_alone():
 
 
 @pytest.mark.parametrize("size", [(61, 80), (20, 33), (48, 64), (1, 1), (130, 20)])
-@pytest.mark.parametrize("form", ["any", "fixed", "pairs"])
-def test_labels_are_those_of_our_inference(predict_onnx, model, files, form, size):
-    """Whole images, or windows where the size is fixed; small images are padded."""
+@pytest.mark.parametrize("variant", ["any", "fixed", "pairs"])
+def test_labels_are_those_of_predict(predict_onnx, model, files, variant, size):
+    """Whole images, or windows if the size is fixed; small images are padded."""
     image = scene(*size)
-    run, facts, runtime = predict_onnx.load(files[form])
+    run, facts, runtime = predict_onnx.load(files[variant])
     assert runtime.startswith("onnxruntime")
-    ours = inference.predict(
-        model, [normalise.normalise(image, IMAGENET_RGB)], tile=None if form == "any" else (48, 64)
+    expected = inference.predict(
+        model, [normalise.normalise(image, normalise.IMAGENET_RGB)], tile=None if variant == "any" else (48, 64)
     )[0]
     label = predict_onnx.segment(run, facts, image)
     assert label.shape == size and label.dtype == np.uint8
-    assert (label == ours).mean() >= 0.999
+    assert (label == expected).mean() >= 0.999
 
 
-def test_a_network_that_gives_labels_votes_where_windows_overlap(predict_onnx, files):
+def test_with_labels_as_output_windows_vote_where_they_overlap(predict_onnx, files):
     run, facts, _ = predict_onnx.load(files["labels"])
     label = predict_onnx.segment(run, facts, scene(61, 80))
     corner = run(np.float32(scene(61, 80)[None, :48, :64, ::-1].transpose(0, 3, 1, 2)))[0]
-    assert np.array_equal(label[:13, :16], corner[:13, :16])  # what one window alone has seen
+    assert np.array_equal(label[:13, :16], corner[:13, :16])  # covered by one window only
 
 
 def test_without_onnxruntime_opencv_runs_a_fixed_size(predict_onnx, files, monkeypatch):
@@ -117,18 +117,18 @@ def test_without_onnxruntime_opencv_runs_a_fixed_size(predict_onnx, files, monke
         predict_onnx.load(files["fixed"], "onnxruntime")
 
 
-def test_opencv_cannot_take_any_size_and_the_message_says_how(predict_onnx, files):
+def test_opencv_needs_a_fixed_size_and_the_message_says_so(predict_onnx, files):
     with pytest.raises(ValueError, match="exported with --size H,W"):
         predict_onnx.load(files["any"], "opencv")
 
 
-def test_an_opencv_that_computes_wrongly_is_refused(predict_onnx, files, monkeypatch):
+def test_an_opencv_with_wrong_results_is_refused(predict_onnx, files, monkeypatch):
     monkeypatch.setattr(cv2, "__version__", "4.8.1")
     with pytest.raises(ValueError, match=r"from 4.9 on \(this is 4.8.1\)"):
         predict_onnx.load(files["fixed"], "opencv")
 
 
-def test_a_foreign_or_damaged_file_is_named(predict_onnx, files, tmp_path):
+def test_another_or_a_damaged_file_is_an_error(predict_onnx, files, tmp_path):
     (tmp_path / "other.onnx").write_bytes(b"\x08\x0a" * 100)
     with pytest.raises(ValueError, match="other.onnx was not written by export_onnx.py"):
         predict_onnx.load(tmp_path / "other.onnx")
@@ -142,17 +142,17 @@ def test_a_foreign_or_damaged_file_is_named(predict_onnx, files, tmp_path):
                 predict_onnx.load(tmp_path / name, runtime)
 
 
-def test_the_overlay_is_ours_with_a_legend_beside_it(predict_onnx, files):
+def test_the_overlay_is_that_of_predict_with_a_legend(predict_onnx, files):
     _, facts, _ = predict_onnx.load(files["any"])
     assert facts["names"] == NAMES
     image, label = scene(61, 80), (np.arange(61 * 80).reshape(61, 80) // 977).astype(np.uint8)
     panel = predict_onnx.overlay(image, label, facts)
     palette = [tuple(colour) for colour in PALETTE]
-    ours = figures.overlay(image[:, :, ::-1], label, palette)
-    np.testing.assert_array_equal(panel[:61, :80, ::-1], ours)
+    expected = figures.overlay(image[:, :, ::-1], label, palette)
+    np.testing.assert_array_equal(panel[:61, :80, ::-1], expected)
     for row, k in enumerate([0, 1, 2, 3, 4]):  # the largest class first
         assert tuple(panel[15 + 22 * row, 98, ::-1]) == palette[k]
-    assert panel.shape[0] == figures.with_legend(ours, label, NAMES, palette).size[1]
+    assert panel.shape[0] == figures.with_legend(expected, label, NAMES, palette).size[1]
 
 
 def test_names_are_those_of_predict(predict_onnx, tmp_path):
@@ -161,12 +161,12 @@ def test_names_are_those_of_predict(predict_onnx, tmp_path):
         (tmp_path / "in" / name).touch()
     out = tmp_path / "in" / "out"
     for inputs in ([tmp_path / "in"], [tmp_path / "in" / "b.PNG", tmp_path / "in" / "below"]):
-        ours, _ = media.find(list(map(str, inputs)), without=str(out))
-        found = predict_onnx.find(inputs, out)
-        assert sorted((str(path), name) for path, name in found) == sorted(ours)
+        expected, _ = media.find(list(map(str, inputs)), without=str(out))
+        images = predict_onnx.find_images(inputs, out)
+        assert sorted((str(path), name) for path, name in images) == sorted(expected)
 
 
-def test_a_copy_of_it_works_anywhere_and_names_what_it_cannot_read(files, tmp_path):
+def test_a_copy_works_anywhere_and_names_files_it_cannot_read(files, tmp_path):
     shutil.copy(SCRIPT, tmp_path / "segment.py")
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "good.png"), scene(40, 56))
@@ -185,11 +185,11 @@ def test_a_copy_of_it_works_anywhere_and_names_what_it_cannot_read(files, tmp_pa
     assert label.shape == (40, 56)
 
 
-def test_a_photograph_is_looked_at_upright(files, tmp_path):
+def test_a_photograph_is_rotated_by_its_exif_orientation(files, tmp_path):
     from PIL import Image
 
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # rotate by 90 degrees
     Image.fromarray(scene(40, 56)).save(tmp_path / "phone.jpg", exif=exif)
     command = [sys.executable, str(SCRIPT), "--model", str(files["any"]), "--input", str(tmp_path / "phone.jpg")]
     done = subprocess.run([*command, "--save-dir", str(tmp_path / "out")], capture_output=True, text=True)

@@ -1,20 +1,20 @@
-"""The net of arguments: calls, constructors, overrides and replaced methods must take what they are given.
+"""Checks arguments: calls, constructors, overrides and replaced methods must take what callers pass.
 
     for finding in calls(project, types): ...
 
-Positional arguments and keywords are counted and named; `*rest` and `**options` of a call can be anything.
+Positional arguments are counted, keywords compared by name; `*rest` and `**options` of a call can be anything.
 """
 
 import ast
 from typing import NamedTuple
 
 from support.infer import Types
-from support.nets import find, in_tests, show, show_scope
+from support.nets import finding, in_tests, show, show_scope
 from support.values import Value
 
 
 class Shape(NamedTuple):
-    """What a call passes: how many positional arguments, which keywords, and whether there may be more of either."""
+    """What a call passes: the number of positional arguments, the keywords, and whether there may be more of either."""
 
     count: int
     names: tuple
@@ -30,12 +30,12 @@ def shape_of(call):
 
 
 def refusal(arguments, bound, shape):
-    """Why a function with these `arguments`, the first `bound` of which are given, does not take the call; or None."""
+    """Why a function with these `arguments`, of which the first `bound` are bound, does not take the call; or None."""
     only = [argument.arg for argument in arguments.posonlyargs]
     positional = [*only, *(argument.arg for argument in arguments.args)]
     optional = set(positional[len(positional) - len(arguments.defaults) :])
     keywords = {argument.arg for argument in arguments.kwonlyargs}
-    needed = {a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults) if default is None}
+    required = {a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults) if default is None}
     free = positional[bound:]
     if shape.count > len(free) and not arguments.vararg:
         return f"takes {len(free)} positional arguments, {shape.count} are given"
@@ -50,7 +50,7 @@ def refusal(arguments, bound, shape):
     missing = [name for name in free[shape.count :] if name not in optional and name not in shape.names]
     if missing and not shape.more and not shape.options:
         return f"is called without {missing[0]}"
-    missing = sorted(needed - set(shape.names))
+    missing = sorted(required - set(shape.names))
     return f"is called without {missing[0]}=" if missing and not shape.options else None
 
 
@@ -67,10 +67,10 @@ def calls(project, types=None):
 
 
 def call(node, scope, types, made):
-    shape, said, count = shape_of(node), [], 0
+    shape, problems, count = shape_of(node), [], 0
     for value in types.of(node.func, scope):
         target = types.callee(value)
-        if value.kind == "class" and not target:
+        if value.tag == "class" and not target:
             why, count = without_constructor(value.what, types, shape), count + 1
         elif target:
             if not in_tests(scope.module):
@@ -79,14 +79,14 @@ def call(node, scope, types, made):
         else:
             continue
         if why:
-            said.append(f"{show(value)} {why}")
-    if said and (len(said) == count or not in_tests(scope.module)):  # in tests, one of several values may do
-        yield find(scope, node, said[0])
+            problems.append(f"{show(value)} {why}")
+    if problems and (len(problems) == count or not in_tests(scope.module)):  # in tests, one value that fits is enough
+        yield finding(scope, node, problems[0])
 
 
 def without_constructor(cls, types, shape):
-    """A class without __init__ takes nothing, a NamedTuple its fields; a library's constructor is not known."""
-    outside = [found for found, known in types.ancestry(cls) if not known]
+    """A class without __init__ takes nothing, a NamedTuple its fields; constructors of libraries are not checked."""
+    outside = [base for base, ours in types.ancestry(cls) if not ours]
     if any(ast.unparse(base).split(".")[-1] == "NamedTuple" for base in cls.node.bases):
         fields = [node for node in cls.node.body if isinstance(node, ast.AnnAssign)]
         arguments = ast.arguments([], [ast.arg(node.target.id) for node in fields], None, [], [], None, [])
@@ -98,22 +98,20 @@ def without_constructor(cls, types, shape):
 
 
 def overrides(project, types):
-    """A method that overrides one of the project takes what the other takes, under the same names."""
+    """A method that overrides another of the project takes the same arguments under the same names."""
     for module in project.modules.values():
         for cls in module.classes.values() if not in_tests(module) else ():
-            below = [found for found, known in types.ancestry(cls) if known and found is not cls]
-            for node in cls.node.body:
-                if not isinstance(node, ast.FunctionDef) or node.name in ("__init__", "__new__"):
-                    continue
-                for base in below:
-                    other = next(
-                        (n for n in base.node.body if isinstance(n, ast.FunctionDef) and n.name == node.name), None
-                    )
-                    if other:
-                        why = refusal(node.args, 0, shape_taken(other.args))
-                        if why:
-                            yield find(cls.scope, node, f"{cls}.{node.name} overrides {base}.{node.name}, and {why}")
-                        break
+            bases = [base for base, ours in types.ancestry(cls) if ours and base is not cls]
+            for name, node in methods_of(cls).items():
+                base = next((base for base in bases if name in methods_of(base)), None)
+                if base and name not in ("__init__", "__new__"):
+                    why = refusal(node.args, 0, shape_taken(methods_of(base)[name].args))
+                    if why:
+                        yield finding(cls.scope, node, f"{cls}.{name} overrides {base}.{name}, and {why}")
+
+
+def methods_of(cls):
+    return {node.name: node for node in cls.node.body if isinstance(node, ast.FunctionDef)}
 
 
 def shape_taken(arguments):
@@ -125,7 +123,7 @@ def shape_taken(arguments):
 
 
 def replaced(project, types, made):
-    """module.execute = run: `run` takes what callers of that method pass."""
+    """module.execute = run: `run` must take what callers of `execute` pass."""
     for module in project.modules.values():
         for scope in module.scopes if not in_tests(module) else ():
             for node in scope.nodes:
@@ -133,26 +131,26 @@ def replaced(project, types, made):
                     continue
                 for target in (t for t in node.targets if isinstance(t, ast.Attribute)):
                     for value in types.of(node.value, scope):
-                        if value.kind in ("function", "method"):
+                        if value.tag in ("function", "method"):
                             yield from refused(target, value, scope, types, made)
 
 
 def refused(target, value, scope, types, made):
-    said = set()
+    reported = set()
     for method, (given, shape) in calls_of(target, scope, types, made):
         shape = shape._replace(count=shape.count - (1 - given))
-        why = refusal(value.what.node.args, int(value.kind == "method"), shape)
-        if why and method not in said:
-            said.add(method)
-            yield find(scope, target, f"{show(value)} stands in for {show_scope(method)}, and {why}")
+        why = refusal(value.what.node.args, int(value.tag == "method"), shape)
+        if why and method not in reported:
+            reported.add(method)
+            yield finding(scope, target, f"{show(value)} replaces {show_scope(method)}, and {why}")
 
 
 def calls_of(target, scope, types, made):
-    """Calls of the methods that an assignment to `target` replaces: those of its class, of every class if not known."""
-    receivers = [value for value in types.of(target.value, scope) if value.kind == "instance"]
-    methods = [types.first_method(Value("instance", value.what), target.attr) for value in receivers]
-    wanted = {found[0] for found in methods if found}
+    """Calls of the methods that an assignment to `target` replaces: of its class, or of every class if unknown."""
+    receivers = [value for value in types.of(target.value, scope) if value.tag == "instance"]
+    candidates = [types.first_method(Value("instance", value.what), target.attr) for value in receivers]
+    methods = {candidate[0] for candidate in candidates if candidate}
     for method in made:
         if method.owner and getattr(method.node, "name", "") == target.attr:
-            if method in wanted or not receivers:
+            if method in methods or not receivers:
                 yield from ((method, made_call) for made_call in made[method])

@@ -1,4 +1,4 @@
-"""Calls, as infer.py follows them: what they return, and what they hand over to parameters."""
+"""Calls for infer.py: the values that they return, and those that they pass to parameters."""
 
 import ast
 
@@ -22,28 +22,28 @@ class Calling:
             scope = scope.parent
 
     def called(self, value, node, scope):
-        kind, what, of = value
-        if kind == "class":
+        tag, what, of = value
+        if tag == "class":
             if not scope.module.path.startswith("tests/"):
                 self.made.add(what)
             return frozenset([Value("instance", what)])
-        if kind in ("function", "method"):
+        if tag in ("function", "method"):
             return self.result(value)
-        if kind == "instance":
+        if tag == "instance":
             run = self.member(value, "__call__") or NOTHING
             run = run if run != NOTHING else self.member(value, "execute") or NOTHING
             return self.union(self.result(v) for v in run)
-        if kind == "container":
+        if tag == "container":
             inside = self.elements([what])
             return frozenset([Value("many", inside)]) if of == "values" else inside if of != "items" else NOTHING
-        if kind == "lib":
+        if tag == "lib":
             name = getattr(what, "__name__", "")
             if name == "import_module" and node.args:
-                texts = [v.what for v in self.of(node.args[0], scope) if v.kind == "text"]
-                found = [self.project.find(text) for text in texts]
-                return frozenset(Value("module", module) for module in found if module) or NOTHING
+                texts = [v.what for v in self.of(node.args[0], scope) if v.tag == "text"]
+                modules = [self.project.find(text) for text in texts]
+                return frozenset(Value("module", module) for module in modules if module) or NOTHING
             if what is getattr and len(node.args) >= 2:
-                texts = [v.what for v in self.of(node.args[1], scope) if v.kind == "text"]
+                texts = [v.what for v in self.of(node.args[1], scope) if v.tag == "text"]
                 pairs = [self.attribute(v, text) for v in self.of(node.args[0], scope) for text in texts]
                 return self.union(pair or () for pair in pairs) or NOTHING
             if name in PASS_THROUGH and node.args:
@@ -56,7 +56,7 @@ class Calling:
         return NOTHING
 
     def result(self, value):
-        return self.returned(value.what) if value.kind in ("function", "method") else NOTHING
+        return self.returned(value.what) if value.tag in ("function", "method") else NOTHING
 
     def returned(self, scope):
         if scope.yields:
@@ -71,22 +71,22 @@ class Calling:
         return self.union(self.of(node, scope) for node in scope.returns) or NOTHING
 
     def callee(self, value):
-        """-> (function scope that runs, number of arguments that are bound already), or None if that is not known."""
-        kind, what, _ = value
-        if kind == "function":
+        """-> (scope of the function that runs, number of bound arguments), or None if that is unknown."""
+        tag, what, _ = value
+        if tag == "function":
             return what, 0
-        if kind == "method":
+        if tag == "method":
             return what, 1
-        if kind == "class":
+        if tag == "class":
             return self.first_method(Value("instance", what), "__init__")
-        if kind == "instance":
+        if tag == "instance":
             return self.first_method(value, "__call__") or self.first_method(value, "execute")
         return None
 
     def first_method(self, value, name):
-        for found in self.member(value, name) or ():
-            if found.kind == "method":
-                return found.what, 1
+        for member in self.member(value, name) or ():
+            if member.tag == "method":
+                return member.what, 1
         return None
 
     def pass_arguments(self, module, scope, passed):
@@ -96,17 +96,19 @@ class Calling:
                 continue
             for value in self.of(node.func, scope):
                 target = self.callee(value)
-                if target and (not test or target[0].module.path.startswith("tests/")):  # tests pass anything
-                    self.hand_over(node, scope, *target, passed)
+                if target and (
+                    not test or target[0].module.path.startswith("tests/")
+                ):  # not what tests pass to the project
+                    self.pass_on(node, scope, *target, passed)
 
-    def hand_over(self, call, scope, target, bound, passed):
+    def pass_on(self, call, scope, target, bound, passed):
         arguments = target.node.args
         names = [argument.arg for argument in [*arguments.posonlyargs, *arguments.args]][bound:]
         for name, value in zip(names, call.args):
             if isinstance(value, ast.Starred):
                 break
             passed.setdefault((target.node, name), set()).update(self.of(value, scope))
-        known = {*names, *(argument.arg for argument in arguments.kwonlyargs)}
+        accepted = {*names, *(argument.arg for argument in arguments.kwonlyargs)}
         for keyword in call.keywords:
-            if keyword.arg in known:
+            if keyword.arg in accepted:
                 passed.setdefault((target.node, keyword.arg), set()).update(self.of(keyword.value, scope))

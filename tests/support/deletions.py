@@ -1,9 +1,9 @@
-"""Delete each function and method of the project in turn, in memory, and see whether the nets of test_names.py notice.
+"""Delete each function and method of the project in turn, in memory, and check whether test_nets.py would find it.
 
-    python tests/support/deletions.py                      # all of them: the number caught, and a list of the others
+    python tests/support/deletions.py                      # all: the number found, and a list of the others
     python tests/support/deletions.py utils/weights/any_file.py     # those of one file or folder
 
-A deletion that nothing uses is not caught, and need not be; the list says for each what kind of use there is.
+A function that is not used is not found, and need not be; the list shows for each why it is not.
 """
 
 import argparse
@@ -35,12 +35,12 @@ def without(text, node):
 def try_one(job):
     path, name, node = job
     began = time.time()
-    found = new_findings({**SOURCES, path: without(SOURCES[path], node)}, KNOWN)
-    return found, time.time() - began
+    new = new_findings({**SOURCES, path: without(SOURCES[path], node)}, KNOWN)
+    return new, time.time() - began
 
 
-def kind(path, name, node):
-    """What use of it there is that no net sees."""
+def reason(path, name, node):
+    """Why no check finds its deletion."""
     last = name.split(".")[-1]
     method = "." in name
     texts = {p: text for p, text in SOURCES.items() if p.startswith(OWN)}
@@ -48,22 +48,19 @@ def kind(path, name, node):
     pattern = re.compile(rf"\b{re.escape(last)}\b")
     used = [p for p, text in texts.items() if pattern.search(text)]
     if re.search(r"^ *import torch", SOURCES[path], re.M):
-        return "in a file for torch, which the nets do not import"
+        return "in a file for torch, which the checks do not import"
     if last.startswith("__"):
-        return "special method: a base class has it as well, or what is called is not told by the text"
+        return "special method: a base class has it as well, or the type of the object cannot be inferred"
     if last == "main" and not method:
         return "entry point"
     if method and any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list):
-        return "property of an instance that the text does not tell"
+        return "property of an object whose type cannot be inferred"
     if method and sum(f"def {last}(" in text for text in texts.values()):
         return "method that another class has as well (an override, or one of several alternatives)"
     if used:
-        return "its name occurs, in a text or as something else"
-    return (
-        "used by nothing but tests"
-        if any(pattern.search(t) for p, t in SOURCES.items() if p.startswith("tests/"))
-        else "used by nothing"
-    )
+        return "its name occurs in a string or with another meaning"
+    tested = any(pattern.search(text) for p, text in SOURCES.items() if p.startswith("tests/"))
+    return "used only by tests" if tested else "not used"
 
 
 def main():
@@ -76,19 +73,19 @@ def main():
     jobs = [job for job in written_functions(SOURCES) if job[0].startswith(tuple(args.only))]
     with ProcessPoolExecutor(args.jobs) as pool:
         results = list(pool.map(try_one, jobs, chunksize=4))
-    missed = [job for job, (found, _) in zip(jobs, results) if not found]
-    by_tests = sum(bool(found) and all(f.startswith("tests/") for f in found) for found, _ in results)
+    missed = [job for job, (new, _) in zip(jobs, results) if not new]
+    by_tests = sum(bool(new) and all(finding.startswith("tests/") for finding in new) for new, _ in results)
     seconds = [seconds for _, seconds in results]
     print(
-        f"{len(jobs)} functions and methods deleted, {len(jobs) - len(missed)} caught ({by_tests} of them only because "
+        f"{len(jobs)} functions and methods deleted, {len(jobs) - len(missed)} found ({by_tests} of them only because "
         f"a test uses them), {len(missed)} not; {sum(seconds) / len(seconds):.1f} s each, at most {max(seconds):.1f} s"
     )
-    kinds = Counter()
+    reasons = Counter()
     for path, name, node in missed:
-        why = kind(path, name, node)
-        kinds[why] += 1
+        why = reason(path, name, node)
+        reasons[why] += 1
         print(f"  {path}:{node.lineno} {name}: {why}")
-    for why, count in kinds.most_common():
+    for why, count in reasons.most_common():
         print(f"{count:5} {why}")
 
 

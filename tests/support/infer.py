@@ -1,10 +1,10 @@
-"""What an expression of this project can be, as far as its text tells: modules, classes, instances, functions.
+"""Infers what an expression of this project can be: modules, classes, instances, functions.
 
     types = Types(project)
     types.of(node, scope)      # a set of values, for example {Value("instance", Class)}; UNKNOWN is one of them
 
-Flow plays no part: a name is everything that is ever assigned to it, and a parameter everything that a call that is
-understood passes. That is enough to follow `self.head.cca.gamma` or `optimizer = build(..)` to the class.
+Control flow is ignored: a name is everything that is assigned to it, a parameter everything that a resolved call
+passes. That is enough to follow `self.head.cca.gamma` or `optimizer = build(..)` to the class.
 """
 
 import ast
@@ -15,7 +15,7 @@ from support.library import from_library, library
 from support.members import Members
 from support.values import NOTHING, UNKNOWN, Value
 
-ROUNDS = 3  # of handing the values of arguments on to parameters
+ROUNDS = 3  # how often values of arguments are passed on to parameters
 
 
 class Types(Members, Calling):
@@ -44,10 +44,10 @@ class Types(Members, Calling):
             return frozenset()
         self.busy.add(key)
         rule = getattr(self, "of_" + type(node).__name__, None)
-        found = rule(node, scope) if rule else NOTHING
+        values = rule(node, scope) if rule else NOTHING
         self.busy.discard(key)
-        self.memo[key] = found
-        return found
+        self.memo[key] = values
+        return values
 
     def of_Constant(self, node, scope):
         if isinstance(node.value, str):
@@ -73,30 +73,30 @@ class Types(Members, Calling):
         return frozenset().union(*sets)
 
     def binding(self, binding, scope, name):
-        how, node, extra = binding
-        if how == "import":
+        form, node, extra = binding
+        if form == "import":
             target, renamed = extra
             module = self.project.find(target if renamed else target.split(".")[0], scope.module)
             if module:
                 return frozenset([Value("module", module)])
-            thing = library(target if renamed else target.split(".")[0])
-            return from_library(thing) if thing else NOTHING
-        if how == "from":
+            outside = library(target if renamed else target.split(".")[0])
+            return from_library(outside) if outside else NOTHING
+        if form == "from":
             return self.imported(*extra, scope.module)
-        if how == "def":
+        if form == "def":
             return self.function_value(node, scope)
-        if how == "class":
+        if form == "class":
             return frozenset([Value("class", scope.module.classes[node])])
-        if how == "param":
+        if form == "param":
             if scope.is_first(name):
-                kind = "class" if scope.has_decorator("classmethod") else "instance"
-                return frozenset([Value(kind, scope.owner, "self")])
+                tag = "class" if scope.has_decorator("classmethod") else "instance"
+                return frozenset([Value(tag, scope.owner, "self")])
             return self.parameters.get((scope.node, name), NOTHING)
-        if how == "value":
+        if form == "value":
             return self.part(self.of(node, scope), extra)
-        if how == "element":
+        if form == "element":
             return self.part(self.elements(self.of(node, scope)), extra)
-        if how == "with":
+        if form == "with":
             return self.part(self.entered(self.of(node, scope)), extra)
         return NOTHING
 
@@ -113,43 +113,43 @@ class Types(Members, Calling):
         inner = self.project.find(f"{source}.{name}")
         if inner:
             return frozenset([Value("module", inner)])
-        thing = library(source)
-        found = getattr(thing, name, None) if thing else None
-        return from_library(found if found is not None else library(f"{source}.{name}"))
+        outside = library(source)
+        member = getattr(outside, name, None) if outside else None
+        return from_library(member if member is not None else library(f"{source}.{name}"))
 
     def part(self, values, places):
-        """Of what is unpacked: values[places[0]][places[1]].."""
+        """An element of nested tuples: values[places[0]][places[1]].."""
         for place in places or ():
-            found = set()
+            parts = set()
             for value in values:
-                if value.kind == "tuple" and place is not None and place < len(value.what):
-                    found |= value.what[place]
+                if value.tag == "tuple" and place is not None and place < len(value.what):
+                    parts |= value.what[place]
                 else:
-                    found |= self.elements([value])
-            values = frozenset(found)
+                    parts |= self.elements([value])
+            values = frozenset(parts)
         return values
 
     def elements(self, values):
-        found = set()
+        elements = set()
         for value in values:
-            if value.kind == "many":
-                found |= value.what
-            elif value.kind == "tuple":
-                found |= self.union(value.what)
+            if value.tag == "many":
+                elements |= value.what
+            elif value.tag == "tuple":
+                elements |= self.union(value.what)
             else:
-                found.add(UNKNOWN)
-        return frozenset(found)
+                elements.add(UNKNOWN)
+        return frozenset(elements)
 
     def entered(self, values):
-        """What `with ... as` gives."""
-        found = set()
+        """The values of `with ... as`."""
+        results = set()
         for value in values:
-            if value.kind == "instance":
+            if value.tag == "instance":
                 enter = self.attribute(value, "__enter__")
-                found |= self.union(self.result(v) for v in enter) if enter else {UNKNOWN}
+                results |= self.union(self.result(v) for v in enter) if enter else {UNKNOWN}
             else:
-                found |= value.what if value.kind == "many" else {value}
-        return frozenset(found)
+                results |= value.what if value.tag == "many" else {value}
+        return frozenset(results)
 
     def of_Tuple(self, node, scope):
         if any(isinstance(part, ast.Starred) for part in node.elts):
@@ -199,7 +199,7 @@ class Types(Members, Calling):
 
     def of_BinOp(self, node, scope):
         both = self.of(node.left, scope) | self.of(node.right, scope)
-        many = [value for value in both if value.kind == "many"]
+        many = [value for value in both if value.tag == "many"]
         return frozenset(many) or NOTHING
 
     def of_Lambda(self, node, scope):

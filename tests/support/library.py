@@ -1,4 +1,4 @@
-"""What installed libraries hold: they are imported, and their classes asked for their attributes."""
+"""Attributes of installed libraries, which are imported for that."""
 
 import builtins
 import functools
@@ -13,7 +13,7 @@ from support.values import NOTHING, Value
 
 @functools.cache
 def library(name):
-    """An installed module, or None; torch never, which the tests do not require."""
+    """An installed module, or None. Never torch, which the tests do not require."""
     if name.split(".")[0] == "torch":
         return None
     try:
@@ -22,14 +22,14 @@ def library(name):
         return None
 
 
-def from_library(thing):
-    simple = isinstance(thing, type) or type(thing).__name__ in ("module", "function", "builtin_function_or_method")
-    return frozenset([Value("lib", thing)]) if simple else NOTHING
+def from_library(member):
+    simple = isinstance(member, type) or type(member).__name__ in ("module", "function", "builtin_function_or_method")
+    return frozenset([Value("lib", member)]) if simple else NOTHING
 
 
 @functools.cache
 def assigned_names(cls):
-    """Attributes that the methods of a library class assign on self, or its body declares."""
+    """Attributes that the methods of a library class assign to self or its body declares."""
     try:
         text = inspect.getsource(cls)
     except (OSError, TypeError):
@@ -37,18 +37,18 @@ def assigned_names(cls):
     return frozenset(re.findall(r"self\.(\w+)\s*(?:,[^=\n]*)?=[^=]", text) + re.findall(r"^    (\w+)\s*:", text, re.M))
 
 
-def has(thing, name):
-    """Has this library class (or what it is made of) the attribute?"""
-    return hasattr(thing, name) or any(name in assigned_names(cls) for cls in getattr(thing, "__mro__", ()))
+def has(member, name):
+    """Does this member of a library, or a class that it inherits from, have the attribute?"""
+    return hasattr(member, name) or any(name in assigned_names(cls) for cls in getattr(member, "__mro__", ()))
 
 
 CACHE = {}
 
 
 def library_attributes(modules):
-    """Attributes of the built-in types, and of the libraries that are imported anywhere, and of their classes."""
+    """Attributes of the builtin types, of the imported libraries, and of their classes."""
     if modules not in CACHE:
-        names, files, things = set(), set(), list(vars(builtins).values())
+        names, files, members = set(), set(), list(vars(builtins).values())
         for name in modules:
             module = library(name)
             if module is None:
@@ -58,14 +58,14 @@ def library_attributes(modules):
             for part in parts:  # numpy.random with numpy
                 if type(part).__name__ == "module" and part.__name__.startswith(name + "."):
                     names |= set(dir(part))
-                    things += [getattr(part, inner, None) for inner in dir(part)]
-            things += parts
-        for thing in things:
-            if isinstance(thing, type):
-                names |= set(dir(thing)) | set(getattr(thing, "_fields", ()))
-                files |= {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in thing.__mro__}
-            elif callable(thing) or type(thing).__module__ == "builtins":
-                names |= set(dir(type(thing)))
+                    members += [getattr(part, inner, None) for inner in dir(part)]
+            members += parts
+        for member in members:
+            if isinstance(member, type):
+                names |= set(dir(member)) | set(getattr(member, "_fields", ()))
+                files |= {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in member.__mro__}
+            elif callable(member) or type(member).__module__ == "builtins":
+                names |= set(dir(type(member)))
         for file in files:
             if file and file.endswith(".py"):
                 names |= set(re.findall(r"self\.(\w+)", Path(file).read_text(errors="replace")))

@@ -1,9 +1,9 @@
-"""Two nets over the text of the project, which find what a merge or a deletion leaves behind; nothing is run.
+"""Static checks of the whole project: names that do not exist, arguments that a function does not take.
 
     for finding in names(project): ...     # bare names, imports, module.attribute, instance.attribute
-    for finding in calls(project): ...     # arguments that a function, a constructor or an override does not take
+    for finding in calls(project): ...     # in call_net.py: arguments of functions, constructors and overrides
 
-Each finding is "path:line: what is wrong".
+They find what a merge or a deletion leaves broken. Nothing is run. A finding is "path:line: problem".
 """
 
 import ast
@@ -13,7 +13,7 @@ from support.infer import Types
 from support.library import library_attributes
 from support.values import UNKNOWN, Value
 
-# What a library calls by itself on a class of ours, by the name of its class.
+# Methods of our classes that a library calls, by the library's base class.
 PROTOCOLS = {("jittor", "Module"): ("execute",), ("jittor", "Function"): ("execute", "grad")}
 PROTOCOLS.update({("torch", "Module"): ("forward",), ("torch", "Function"): ("forward", "backward")})
 OURS = ("module", "class", "instance", "super")
@@ -24,18 +24,17 @@ def in_tests(module):
     return module.path.startswith("tests/")
 
 
-def find(scope, node, text):
+def finding(scope, node, text):
     return f"{scope.module.path}:{node.lineno}: {text}"
 
 
 def bare_names(project):
-    """Names that are bound nowhere: neither in the function, nor around it, nor built in."""
+    """Names that are not defined in the function, around it, or as builtins."""
     for module in project.modules.values():
         for scope in module.scopes:
             for node in scope.nodes:
-                for part in [node]:
-                    if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load) and not visible(part.id, scope):
-                        yield find(scope, part, f"{part.id} is defined nowhere")
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and not visible(node.id, scope):
+                    yield finding(scope, node, f"{node.id} is defined nowhere")
 
 
 def visible(name, scope):
@@ -53,76 +52,73 @@ def imports(project):
         for scope in module.scopes:
             for bindings in scope.names.values():
                 for binding in bindings:
-                    if binding.how != "from":
+                    if binding.form != "from":
                         continue
                     source, name = binding.extra
                     target = project.find(source, module)
                     if target and name not in target.scope.names and not project.find(f"{target.name}.{name}"):
-                        yield find(scope, binding.node, f"{source} has no {name}")
+                        yield finding(scope, binding.node, f"{source} has no {name}")
                     if not target and project.has_package(source.split(".")[0]) and not project.has_package(source):
-                        yield find(scope, binding.node, f"there is no module {source}")
+                        yield finding(scope, binding.node, f"there is no module {source}")
 
 
 def attributes(project, types):
-    """value.attribute, where the text tells what value is; and protocols of libraries."""
+    """value.attribute where the value can be inferred, and methods that libraries and syntax need."""
     for module in project.modules.values():
         for scope in module.scopes:
             for node in scope.nodes:
                 if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-                    values = [value for value in types.of(node.value, scope) if value.kind in OURS]
+                    values = [value for value in types.of(node.value, scope) if value.tag in OURS]
                     without = [value for value in values if lacks(types, value, node.attr)]
-                    if without and len(without) == len(values):  # one of several may do: isinstance can be around it
-                        yield find(scope, node, f"{show(without[0])} has no {node.attr}")
-                for asked, name in asked_by_syntax(node, scope, types) if not in_tests(module) else ():
-                    values = [value for value in asked if value.kind in OURS]
+                    if without and len(without) == len(values):  # not all: there may be an isinstance
+                        yield finding(scope, node, f"{show(without[0])} has no {node.attr}")
+                for values, name in needed_by_syntax(node, scope, types) if not in_tests(module) else ():
+                    values = [value for value in values if value.tag in OURS]
                     if values and all(types.attribute(value, name) is None for value in values):
-                        yield find(
-                            scope,
-                            getattr(node, "iter", getattr(node, "context_expr", node)),
-                            f"{show(values[0])} has no {name}",
-                        )
+                        place = getattr(node, "iter", getattr(node, "context_expr", node))
+                        yield finding(scope, place, f"{show(values[0])} has no {name}")
         for cls in module.classes.values():
             for name in protocol(types, cls):
-                if not any(known and name in found.scope.names for found, known in types.ancestry(cls)):
-                    yield find(cls.scope, cls.node, f"{cls} has no {name}")
+                if not any(ours and name in base.scope.names for base, ours in types.ancestry(cls)):
+                    yield finding(cls.scope, cls.node, f"{cls} has no {name}")
 
 
 def lacks(types, value, name):
-    if value.kind == "super":
-        around = [pair for pair in types.ancestry(value.what) if pair[0] is not value.what]
+    if value.tag == "super":
+        bases = [pair for pair in types.ancestry(value.what) if pair[0] is not value.what]
         return not any(
-            name in found.scope.names if known else found is None or hasattr(found, name) for found, known in around
+            name in base.scope.names if ours else base is None or hasattr(base, name) for base, ours in bases
         )
     if types.attribute(value, name) is not None:
-        if value.kind == "instance" and abstract(types, value, name):
+        if value.tag == "instance" and abstract(types, value, name):
             return any(abstract(types, Value("instance", leaf), name) for leaf in leaves(types, value.what))
         return False
-    if value.kind == "instance" and value.of == "self":  # a base may use what its subclasses define, all of them
+    if value.tag == "instance" and value.of == "self":  # a base may use what all of its subclasses define
         below = [leaf for leaf in leaves(types, value.what) if leaf is not value.what]
         return not below or any(types.attribute(Value("instance", leaf), name) is None for leaf in below)
     return True
 
 
 def abstract(types, value, name):
-    """Is what would be found only `raise NotImplementedError`?"""
-    found = types.first_method(value, name)
-    body = found[0].node.body if found else []
+    """Is the method only `raise NotImplementedError`?"""
+    method = types.first_method(value, name)
+    body = method[0].node.body if method else []
     last = body[-1] if isinstance(body, list) and body else None
     return isinstance(last, ast.Raise) and "NotImplementedError" in ast.unparse(last) and len(body) <= 2
 
 
 def leaves(types, cls):
-    """The classes below `cls` that have none below themselves, or are used as they are."""
+    """The subclasses of `cls` (and `cls` itself) that have no subclasses or of which instances are made."""
     every = [c for module in types.project.modules.values() for c in module.classes.values()]
-    below = [c for c in every if any(found is cls for found, known in types.ancestry(c) if known)]
+    below = [c for c in every if (cls, True) in types.ancestry(c)]
     return [
         c for c in below if c in types.made or not any(c is not d and (c, True) in types.ancestry(d) for d in below)
     ]
 
 
 def protocol(types, cls):
-    """Methods that a library calls on this class, if it derives from the bare class of that library and is used."""
-    outside = [found for found, known in types.ancestry(cls) if not known]
+    """Methods that a library calls on this class, if it is used and its only library base is in PROTOCOLS."""
+    outside = [base for base, ours in types.ancestry(cls) if not ours]
     if len(outside) != 1 or (cls not in types.made and leaves(types, cls) != [cls]):
         return ()
     if outside == [None]:  # torch is not imported here
@@ -130,10 +126,10 @@ def protocol(types, cls):
     return PROTOCOLS.get((outside[0].__module__.split(".")[0], outside[0].__name__), ())
 
 
-def asked_by_syntax(node, scope, types):
-    """(values, special method) that a call, an index, a loop or a with statement needs of one of the values."""
+def needed_by_syntax(node, scope, types):
+    """(values, special method that one of them must have) for a call, an index, a loop or a with statement."""
     if isinstance(node, ast.Call):
-        yield [value for value in types.of(node.func, scope) if value.kind == "instance"], "__call__"
+        yield [value for value in types.of(node.func, scope) if value.tag == "instance"], "__call__"
         if isinstance(node.func, ast.Name) and node.func.id == "len" and node.args:
             yield types.of(node.args[0], scope), "__len__"
     elif isinstance(node, ast.Subscript):
@@ -148,9 +144,9 @@ def asked_by_syntax(node, scope, types):
 
 
 def show(value):
-    if value.kind in ("function", "method"):
-        return f"{value.kind} {show_scope(value.what)}"
-    return f"{value.kind} {getattr(value.what, 'name', value.what)}"
+    if value.tag in ("function", "method"):
+        return f"{value.tag} {show_scope(value.what)}"
+    return f"{value.tag} {getattr(value.what, 'name', value.what)}"
 
 
 def show_scope(scope):
@@ -158,23 +154,23 @@ def show_scope(scope):
 
 
 def unknown_receivers(project, types):
-    """.name on a value that the text does not tell: some class of the project or of a library must have it."""
-    known = known_attributes(project)
+    """.name of a value that cannot be inferred: some class of the project or of a library must have it."""
+    attributes = known_attributes(project)
     for module in project.modules.values():
         for scope in module.scopes if not in_tests(module) and "torch" not in module.imported else ():
             for node in scope.nodes:
-                if isinstance(node, ast.Attribute) and node.attr not in known:
+                if isinstance(node, ast.Attribute) and node.attr not in attributes:
                     if isinstance(node.ctx, ast.Load) and UNKNOWN in types.of(node.value, scope):
-                        yield find(scope, node, f"no class has an attribute {node.attr}")
+                        yield finding(scope, node, f"no class has an attribute {node.attr}")
 
 
 def known_attributes(project):
-    names = set(project.foreign)
+    attributes = set(project.foreign)
     for module in project.modules.values():
         for cls in module.classes.values():
-            names |= set(cls.scope.names) | set(cls.attributes)
-        names |= module.options
-    return names | library_attributes(frozenset(imported(project)))
+            attributes |= set(cls.scope.names) | set(cls.attributes)
+        attributes |= module.options
+    return attributes | library_attributes(frozenset(imported(project)))
 
 
 def imported(project):

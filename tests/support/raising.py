@@ -1,11 +1,11 @@
-"""Replace functions, drawn at random, by ones that raise, and see which test fails: in a copy, never in place.
+"""Replace random functions by ones that raise, in a copy of the project, and report which test fails.
 
-    python tests/support/raising.py --count 20 --seed 1       # all tests, those that mention the function first
+    python tests/support/raising.py --count 20 --seed 1       # all tests, first those that mention the function
     python tests/support/raising.py --count 3 --tests tests/utils/weights
     python tests/support/raising.py --function utils/weights/any_file.py:start_from
 
-Each function is followed by the first test that failed, and by whether the planted error was in its output. A function
-that fails no test is either without use or without a test. test_style.py is left out: it would see the change itself.
+For each function it prints the first test that failed and whether the planted error was in its output. A function that
+fails no test is either not used or not tested. test_style.py is excluded: it checks the source itself.
 """
 
 import argparse
@@ -28,8 +28,8 @@ PLANTED = "planted by tests/support/raising.py"
 
 
 def copy_of(folder):
-    """A clone with the changes and new files of this checkout; always at the same place, because Jittor compiles
-    kernels anew for another path."""
+    """A clone with the changes and new files of this checkout, always in the same folder: Jittor would compile kernels
+    again for another path."""
     clone = folder / "clone"
     shutil.rmtree(clone, ignore_errors=True)
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
@@ -47,7 +47,7 @@ def copy_of(folder):
 
 
 def raising(text, node):
-    """The source with the body of this function replaced; the signature stays."""
+    """The source with the body of this function replaced by a raise statement."""
     lines = text.splitlines(keepends=True)
     body = node.body[0]
     raises = f'raise RuntimeError("{PLANTED}: {node.name}")\n'
@@ -59,8 +59,8 @@ def raising(text, node):
 
 
 def in_order(path, name, tests, sources):
-    """-> test files that mention the function's file, a file that imports it, or the function (if few do): the
-    likeliest and smallest first; and the others."""
+    """-> (test files that mention the module, a module that imports it, or the function if few do, the likeliest and
+    smallest first; all other test files)."""
     word, stem = name.split(".")[-1], stem_of(path)
     users = {stem_of(other) for other in sources if other.startswith(OWN) and imports(sources[other], stem)} - {stem}
     rare = sum(mentions(text, word) for text in tests.values()) <= 6
@@ -96,29 +96,36 @@ def first_failure(clone, tests, args):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     process = subprocess.Popen(command, cwd=clone, start_new_session=True, **pipes)
     try:
-        said, _ = process.communicate(timeout=args.timeout)
+        output, _ = process.communicate(timeout=args.timeout)
     except subprocess.TimeoutExpired:
-        return f"the run is not done after {args.timeout} s, it", False
-    finally:  # also at Ctrl-C: nothing stays behind
+        return f"the run takes more than {args.timeout} s, it", False
+    finally:  # also at Ctrl-C: leave no process behind
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     if process.returncode in (0, 5):
         return None
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.M)
-    return failed.group(1) if failed else said[-300:], PLANTED in said
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.M)
+    return failed.group(1) if failed else output[-300:], PLANTED in output
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--count", type=int, default=20, help="functions to draw (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=20, help="number of functions (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--function", action="append", metavar="FILE:NAME", help="this one instead, as a.py:Class.name")
+    parser.add_argument(
+        "--function",
+        action="append",
+        metavar="FILE:NAME",
+        help="this function instead of random ones, for example a.py:Class.name",
+    )
     parser.add_argument("--tests", nargs="+", metavar="FILE", help="only these test files (default: all)")
-    parser.add_argument("--workers", type=int, default=1, help="of pytest-xdist (default: %(default)s)")
-    parser.add_argument("--timeout", type=int, default=2400, metavar="SECONDS", help="of one run of pytest")
+    parser.add_argument("--workers", type=int, default=1, help="processes of pytest-xdist (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=int, default=2400, metavar="SECONDS", help="limit for one run of pytest (default: 2400)"
+    )
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # through `finally`, as Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # runs `finally`, as Ctrl-C does
     sources = read_sources(ROOT)
     every = {f"{path}:{name}": (path, name, node) for path, name, node in written_functions(sources)}
     drawn = args.function or random.Random(args.seed).sample(sorted(every), min(args.count, len(every)))
@@ -139,7 +146,7 @@ def main():
         (clone / path).write_text(sources[path])
         seconds = time.time() - began
         if failed:
-            shown = "its error is shown" if failed[1] else "with another message"
+            shown = "with the planted error" if failed[1] else "with another message"
             print(f"{number:3} {key}: {failed[0]} fails ({shown}; {seconds:.0f} s)", flush=True)
         else:
             survived.append(key)

@@ -1,15 +1,15 @@
-"""What an expression can be: infer.py works with sets of these."""
+"""One possible value of an expression; infer.py works with sets of these."""
 
 from typing import NamedTuple
 
 
 class Value(NamedTuple):
-    kind: str  # module, class, instance, function, method, many, tuple, lib, libinst, unknown
+    tag: str  # module, class, instance, function, method, many, tuple, lib, libinst, unknown
     what: object = None
     of: object = None
 
     def __repr__(self):
-        return f"{self.kind}({self.what!r})"
+        return f"{self.tag}({self.what!r})"
 
 
 UNKNOWN = Value("unknown")

@@ -1,7 +1,7 @@
-"""Where the walks of recipes and weight files take place: a user's folder with generated data and weights, elsewhere
-than the repository. conftest.py hands on the fixtures.
+"""The folder for walks of recipes and weight files: a user's folder outside the repository, with generated data and
+weights. conftest.py provides these fixtures to every walk.
 
-Cut are sizes alone: 2 steps of 2 crops of 65x65, on scenes of 64x96, and one validation image.
+Only sizes are reduced (CUT): 2 steps of 2 crops of 65x65, scenes of 64x96, and one validation image.
 """
 
 import csv
@@ -20,7 +20,7 @@ from walks import weight_files
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CUT = "--num-steps 2 --input-size 65,65 --batch-size 2 --eval-images 1 --keep-last 1 --device cpu".split()
-SCENES = {  # dataset -> what --data-dir is given
+SCENES = {  # dataset -> value of --data-dir
     "cityscapes": "data/cityscapes",
     "ade20k": "data/ade20k/ADEChallengeData2016",
     "voc": "data/voc/VOCdevkit",
@@ -31,7 +31,7 @@ ROOT_MAY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """weights(name) -> the path of that published file; written once, removed at the end."""
+    """weights(name) -> path of a file in the layout of that published one; written once, removed at the end."""
     folder = tmp_path_factory.mktemp("weights")
     yield lambda name: weight_files.make(name, folder)
     shutil.rmtree(folder)
@@ -39,12 +39,12 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
-    """A folder with data/<dataset>, as scripts/data/make_scenes.py writes it."""
+    """A folder with data/<dataset>, written by scripts/data/make_scenes.py."""
     folder = tmp_path_factory.mktemp("scenes")
     for name in SCENES:
         make = ["--layout", name, "--out", f"data/{name}", "--count", "3", "--size", "64,96"]
         walk(folder, [sys.executable, ROOT / "scripts/data/make_scenes.py", *make])
-    voc = folder / "data/voc/VOCdevkit/VOC2012"  # what scripts/data/prepare_voc_aug.py makes of SBD's masks
+    voc = folder / "data/voc/VOCdevkit/VOC2012"  # as scripts/data/prepare_voc_aug.py writes it
     shutil.copytree(voc / "SegmentationClass", voc / "SegmentationClassAug")
     shutil.copy(voc / "ImageSets/Segmentation/train.txt", voc / "ImageSets/Segmentation/trainaug.txt")
     return folder
@@ -52,7 +52,7 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture
 def place(tmp_path, scenes):
-    """A user's folder, with data and an empty dataset/ for weights; removed at the end: checkpoints are large."""
+    """A user's folder with data/ and an empty dataset/ for weights; removed at the end: checkpoints are large."""
     (tmp_path / "user/dataset").mkdir(parents=True)
     (tmp_path / "user/data").symlink_to(scenes / "data")
     yield tmp_path / "user"
@@ -60,7 +60,7 @@ def place(tmp_path, scenes):
 
 
 def walk(folder, command, code=0, **env):
-    """Run it in `folder`; files are named by relative paths. -> CompletedProcess, .said: all that it printed."""
+    """Run a command in `folder` with relative paths. -> CompletedProcess; .said is its whole output."""
     full = {**os.environ, "VENV": sys.prefix, "GPUS": "1", **env}
     command = [os.path.relpath(part, folder) if isinstance(part, Path) else part for part in command]
     done = subprocess.run(command, cwd=folder, env=full, capture_output=True, text=True, timeout=900)
@@ -74,7 +74,7 @@ def python(script, *arguments):
 
 
 def check_run(folder, steps):
-    """log.csv has a finite row for each step, the newest checkpoint is there. -> the options in args.json"""
+    """Check the rows of log.csv and the last checkpoint. -> the options in args.json"""
     with open(folder / "log.csv") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(1, steps + 1))

@@ -60,7 +60,7 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
         {"--size": "64,128", "--images": "1"},
         "--size 64,128 --images 1 --tile 65,65 --ways whole sliding",
     ),
-    (r"benchmark/exported\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
+    (r"benchmark/onnx_runtimes\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
     (r"benchmark/model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
     (r"benchmark/step_gpu\.py --device cpu", {"--steps": "1"}, "--precision float32 --warm 1"),
     (r"prepare_voc_aug\.py", {}, "--any-count"),
@@ -187,7 +187,7 @@ def cut_one(command):
                     command += f" {flag}"
             break
     if command.startswith("python run_ccnet.py"):
-        command = f"cd scripts && {command}"
+        command = f"cd scripts/recipes && {command}"
     return command + (tail or "")
 
 

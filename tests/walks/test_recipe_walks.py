@@ -1,6 +1,6 @@
-"""Every recipe as a user walks it, from another folder with relative paths: train, resume, evaluate, predict.
+"""Every recipe from a user's folder with relative paths: train, resume, evaluate, predict.
 
-The networks and flags are the recipes' own; only sizes are cut (walks/places.py).
+Networks and flags are those of the recipes; only sizes are reduced (walks/places.py).
 """
 
 import json
@@ -39,7 +39,7 @@ def test_a_recipe_from_its_weights_to_a_prediction(place, weights, name, data, c
     published = dict(recurrence=2, random_mirror=True, random_scale=True, num_steps=2, batch_size=2)
     assert {key: options[key] for key in (*published, *flags)} == {**published, **flags}
     if file:
-        (place / "dataset" / file).unlink()  # a run that is resumed does not need it
+        (place / "dataset" / file).unlink()  # resuming does not need it
     again = walk(place, [*call, "--resume", "auto", "--num-steps", "3"])
     assert f"resumed from ./snapshots/{name}/CS_scenes_2.npz: step 2" in again.said
     check_run(place / "snapshots" / name, 3)
@@ -49,7 +49,7 @@ def test_a_recipe_from_its_weights_to_a_prediction(place, weights, name, data, c
 
 @pytest.mark.slow
 def test_run_local_and_the_cityscapes_recipe(place, weights):
-    """Train and evaluate by run_local.sh into a folder of the user's, resume by the recipe, predict."""
+    """run_local.sh trains and evaluates into another folder, the recipe resumes that run, predict.py predicts."""
     (place / "dataset/resnet101-imagenet.pth").symlink_to(weights("resnet101-imagenet.pth"))
     done = walk(place, [ROOT / "run_local.sh", SCENES["cityscapes"], *CUT, "--snapshot-dir", "runs/first"])
     assert R101 in done.said
@@ -66,7 +66,7 @@ def test_run_local_and_the_cityscapes_recipe(place, weights):
 
 
 @pytest.mark.parametrize("name", ["ade20k", "cityscapes", "cityscapes_van", "voc"])
-def test_without_its_weights_a_recipe_says_where_they_are(place, name):
+def test_without_its_weights_a_recipe_prints_their_address(place, name):
     done = walk(place, [recipe(name), "--data-dir", SCENES[name.split("_")[0]], *CUT], code=1)
     file = "van_large.pth" if "van" in name else "resnet101-imagenet.pth"
     line = done.stderr.splitlines()[-1]
@@ -85,7 +85,7 @@ SMALL = [*CUT, "--input-size", "33", "--eval-every", "9999"]
 
 
 def test_two_ranks_by_gpus(place):
-    """On this machine's CPU, with the real mpirun; through a link to the recipe; then by a file of machines."""
+    """On the CPU with the real mpirun, through a link to the recipe; then with a hostfile."""
     (place / "train").symlink_to(recipe("camvid"))
     call = ["./train", "--data-dir", SCENES["camvid"], *SMALL]
     done = walk(place, call, GPUS="2", MPIRUN="mpirun --oversubscribe", **ROOT_MAY)
@@ -105,12 +105,12 @@ def test_mpirun_that_would_refuse_is_explained(place):
         assert len(done.said.splitlines()) == 2
     many = str(os.cpu_count() + 1)
     last = walk(place, call, code=1, GPUS=many, **ROOT_MAY).stderr.splitlines()[-1]
-    assert f"train_camvid.sh: {many} ranks were asked for on" in last and 'MPIRUN="mpirun --oversubscribe"' in last
+    assert f"train_camvid.sh: {many} ranks on" in last and 'MPIRUN="mpirun --oversubscribe"' in last
 
 
 @pytest.mark.slow
 def test_an_mmsegmentation_command_line(place, weights):
-    """As the fifth document prints it, but for --amp, which needs a GPU; from its ImageNet weights, by two ranks."""
+    """A published command line without --amp, which needs a GPU: two ranks, from ImageNet weights."""
     options = [f"{part}_dataloader.dataset.data_root={SCENES['cityscapes']}" for part in ("train", "val")]
     config = ["--config", "../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py", "--launcher", "pytorch"]
     call = python("scripts/recipes/run_ccnet.py", *config, "--nproc-per-node", "2", "--cfg-options", *options)
@@ -126,14 +126,15 @@ def test_an_mmsegmentation_command_line(place, weights):
     predict(place, "work/CS_scenes_2.npz", 19)
 
 
-def test_the_demo_works_in_its_repository_from_another_folder_by_a_link(checkout, tmp_path):
-    """As far as the choice of a Python, which is refused here; tests/scripts/machine/test_prepare.py has the rest."""
+@pytest.mark.parametrize("name", ["demo", "test", "coverage"])
+def test_a_link_to_a_script_works_in_the_repository_from_another_folder(checkout, tmp_path, name):
+    """Up to the check of the Python version, which fails here; tests/scripts/machine/test_prepare.py has the rest."""
     interpreter, here = tmp_path / "python3.13", tmp_path / "here"
     interpreter.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.13.0 || exit 1\n')
     interpreter.chmod(0o755)
     here.mkdir()
-    (here / "demo").symlink_to(checkout / "scripts/demo.sh")
+    (here / "link").symlink_to(checkout / f"scripts/{name}.sh")
     env = {**os.environ, "PYTHON": str(interpreter), "VENV": str(tmp_path / "venv")}
-    done = subprocess.run(["./demo"], cwd=here, env=env, capture_output=True, text=True)
+    done = subprocess.run(["./link"], cwd=here, env=env, capture_output=True, text=True)
     assert done.returncode == 1 and "Python 3.13.0: Jittor" in done.stderr
-    assert f"The log: {checkout}/runs/demo.log" in done.stderr and os.listdir(here) == ["demo"]
+    assert f"The log: {checkout}/runs/{name}.log" in done.stderr and os.listdir(here) == ["link"]

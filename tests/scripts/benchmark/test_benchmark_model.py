@@ -1,36 +1,34 @@
-"""The benchmark of whole networks: both sides compute the same, and it prints one table."""
-
-import importlib.util
-import sys
-from pathlib import Path
+"""scripts/benchmark/model.py: Jittor and PyTorch compute the same, and it prints a table."""
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "benchmark" / "model.py"
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    sys.path.append(str(SCRIPT.parent))
-    spec = importlib.util.spec_from_file_location("benchmark_model", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from scripts.benchmark import model
 
 
 @pytest.mark.parametrize("name", ["ccnet_r18", "van_tiny"])
-def test_forward_here_folded_and_in_pytorch_is_the_same(benchmark, name, rng):
+def test_forward_gives_the_same_logits_folded_and_in_pytorch(name, rng):
     pytest.importorskip("torch")
     images = rng.standard_normal((2, 3, 64, 96), dtype=np.float32)
-    results = [run() for run in benchmark.forward_runs(name, images).values()]
+    results = [run() for run in model.forward_runs(name, images).values()]
     assert len(results) == 3 and results[0].shape[:2] == (2, 19)
     for result in results[:2]:
         np.testing.assert_allclose(result, results[2], atol=1e-5 * max(1, np.abs(results[2]).max()))
 
 
 def test_one_table_with_a_profile(run_command):
-    command = ["python", SCRIPT, "--cases", "train", "--model", "ccnet_r18", "--size", "48,64", "--repeats", "1"]
+    command = [
+        "python",
+        "scripts/benchmark/model.py",
+        "--cases",
+        "train",
+        "--model",
+        "ccnet_r18",
+        "--size",
+        "48,64",
+        "--repeats",
+        "1",
+    ]
     done = run_command(*command, "--profile")
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| ccnet_r18 train")]

@@ -1,4 +1,4 @@
-"""What makes a bare `import jittor` safe: installed into a folder of its own, tried with a stand-in for Jittor."""
+"""scripts/machine/bare_import.py, installed into a temporary folder with a stand-in for Jittor."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 from scripts.machine import bare_import
 from utils import runtime
 
-JITTOR = "import json, os; print(json.dumps(dict(os.environ)))\n"  # all that the stand-in does when it is imported
+JITTOR = "import json, os; print(json.dumps(dict(os.environ)))\n"  # all that importing the stand-in does
 
 
 @pytest.fixture
@@ -24,50 +24,50 @@ def site(tmp_path):
 
 
 def start(site, code, **env):
-    """A Python that reads the .pth files of `site` as it would those of its own site-packages."""
-    without = (  # what is installed in this environment itself
+    """Run code in a Python that reads the .pth files of `site` like those of its own site-packages."""
+    without_installed = (  # undo the installation in this environment
         "import sys; sys.modules.pop('ccnet_before_jittor', None); "
         "sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, '__name__', '') != 'BeforeJittor']; "
     )
-    code = f"{without} sys.path.insert(0, {str(site)!r}); import site; site.addsitedir({str(site)!r}); {code}"
+    code = f"{without_installed} sys.path.insert(0, {str(site)!r}); import site; site.addsitedir({str(site)!r}); {code}"
     env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **env}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     return done.stdout
 
 
-def test_jittor_finds_what_the_commands_of_the_project_set(site, monkeypatch):
+def test_jittor_gets_the_environment_that_the_commands_of_the_project_set(site, monkeypatch):
     for name in [name for name in os.environ if name not in ("PATH", "HOME")]:
         monkeypatch.delenv(name)
     expected = runtime.environment(runtime.choose_device("auto")[0])
     assert {"cache_name", "mpicc_path", "nvcc_path", "log_silent"} <= set(expected)
     for code in ("import jittor", "import jittor_utils", "import json, jittor, jittor_utils"):
-        found = json.loads(start(site, code))
-        assert {name: found.get(name) for name in expected} == expected
+        env = json.loads(start(site, code))
+        assert {name: env.get(name) for name in expected} == expected
 
 
 def test_variables_of_the_user_are_kept(site):
     mine = {"nvcc_path": "/opt/cuda/bin/nvcc", "log_silent": "0", "OMP_NUM_THREADS": "3", "cache_name": "mine"}
-    found = json.loads(start(site, "import jittor", **mine))
-    assert {name: found[name] for name in mine} == mine and "mpicc_path" in found
+    env = json.loads(start(site, "import jittor", **mine))
+    assert {name: env[name] for name in mine} == mine and "mpicc_path" in env
 
 
-def test_what_runtime_has_decided_is_left_alone(site):
+def test_variables_that_runtime_has_set_are_not_changed(site):
     decided = {"cache_name": "default", "mpicc_path": "", "nvcc_path": ""}
-    found = json.loads(start(site, "import jittor", **decided))
-    assert {name: found[name] for name in decided} == decided
-    assert "log_silent" not in found and "gdb_path" not in found  # with --verbose runtime leaves it out
+    env = json.loads(start(site, "import jittor", **decided))
+    assert {name: env[name] for name in decided} == decided
+    assert "log_silent" not in env and "gdb_path" not in env  # runtime does not set log_silent with --verbose
 
 
-def test_where_the_home_folder_cannot_be_written_the_environment_has_the_cache(site):
-    found = json.loads(start(site, "import jittor", HOME="/proc/no-such-home"))
-    assert found["HOME"] == found["JITTOR_HOME"] == f"{sys.prefix}/jittor_home"
+def test_the_cache_is_in_the_environment_where_the_home_folder_cannot_be_written(site):
+    env = json.loads(start(site, "import jittor", HOME="/proc/no-such-home"))
+    assert env["HOME"] == env["JITTOR_HOME"] == f"{sys.prefix}/jittor_home"
 
 
-def test_starting_python_costs_one_small_module_and_changes_nothing(site):
+def test_starting_python_imports_one_small_module_and_changes_nothing(site):
     code = (
         "before, env = set(sys.modules), __import__('os').environ.copy(); site.addsitedir(sys.path[0]); "
-        "import importlib.util; importlib.util.find_spec('jittor'); "  # as the preparation looks for it
+        "import importlib.util; importlib.util.find_spec('jittor'); "  # as the preparation does
         "assert 'ccnet_runtime' not in sys.modules and env == __import__('os').environ; "
         "print([name for name in sys.modules if name.startswith('ccnet')])"
     )
@@ -75,7 +75,7 @@ def test_starting_python_costs_one_small_module_and_changes_nothing(site):
     assert start(site, "import jittor; print(any('BeforeJittor' in str(f) for f in sys.meta_path))").endswith("False\n")
 
 
-def test_installed_twice_changes_nothing_and_removed_leaves_nothing(site):
+def test_installing_twice_changes_nothing_and_removing_leaves_nothing(site):
     def contents():
         return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in site.glob("ccnet*")}
 
@@ -92,10 +92,10 @@ def test_installed_twice_changes_nothing_and_removed_leaves_nothing(site):
     assert "cache_name" not in json.loads(start(site, "import jittor"))
 
 
-def test_an_environment_that_is_not_ours_is_left_alone(tmp_path):
+def test_another_environment_is_not_changed(tmp_path):
     assert "not in an environment of this project" in bare_import.install(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_site_folder_is_where_this_python_looks():
+def test_the_site_folder_is_on_the_path_of_this_python():
     assert str(bare_import.site_folder()) in sys.path

@@ -1,4 +1,4 @@
-"""scripts/prepare_jittor.py and scripts/machine/setup.sh on machines that lack something."""
+"""scripts/prepare_jittor.py and scripts/machine/setup.sh on machines where something is missing."""
 
 import os
 import shutil
@@ -16,14 +16,14 @@ QUICK = ("python", "scripts/prepare_jittor.py", "--no-compile")
 
 
 def tools(folder, *names):
-    """A PATH that holds these tools and no others."""
+    """-> a PATH with only these tools."""
     folder.mkdir(exist_ok=True)
     for name in names:
         (folder / name).symlink_to(shutil.which(name))
     return str(folder)
 
 
-def test_an_empty_home_is_laid_out_once(run_command, tmp_path):
+def test_onednn_is_copied_into_an_empty_home_once(run_command, tmp_path):
     env = {"HOME": str(tmp_path), "JITTOR_HOME": ""}
     first, second = run_command(*QUICK, env=env), run_command(*QUICK, env=env)
     assert first.returncode == second.returncode == 0, first.stdout + first.stderr
@@ -31,13 +31,13 @@ def test_an_empty_home_is_laid_out_once(run_command, tmp_path):
     assert f"2.6.0 laid out at {folder}" in first.stdout and f"2.6.0 at {folder}" in second.stdout
     assert (folder / "lib/libdnnl.so.2").is_file() and os.readlink(folder / "lib/libmkldnn.so") == "libdnnl.so.2"
     assert (folder / "include/dnnl.hpp").is_file() and (folder / "include/oneapi/dnnl/dnnl.hpp").is_file()
-    assert [p.name for p in (tmp_path / ".cache/jittor").iterdir()] == ["mkl"]  # nothing half done is left
+    assert [p.name for p in (tmp_path / ".cache/jittor").iterdir()] == ["mkl"]  # no temporary folder remains
 
 
-def test_a_half_laid_out_onednn_is_replaced(run_command, tmp_path):
+def test_an_incomplete_onednn_is_replaced(run_command, tmp_path):
     folder = tmp_path / ".cache/jittor/mkl/dnnl_lnx_2.2.0_cpu_gomp"
     (folder / "lib").mkdir(parents=True)
-    (folder / "lib/libmkldnn.so").write_text("cut off")
+    (folder / "lib/libmkldnn.so").write_text("truncated")
     done = run_command(*QUICK, env={"HOME": str(tmp_path), "JITTOR_HOME": ""})
     assert done.returncode == 0 and "2.6.0 laid out" in done.stdout and (folder / "include/dnnl.hpp").is_file()
 
@@ -45,7 +45,7 @@ def test_a_half_laid_out_onednn_is_replaced(run_command, tmp_path):
 def test_no_compiler(run_command, tmp_path):
     done = run_command(*QUICK, env={"PATH": tools(tmp_path / "bin", "sh", "ld"), "cc_path": ""})
     assert done.returncode == 1 and "no C++ compiler: g++ is not on PATH" in done.stderr
-    assert "mend: sudo apt-get install g++" in done.stderr and "Traceback" not in done.stderr
+    assert "Fix: sudo apt-get install g++" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_compiler_that_does_not_compile(run_command, tmp_path):
@@ -63,37 +63,37 @@ def test_a_compiler_that_does_not_compile(run_command, tmp_path):
 def test_no_headers(monkeypatch, tmp_path):
     monkeypatch.setattr(checks.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     with pytest.raises(
-        runtime.MachineError, match=rf"no {tmp_path}/Python.h\n  mend: sudo apt-get install python3.*-dev"
+        runtime.MachineError, match=rf"no {tmp_path}/Python.h\n  Fix: sudo apt-get install python3.*-dev"
     ):
         checks.check_headers()
 
 
 def test_missing_packages_are_named(monkeypatch):
-    found = checks.importlib.util.find_spec
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None if name == "tqdm" else found(name))
-    with pytest.raises(runtime.MachineError, match="missing: tqdm\n  mend: .*pip install -r requirements.txt"):
+    find_spec = checks.importlib.util.find_spec
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None if name == "tqdm" else find_spec(name))
+    with pytest.raises(runtime.MachineError, match="missing: tqdm\n  Fix: .*pip install -r requirements.txt"):
         checks.check_python()
 
 
-def test_without_libgl_the_headless_wheel_takes_over(monkeypatch, tmp_path, capsys):
-    """cv2 that fails as on a server, and a pip that records what it is asked: the environment itself stays as it is."""
+def test_without_libgl_opencv_is_replaced_by_the_headless_wheel(monkeypatch, tmp_path, capsys):
+    """A cv2 that fails as on a server, and a pip that only records its arguments: nothing is installed."""
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    asked = []
+    calls = []
 
     def pip(*arguments):
-        asked.append(arguments)
+        calls.append(arguments)
         if arguments[0] == "install":
             (tmp_path / "cv2.py").write_text("__version__ = '4.11.0'")
         return True
 
     monkeypatch.setattr(checks, "pip", pip)
     assert checks.check_opencv() == "4.11.0 (headless: this machine has no libGL)"
-    assert asked[0] == ("uninstall", "-y", "opencv-python") and asked[1][-1].startswith("opencv-python-headless==4.")
+    assert calls[0] == ("uninstall", "-y", "opencv-python") and calls[1][-1].startswith("opencv-python-headless==4.")
     assert "libGL.so.1" in capsys.readouterr().out
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
     monkeypatch.setattr(checks, "pip", lambda *arguments: False)
-    with pytest.raises(runtime.MachineError, match="libGL.so.1.*\n  mend: sudo apt-get install libgl1"):
+    with pytest.raises(runtime.MachineError, match="libGL.so.1.*\n  Fix: sudo apt-get install libgl1"):
         checks.check_opencv()
 
 
@@ -103,7 +103,7 @@ def test_an_unwritable_home(run_command):
     assert f"{sys.prefix}/jittor_home/.cache/jittor (the home folder cannot be written)" in done.stdout
 
 
-def test_without_mpi_one_process_is_left(monkeypatch):
+def test_without_mpi_runs_use_one_process(monkeypatch):
     monkeypatch.setattr(checks.os.path, "isfile", lambda path: False)
     monkeypatch.setattr(checks, "pip", lambda *arguments: False)
     mpicc, line = checks.find_mpi()
@@ -124,8 +124,8 @@ def test_python_3_13_is_refused_with_the_reason(checkout, tmp_path):
     assert f"The log: {checkout}/runs/demo.log" in done.stderr
 
 
-def test_a_python_that_fits_is_found_by_itself(checkout, tmp_path):
-    """python3 is 3.13 here, but another one on PATH will do."""
+def test_a_supported_python_on_path_is_found(checkout, tmp_path):
+    """python3 is version 3.13, python3.10 is on PATH as well."""
     folder = tmp_path / "bin"
     path = tools(
         folder, "bash", "readlink", "dirname", "mkdir", "tee", "sed", "cat", "cksum", "cmp", "rm", "tail", "env"
@@ -147,9 +147,9 @@ def test_a_python_that_fits_is_found_by_itself(checkout, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.alone  # it breaks the cache that all tests use; a cache of its own would compile for minutes
-def test_a_half_written_cache_is_mended(run_command):
-    """What a first import that was killed can leave: the helper library without its key. Jittor then exits with 0."""
+@pytest.mark.alone  # it breaks the cache that all tests use: compiling another one would take minutes
+def test_an_incomplete_cache_is_repaired(run_command):
+    """A first import that was killed can leave the helper library without its key; Jittor then exits with code 0."""
     import jittor_utils
 
     keys = list(Path(jittor_utils.cache_path).glob("jit_utils_core*.key"))

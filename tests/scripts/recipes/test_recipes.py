@@ -1,4 +1,4 @@
-"""The recipes in scripts/recipes/train_*.sh and run_local.sh, with programs that only say how they were called."""
+"""scripts/recipes/train_*.sh and run_local.sh, with programs that only print their arguments."""
 
 import os
 import re
@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import train
+from scripts.recipes import run_ccnet
 
 ROOT = Path(__file__).resolve().parents[3]
-PUBLISHED = {  # recipe -> what the published command says
+PUBLISHED = {  # recipe -> settings of the published command
     "cityscapes": dict(
         model="ccnet",
         input_size=(769, 769),
@@ -45,8 +46,8 @@ def program(path, body):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
-    known = ["scenes", "cityscapes", "ade20k", "voc", "camvid"]
-    monkeypatch.setattr(train, "DATASETS", dict.fromkeys(known), raising=False)
+    names = ["scenes", "cityscapes", "ade20k", "voc", "camvid"]
+    monkeypatch.setattr(train, "DATASETS", dict.fromkeys(names), raising=False)
     program(tmp_path / "bin/mpirun", 'echo "mpirun" "$@"')
     program(tmp_path / "bin/python", f'[ "$1" = -c ] && exec {sys.executable} "$@"\necho python "$@"')
     program(tmp_path / "bin/nvidia-smi", "exit 9")
@@ -74,7 +75,7 @@ def test_a_recipe_has_the_published_settings_and_passes_flags_on(call, recipe):
 
 
 @pytest.mark.parametrize("recipe", PUBLISHED)
-def test_the_head_of_a_recipe_says_where_it_reads_and_writes(call, recipe):
+def test_the_head_of_a_recipe_names_its_weights_and_its_folder(call, recipe):
     head = (ROOT / f"scripts/recipes/train_{recipe}.sh").read_text().split("set -euo")[0]
     (line,) = call(f"scripts/recipes/train_{recipe}.sh", "--data-dir", "D")
     args = train.parse_args(line.split(TRAIN)[1].split())
@@ -86,25 +87,25 @@ def test_every_recipe_is_tested():
     assert {path.stem[len("train_") :] for path in ROOT.glob("scripts/recipes/train_*.sh")} == set(PUBLISHED)
 
 
-def test_one_gpu_or_none_needs_no_mpirun_and_machines_come_from_a_file(call, tmp_path):
-    for gpus in ("0", "1", ""):  # "": counted, by an nvidia-smi that finds no driver
+def test_one_gpu_needs_no_mpirun_and_a_hostfile_names_machines(call, tmp_path):
+    for gpus in ("0", "1", ""):  # "": the number that nvidia-smi lists, which is 0 without a driver
         (line,) = call("scripts/recipes/train_camvid.sh", GPUS=gpus)
         assert line.startswith(TRAIN)
     program(tmp_path / "bin/nvidia-smi", "echo GPU 0\necho GPU 1")
     (line,) = call("scripts/recipes/train_camvid.sh", GPUS="")
     assert line.startswith(f"mpirun -np 2 -x PATH {TRAIN}")
     (tmp_path / "machines").touch()
-    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="8", HOSTFILE="machines")  # beside the user
+    (line,) = call("scripts/recipes/train_camvid.sh", GPUS="8", HOSTFILE="machines")  # in the current folder
     assert line.startswith(f"mpirun -np 8 --hostfile machines -x PATH {TRAIN}")
     (line,) = call("scripts/recipes/train_camvid.sh", GPUS="1", HOSTFILE="machines", MPIRUN="mpirun --oversubscribe")
     assert line.startswith(f"mpirun --oversubscribe -np 1 --hostfile machines -x PATH {TRAIN}")
 
 
-def test_what_cannot_start_is_refused_with_the_fix(call, tmp_path):
+def test_what_cannot_start_is_an_error_with_the_fix(call, tmp_path):
     def refused(**env):
-        said = call("scripts/recipes/train_camvid.sh", code=1, **env)
-        assert said.startswith("train_camvid.sh: ")
-        return said
+        error = call("scripts/recipes/train_camvid.sh", code=1, **env)
+        assert error.startswith("train_camvid.sh: ")
+        return error
 
     assert "GPUS=two is not a number" in refused(GPUS="two")
     assert "HOSTFILE=nowhere is not a file" in refused(HOSTFILE="nowhere")
@@ -126,14 +127,14 @@ def call_with(env, folder):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="mpirun refuses root alone")
-def test_root_is_told_what_to_set_before_mpirun_refuses(call):
+def test_root_gets_the_variables_to_set_before_mpirun_refuses(call):
     for env in ({"OMPI_ALLOW_RUN_AS_ROOT": ""}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": ""}):
-        said = call("scripts/recipes/train_camvid.sh", code=1, **env)
-        assert "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in said
+        error = call("scripts/recipes/train_camvid.sh", code=1, **env)
+        assert "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in error
         assert call("scripts/recipes/train_camvid.sh", **env, MPIRUN="mpirun --allow-run-as-root")
 
 
-def test_a_link_to_a_recipe_is_that_recipe(call, tmp_path):
+def test_a_recipe_works_through_a_link(call, tmp_path):
     for name in ("scripts/recipes/train_voc.sh", "run_local.sh"):
         (tmp_path / "link").symlink_to(ROOT / name)
         assert call(tmp_path / "link", "D")[0].startswith(f"mpirun -np 4 -x PATH {TRAIN}")
@@ -175,17 +176,16 @@ def test_help_of_run_local_is_that_of_training(call):
     assert line.startswith(TRAIN) and line.endswith(" --help")
 
 
-def test_run_local_does_not_evaluate_after_a_training_that_failed(call, tmp_path):
+def test_run_local_does_not_evaluate_if_training_fails(call, tmp_path):
     program(tmp_path / "bin/mpirun", 'echo "$@"; exit 75')
     assert "evaluate.py" not in call("run_local.sh", "CITYSCAPES", code=75)
 
 
 def test_an_mmsegmentation_command_is_translated(call):
-    """As a model zoo prints it; the config need not be there."""
-    line = (
-        "--config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py --launcher pytorch --nproc-per-node 4"
-    )
-    line += " --amp --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D"
+    """A command of a model zoo; the config file need not exist."""
+    line = "--config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py --launcher pytorch"
+    line += " --nproc-per-node 4 --amp"
+    line += " --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D"
     flags, ranks = translated(line)
     assert ranks == 4
     args = train.parse_args(flags)
@@ -201,9 +201,6 @@ def test_an_mmsegmentation_command_is_translated(call):
 
 
 def translated(line):
-    sys.path.insert(0, str(ROOT / "scripts" / "recipes"))
-    import run_ccnet
-
     return run_ccnet.command(*run_ccnet.parse_args(line.split()))
 
 
@@ -221,20 +218,20 @@ def translated(line):
 def test_published_weights_that_are_missing_are_named_with_their_source(name, tmp_path, monkeypatch):
     from utils.weights import sources
 
-    known = sources.where_published(name)
-    assert (known is None) == (name in ("van_b0.pth", "CS_scenes_60000.pth"))
+    source = sources.where_published(name)
+    assert (source is None) == (name in ("van_b0.pth", "CS_scenes_60000.pth"))
     monkeypatch.chdir(tmp_path)
-    if known:
+    if source:
         with pytest.raises(FileNotFoundError, match=re.escape(f"Save it as {tmp_path}/{name}, name another file")):
             sources.check_exists(name)
-        assert "http" in known
+        assert "http" in source
     else:
-        sources.check_exists(name)  # what reads it says that it is missing
+        sources.check_exists(name)  # no error: reading the file reports that it is missing
     (tmp_path / name).touch()
     sources.check_exists(name)
 
 
-def test_the_names_of_van_files_lead_to_one_published_file():
+def test_all_names_of_a_van_file_mean_the_same_published_file():
     from utils.weights import sources
 
     names = ("van_large.pth", "van_large_839.pth.tar", "van_large.pth.tar")
