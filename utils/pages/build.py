@@ -1,4 +1,4 @@
-"""One self-contained HTML page from real files: templates, styles and scripts in pages/, data packed into it.
+"""One self-contained HTML page from real files: templates, styles and scripts in this folder, data packed into it.
 
 The page opens from disk and asks nothing of the network: its policy (in the template's head) forbids it.
 """
@@ -16,7 +16,7 @@ from PIL import Image
 
 from utils.files import whole_file
 
-PAGES = Path(__file__).resolve().parent / "pages"
+PAGES = Path(__file__).resolve().parent
 
 
 def build(template, **parts):
