@@ -124,6 +124,17 @@ def test_every_message_of_the_troubleshooting_table_is_in_the_code():
             assert part in code, f"{message!r} is printed nowhere: {part!r}"
 
 
+def test_version_and_date_are_the_same_everywhere():
+    version, date = re.search(r"^## (\S+) \((\S+)\)$", read("CHANGELOG.md"), re.M).groups()
+    citation = read("CITATION.cff")
+    assert f"version: {version}\n" in citation and f"date-released: {date}\n" in citation
+
+
+def test_the_hosting_service_runs_what_a_change_must_pass():
+    assert "run: .ci/run\n" in read(".github/workflows/ci.yml")
+    assert "first line" in read(".github/ISSUE_TEMPLATE/bug_report.md")
+
+
 @pytest.mark.parametrize("words", WORDS)
 def test_the_words_of_the_field_are_used(words):
     """Also inside names: read_picture counts."""
