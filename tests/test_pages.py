@@ -91,6 +91,14 @@ def test_every_link_leads_somewhere(name):
         assert not anchor or anchor in anchors(page), f"{name}: {target} has no such heading"
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "CHANGELOG.md"])
+def test_every_file_that_a_page_names_exists(name):
+    known = {part for file in FILES for part in (file, Path(file).name)} | {"Python.h"}
+    for code in re.findall(r"`([^`]+)`", prose(read(name))):
+        for path in re.findall(r"(?<![\w/.*<>-])[\w./-]*\w\.(?:py|sh|h|cuh|md)\b", code):
+            assert path.removeprefix("./") in known or path.startswith("/"), f"{name}: {path} in {code!r}"
+
+
 @pytest.mark.parametrize("name", CHINESE)
 def test_both_languages_have_the_same_content(name):
     """Headings, commands, tables, links, numbers in tables and inline code."""

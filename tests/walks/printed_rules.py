@@ -128,6 +128,7 @@ NAMES = {  # names that a snippet of Python uses and does not define
     "loss": "import jittor as jt; loss = model(jt.randn(1, 3, 33, 33))[0].float32().mean()",
     "images": "import jittor as jt; images = jt.randn(1, 3, 33, 33)",
     "image": "import numpy as np; image = np.zeros((3, 40, 50), np.float32)",
+    "ROOT": "from pathlib import Path; ROOT = Path()",
     "path": "path = 'runs/demo/CS_scenes_500.npz'",
 }
 
