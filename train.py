@@ -135,7 +135,7 @@ def say(lines):
 def build_data(args, begin):
     """-> training data, validation pictures, and what a checkpoint says about both."""
     from datasets.find import locate, record, recorded_place
-    from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
+    from models.tables import CAFFE_BGR, IMAGENET_RGB
     from utils import distributed
     from utils.training import limits
 

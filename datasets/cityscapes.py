@@ -6,6 +6,7 @@ labels together. Where there are only *_labelTrainIds.png, these are read. The t
 """
 
 from datasets.files import FileDataset, hex_palette, value_table
+from models.tables import CITYSCAPES_IDS
 
 NAMES = """
     road; sidewalk; building; wall; fence; pole; traffic light; traffic sign; vegetation; terrain; sky; person; rider;
@@ -18,8 +19,8 @@ PALETTE = hex_palette(
     005064 0000e6 770b20
 """
 )
-IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of the train ids 0..18
-VALUES = {**dict.fromkeys(range(34)), **{label: number for number, label in enumerate(IDS)}}  # the rest is void
+# label id -> train id; None: void
+VALUES = {**dict.fromkeys(range(34)), **{label: number for number, label in enumerate(CITYSCAPES_IDS)}}
 TRAIN_IDS = {number: number for number in range(19)}
 PARTS = {  # split -> (folder of the labels, split on disk)
     "train": [("gtFine", "train")],
@@ -36,7 +37,7 @@ class Cityscapes(FileDataset):
     title, looks_like = "Cityscapes", "leftImg8bit/ and gtFine/ (or gtCoarse/)"
     names, palette, values, splits = NAMES, PALETTE, VALUES, tuple(PARTS)
     expected = {"train": 2975, "val": 500, "trainval": 3475, "train_extra": 19998, "train+": 22973, "test": 1525}
-    ids = IDS  # what the test server wants in place of the train ids
+    ids = CITYSCAPES_IDS  # what the test server wants in place of the train ids
 
     @classmethod
     def is_root(cls, folder):

@@ -1,7 +1,7 @@
 """Names and colours of the classes of a network: for what is drawn from a checkpoint without its data set."""
 
 from datasets import DATASETS, dataset_class
-from datasets.voc import devkit_palette
+from models.tables import devkit_palette
 
 USUAL = {19: "cityscapes", 150: "ade20k", 21: "voc"}  # of released files, which say nothing
 

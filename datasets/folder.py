@@ -16,7 +16,7 @@ from datasets.files import FileDataset
 from datasets.reading import grey_labels
 from datasets.reading.image_io import DataError
 from datasets.reading.label_io import ColourMap
-from datasets.voc import devkit_palette
+from models.tables import devkit_palette
 
 WORDS = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}
 LAYOUTS = (

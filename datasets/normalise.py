@@ -8,10 +8,7 @@ thus pass from the workers as uint8, at a quarter of the bytes.
 import cv2
 import numpy as np
 
-# The ImageNet weights that CCNet starts from want BGR, 0..255, minus the mean, not divided by anything.
-CAFFE_BGR = {"channels": "bgr", "mean": (104.00698793, 116.66876762, 122.67891434), "std": (1.0, 1.0, 1.0)}
-# VAN, torchvision and mmsegmentation weights.
-IMAGENET_RGB = {"channels": "rgb", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+from models.tables import CAFFE_BGR
 
 
 def table(how):

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from datasets.normalise import CAFFE_BGR, IMAGENET_RGB, normalise, normalise_batch  # noqa: F401 (one place to look)
+from datasets.normalise import normalise, normalise_batch  # noqa: F401 (one place to look)
+from models.tables import CAFFE_BGR
 
 # As the official code computes them: 0.7 + 0.1 is a little less than 0.8, and labels at the edge of a pixel notice.
 CITYSCAPES_SCALES = tuple(0.7 + k / 10 for k in range(15))  # 0.7, 0.8 .. 2.1

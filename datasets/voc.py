@@ -9,24 +9,13 @@ from datasets.files import FileDataset
 from datasets.reading.image_io import DataError
 from datasets.reading.pairs import stem
 from datasets.transforms import VOC_SCALES
+from models.tables import devkit_palette
 
 NAMES = """
     background; aeroplane; bicycle; bird; boat; bottle; bus; car; cat; chair; cow; diningtable; dog; horse; motorbike;
     person; pottedplant; sheep; sofa; train; tvmonitor
 """
 NAMES = tuple(name.strip() for name in NAMES.split(";"))
-
-
-def devkit_palette(count):
-    """The colours of the VOC devkit: the bits of the class number dealt out to red, green and blue."""
-    colours = []
-    for number in range(count):
-        rgb = [0, 0, 0]
-        for bit in range(8):
-            for channel in range(3):
-                rgb[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
-        colours.append(tuple(rgb))
-    return tuple(colours)
 
 
 class VOC(FileDataset):

@@ -11,6 +11,7 @@ from jittor import nn
 
 from models.layers.batch_norm import BatchNorm
 from models.layers.conv import Conv2d
+from models.tables import RESNET_BLOCKS, RESNET_STEMS
 
 
 def conv3x3(in_planes, planes, stride=1, dilation=1):
@@ -53,21 +54,17 @@ class Bottleneck(nn.Module):
         return self.bn3(self.conv3(y), residual=shortcut, activation="relu")
 
 
-BLOCKS = {18: (BasicBlock, (2, 2, 2, 2)), 50: (Bottleneck, (3, 4, 6, 3)), 101: (Bottleneck, (3, 4, 23, 3))}
-STEMS = {"deep": (64, 64, 128), "v1c": (32, 32, 64), "v1": (64,)}
-
-
 class ResNet(nn.Module):
     """`features(x)` -> stage 3 (B, 256e, H/8, W/8) and stage 4 (B, 512e, H/8, W/8), e being the block's expansion."""
 
     folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
     def __init__(self, depth=101, stem="deep", contract_dilation=False, ceil_pool=True):
-        for value, known, name in ((depth, BLOCKS, "depth"), (stem, STEMS, "stem")):
+        for value, known, name in ((depth, RESNET_BLOCKS, "depth"), (stem, RESNET_STEMS, "stem")):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(str, known))}")
-        block, counts = BLOCKS[depth]
-        planes = STEMS[stem]
+        block, counts = BasicBlock if depth == 18 else Bottleneck, RESNET_BLOCKS[depth]
+        planes = RESNET_STEMS[stem]
         if stem == "v1":
             self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
             self.bn1 = BatchNorm(64)

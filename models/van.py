@@ -14,18 +14,7 @@ from jittor import nn
 from models.layers.batch_norm import BatchNorm
 from models.layers.depthwise import DepthwiseConv2d
 from models.layers.dropout import DropPath
-
-SIZES = {  # channels and number of blocks in each stage; drop path in the published segmentation training
-    "van_tiny": ((32, 64, 160, 256), (3, 3, 5, 2), 0.1),
-    "van_small": ((64, 128, 320, 512), (2, 2, 4, 2), 0.1),
-    "van_base": ((64, 128, 320, 512), (3, 3, 12, 3), 0.1),
-    "van_large": ((64, 128, 320, 512), (3, 5, 27, 3), 0.3),
-    "van_b4": ((64, 128, 320, 512), (3, 6, 40, 3), 0.4),
-    "van_b5": ((96, 192, 480, 768), (3, 3, 24, 3), 0.4),
-    "van_b6": ((96, 192, 384, 768), (6, 6, 90, 6), 0.5),
-}
-SIZES.update({f"van_b{n}": SIZES[name] for n, name in enumerate(("van_tiny", "van_small", "van_base", "van_large"))})
-MLP_RATIOS = (8, 8, 4, 4)
+from models.tables import VAN_ALIASES, VAN_MLP_RATIOS, VAN_SIZES
 
 
 def initialised(conv):
@@ -136,15 +125,16 @@ class VAN(nn.Module):
 
     def __init__(self, van_size="van_base", output_stride=32, dilate=True, drop_path=None, num_classes=0):
         name = van_size if van_size.startswith("van_") else f"van_{van_size}"  # "tiny" and "b0" will do
-        if name not in SIZES:
-            raise ValueError(f"van_size is {van_size!r}; choose from {', '.join(SIZES)}")
+        name = VAN_ALIASES.get(name, name)
+        if name not in VAN_SIZES:
+            raise ValueError(f"van_size is {van_size!r}; choose from {', '.join([*VAN_SIZES, *VAN_ALIASES])}")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride is {output_stride!r}; a VAN has 8, 16 or 32")
-        self.dims, depths, usual = SIZES[name]
+        self.dims, depths, usual = VAN_SIZES[name]
         drop_path = usual if drop_path is None else drop_path
         rates = [drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))]  # from 0, over all blocks
         stride, density, channels = 1, 1, 3
-        for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, MLP_RATIOS), 1):
+        for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, VAN_MLP_RATIOS), 1):
             kernel, step = (7, 4) if stage == 1 else (3, 2)
             before = density  # how much denser than its own stride the map is that this stage reads
             if stride * step > output_stride:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from datasets.scenes import dataset
-from datasets.voc import devkit_palette
+from models.tables import devkit_palette
 
 # scene class -> value in the label file; the index 255 (void) is the last entry
 CITYSCAPES_IDS = {"road": 7, "pavement": 8, "building": 11, "sky": 23, "tree": 21, "car": 26, "person": 24, "sign": 20}

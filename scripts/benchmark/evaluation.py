@@ -103,6 +103,7 @@ def measure(args, folder, way, workers):
     import numpy as np
 
     from datasets import transforms
+    from models import tables
     from models.layers.fold import fold
     from utils.evaluation import stream
     from utils.evaluation.confusion import ConfusionMatrix
@@ -119,7 +120,7 @@ def measure(args, folder, way, workers):
         model = build_model(args.model or "ccnet_r18", classes)
         model.eval()
         fold(model)
-        meta = {"normalisation": transforms.CAFFE_BGR, "num_classes": classes}
+        meta = {"normalisation": tables.CAFFE_BGR, "num_classes": classes}
 
     def read(k):
         image, label = (cv2.imread(os.path.join(folder, name), -1) for name in (f"{k}.png", f"{k}_label.png"))

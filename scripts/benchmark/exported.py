@@ -18,10 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from models import MODELS, build_model  # noqa: E402
+from models.tables import IMAGENET_RGB  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
-
-USUAL = {"channels": "rgb", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 
 
 def parse_args():
@@ -65,7 +64,7 @@ def network(args):
         model.eval()
         return model
 
-    return build, USUAL, args.van_size or name
+    return build, IMAGENET_RGB, args.van_size or name
 
 
 def runs_of(build, how, size, batch, threads):

@@ -41,7 +41,7 @@ def build(name):
     import jittor as jt
 
     from models import build_model
-    from models.van import SIZES
+    from models.tables import VAN_SIZES
 
     jt.sync_all()  # random numbers are drawn when they are needed: those still owed come before the seed
     jt.set_global_seed(0)
@@ -56,7 +56,7 @@ def build(name):
         return model, None
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if van:
-        other = torch_models.VANCCNet(*SIZES[name][:2], CLASSES)
+        other = torch_models.VANCCNet(*VAN_SIZES[name][:2], CLASSES)
     else:
         other = torch_models.CCNet({"ccnet": 101, "ccnet_r50": 50, "ccnet_r18": 18}[name], CLASSES)
     return model, torch_models.load(other, {key: value.numpy() for key, value in model.state_dict().items()})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datasets.normalise import CAFFE_BGR, IMAGENET_RGB, normalise, normalise_batch
+from datasets.normalise import normalise, normalise_batch
 from datasets.scenes import dataset
 from datasets.transforms import (
     ADE20K_SIDES,
@@ -12,6 +12,7 @@ from datasets.transforms import (
     TrainTransform,
     shift_colours,
 )
+from models.tables import CAFFE_BGR, IMAGENET_RGB
 from scripts.benchmark import official_recipe
 
 

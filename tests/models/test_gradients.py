@@ -10,7 +10,7 @@ import pytest
 from datasets import dataset_class, transforms
 from models import build_model
 from models.losses import segmentation_loss
-from models.van import SIZES
+from models.tables import VAN_SIZES
 from utils.weights import checkpoint
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts" / "benchmark"))
@@ -27,7 +27,9 @@ def build(name, num_classes=9):
 def sibling(name, classes):
     import torch_models
 
-    return torch_models.CCNet(18, classes) if name == "ccnet_r18" else torch_models.VANCCNet(*SIZES[name][:2], classes)
+    if name == "ccnet_r18":
+        return torch_models.CCNet(18, classes)
+    return torch_models.VANCCNet(*VAN_SIZES[name][:2], classes)
 
 
 def away_from_kinks(weights, rng):

@@ -13,7 +13,8 @@ from support import rule_weights
 from models import MODELS, build_model
 from models.cca import CrissCrossAttention
 from models.layers.dropout import DropPath
-from models.van import SIZES, VAN
+from models.tables import VAN_ALIASES, VAN_SIZES
+from models.van import VAN
 from utils.weights import checkpoint
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -207,7 +208,7 @@ def test_mistakes_are_answered_with_what_is_known():
     ):
         with pytest.raises(ValueError, match=words):
             build_model(name, **options)
-    assert {"van_tiny", "van_large", "van_b0", "van_b6"} <= set(SIZES) and "ccnet_mmseg_r101" in MODELS
+    assert {"van_tiny", "van_large", "van_b0", "van_b6"} <= {*VAN_SIZES, *VAN_ALIASES} and "ccnet_mmseg_r101" in MODELS
 
 
 # --------------------------------------------------------------------------------------------------------- numbers

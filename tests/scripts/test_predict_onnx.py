@@ -16,6 +16,7 @@ from support import rule_weights
 from datasets import normalise
 from models import build_model
 from models.layers.fold import fold
+from models.tables import IMAGENET_RGB
 from utils import media
 from utils.drawing import figures
 from utils.evaluation import inference
@@ -58,9 +59,9 @@ def files(model, tmp_path_factory):
     for name, options in forms.items():
         size = options.get("size")
         given = {"size": size, "batch": options.get("batch", 1) if size else None}
-        given["padding"] = list(normalise.IMAGENET_RGB["mean"])
+        given["padding"] = list(IMAGENET_RGB["mean"])
         facts = {"names": NAMES, "palette": PALETTE, "input": given, "output": options.get("output", "logits")}
-        network = to_onnx(model, normalise.IMAGENET_RGB, metadata=facts, **options)
+        network = to_onnx(model, IMAGENET_RGB, metadata=facts, **options)
         result[name] = folder / f"{name}.onnx"
         result[name].write_bytes(network.SerializeToString())
     return result
@@ -89,7 +90,7 @@ def test_labels_are_those_of_our_inference(predict_onnx, model, files, form, siz
     run, facts, runtime = predict_onnx.load(files[form])
     assert runtime.startswith("onnxruntime")
     ours = inference.predict(
-        model, [normalise.normalise(image, normalise.IMAGENET_RGB)], tile=None if form == "any" else (48, 64)
+        model, [normalise.normalise(image, IMAGENET_RGB)], tile=None if form == "any" else (48, 64)
     )[0]
     label = predict_onnx.segment(run, facts, image)
     assert label.shape == size and label.dtype == np.uint8
@@ -197,5 +198,5 @@ def test_a_photograph_is_looked_at_upright(files, tmp_path):
 
 
 def test_the_model_of_these_tests_uses_several_classes(model):
-    label = inference.predict(model, [normalise.normalise(scene(61, 80), normalise.IMAGENET_RGB)])[0]
+    label = inference.predict(model, [normalise.normalise(scene(61, 80), IMAGENET_RGB)])[0]
     assert len(np.unique(label)) > 1 and not jt.flags.use_cuda

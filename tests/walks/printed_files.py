@@ -200,7 +200,7 @@ OWN_NETWORK = """
 import sys
 from utils import runtime
 runtime.start("cpu")
-from datasets.transforms import CAFFE_BGR, IMAGENET_RGB
+from models.tables import CAFFE_BGR, IMAGENET_RGB
 from models import build_model
 from utils.weights import checkpoint
 name, classes, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]

@@ -5,10 +5,11 @@ import os
 import numpy as np
 from PIL import Image
 
+from models.tables import CITYSCAPES_IDS
 from utils.evaluation.instances import InstanceScore
 
 NUM_CLASSES = 19
-IDS = np.uint8([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33])  # of the train ids 0..18
+IDS = np.uint8(CITYSCAPES_IDS)  # of the train ids 0..18
 CATEGORIES = {  # name -> train ids
     "flat": (0, 1),
     "construction": (2, 3, 4),

@@ -11,6 +11,7 @@ import re
 import numpy as np
 from PIL import Image
 
+from models.tables import devkit_palette
 from utils.evaluation import cityscapes
 
 FORMATS = {  # name -> numbers of classes it can hold, folder
@@ -62,7 +63,7 @@ class Export:
         elif self.kind == "ade20k":  # with 151 classes, 0 is "other" already
             save_png(Image.fromarray(prediction.astype(np.uint8) + np.uint8(self.num_classes == 150)), path)
         else:
-            save_label(prediction, voc_palette(), path)
+            save_label(prediction, devkit_palette(), path)
 
 
 def save_label(label, palette, path):
@@ -82,10 +83,3 @@ def save_png(picture, path):
     part = os.path.join(folder, f".{name}.{os.getpid()}.part")
     picture.save(part, format="PNG")
     os.replace(part, path)
-
-
-def voc_palette():
-    """The 256 colours of the VOC devkit: the bits of the class number dealt out to red, green and blue."""
-    number = np.arange(256)
-    bits = [[(number >> (3 * k + channel) & 1) << (7 - k) for k in range(8)] for channel in range(3)]
-    return np.array(bits).sum(1).T.astype(np.uint8)

@@ -1,25 +1,10 @@
 """What the keys and shapes of converted weights tell about their network, so that nobody has to say it."""
 
-# Of the official training; and of torchvision, mmsegmentation and VAN.
-CAFFE_BGR = {"channels": "bgr", "mean": [104.00698793, 116.66876762, 122.67891434], "std": [1.0, 1.0, 1.0]}
-IMAGENET_RGB = {"channels": "rgb", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+from models.tables import CAFFE_BGR, IMAGENET_RGB, RESNET_BLOCKS, VAN_SIZES
 
-VAN_SIZES = {  # blocks in each stage
-    (3, 3, 5, 2): "van_tiny",
-    (2, 2, 4, 2): "van_small",
-    (3, 3, 12, 3): "van_base",
-    (3, 5, 27, 3): "van_large",
-    (3, 6, 40, 3): "van_b4",
-    (3, 3, 24, 3): "van_b5",
-    (6, 6, 90, 6): "van_b6",
-}
-RESNETS = {  # bottleneck, blocks in layer3
-    (False, 2): "r18",
-    (True, 6): "r50",
-    (True, 23): "r101",
-    (True, 5): "r50",  # these two: a Jittor port, whose blocks are fewer
-    (True, 12): "r101",
-}
+VANS = {depths: name for name, (_, depths, _) in VAN_SIZES.items()}  # blocks in each stage -> van_size
+RESNETS = {(depth > 18, blocks[2]): f"r{depth}" for depth, blocks in RESNET_BLOCKS.items()}  # bottleneck, in layer3
+RESNETS.update({(True, 5): "r50", (True, 12): "r101"})  # a Jittor port, whose blocks are fewer
 
 
 def van_blocks(arrays):
@@ -37,7 +22,7 @@ def seen(arrays):
     """What the shapes alone tell of a network under our names, whoever wrote the file: its backbone ("van", "r18" ..),
     van_size and output_stride, or stem. {} of any other network."""
     if "patch_embed1.proj.weight" in arrays:
-        size = VAN_SIZES.get(van_blocks(arrays))
+        size = VANS.get(van_blocks(arrays))
         told = {"backbone": "van", **({"van_size": size} if size else {})}
         if any(key.startswith("head.") for key in arrays):
             told["output_stride"] = "multi" if "squeeze.0.weight" in arrays else "8, 16 or 32"
@@ -58,9 +43,9 @@ def describe(arrays, notes):
         raise ValueError("head.bottleneck.3.weight is one number")
     if found == "van":
         depths = van_blocks(arrays)
-        if depths not in VAN_SIZES:
-            raise ValueError(f"a VAN of {depths} blocks; known are {', '.join(map(str, VAN_SIZES))}")
-        model, options = "van", {"van_size": VAN_SIZES[depths]}
+        if depths not in VANS:
+            raise ValueError(f"a VAN of {depths} blocks; known are {', '.join(map(str, VANS))}")
+        model, options = "van", {"van_size": VANS[depths]}
         if classifier is not None and "squeeze.0.weight" not in arrays:
             options["output_stride"] = 8
             assumed.append("output_stride")

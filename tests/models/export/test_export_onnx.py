@@ -7,9 +7,9 @@ import pytest
 from jittor import nn
 from support import rule_weights
 
-from datasets.normalise import CAFFE_BGR, IMAGENET_RGB
 from models import MMSEG, build_model
 from models.layers.fold import fold
+from models.tables import CAFFE_BGR, IMAGENET_RGB
 from utils.evaluation.inference import resize
 from utils.weights import checkpoint
 

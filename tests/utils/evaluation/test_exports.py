@@ -70,9 +70,3 @@ def test_label_pictures_keep_classes_and_show_colours(tmp_path):
     assert np.asarray(picture.convert("RGB"))[0].tolist() == [[10, 20, 30], [40, 50, 60], [0, 0, 0]]
     exports.save_label(np.int32([[0, 300]]), [(1, 2, 3)], str(tmp_path / "b.png"))
     assert np.asarray(Image.open(tmp_path / "b.png")).tolist() == [[0, 300]]
-
-
-def test_the_voc_palette_is_the_devkits():
-    palette = exports.voc_palette().tolist()
-    assert palette[0] == [0, 0, 0] and palette[1] == [128, 0, 0] and palette[15] == [192, 128, 128]
-    assert palette[20] == [0, 64, 128] and palette[255] == [224, 224, 192] and len(set(map(tuple, palette))) == 256

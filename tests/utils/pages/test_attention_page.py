@@ -183,8 +183,8 @@ def test_page_fits_phone_and_wide_screen_in_both_schemes(browser, made, width, d
 def checkpoint_file(tmp_path_factory):
     import jittor as jt
 
-    from datasets.transforms import CAFFE_BGR
     from models import build_model
+    from models.tables import CAFFE_BGR
     from utils.weights import checkpoint
 
     model = build_model("ccnet_r18", 9, 2)
