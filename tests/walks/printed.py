@@ -1,10 +1,10 @@
 """The commands and snippets of Python that the project prints, extracted from its texts: `everything()` -> [Printed].
 
-Read are the pages of all folders (fenced blocks and inline code), docstrings of all Python files, the comment at the
-head of every shell script, epilogs of --help, and published_commands.txt beside this file. Left out are CHANGELOG.md,
-which describes the past, and the guides of CONTRIBUTING.md, which test_guides.py follows. In a block of a shell every
-line is a command; elsewhere a command is what matches COMMAND and has a second word. printed_rules.py turns these into
-what a test can run.
+Read are the pages of all folders (fenced blocks and inline code), docstrings of all Python files (in tests/ commands
+alone: the snippets there use values of a test), the comment at the head of every shell script, epilogs of --help, and
+published_commands.txt beside this file. Left out are CHANGELOG.md, which describes the past, and the guides of
+CONTRIBUTING.md, which test_guides.py follows. In a block of a shell every line is a command; elsewhere a command is
+what matches COMMAND and has a second word. printed_rules.py turns these into what a test can run.
 """
 
 import ast
@@ -34,7 +34,8 @@ def everything():
             results += page(name(path), text.split(GUIDES)[0] if path.name == "CONTRIBUTING.md" else text)
     for path in files("py"):
         if not path.name.startswith("printed"):
-            results += module(name(path), path.read_text(encoding="utf-8"))
+            texts = module(name(path), path.read_text(encoding="utf-8"))
+            results += [text for text in texts if text.language == "shell" or not text.place.startswith("tests/")]
     for path in files("sh"):
         results += shell_script(name(path), path.read_text(encoding="utf-8"))
     for line in (HERE / "published_commands.txt").read_text(encoding="utf-8").splitlines():

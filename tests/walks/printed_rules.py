@@ -99,7 +99,6 @@ NOT_RUN = {
     "python tests/support/raising.py --count 20 --seed 1": SUITE,
     "python tests/support/raising.py --count 3 --tests tests/utils/weights": SUITE,
     "python tests/support/raising.py --function utils/weights/any_file.py:start_from": SUITE,
-    "with Browser(find_chromium()) as browser:": "needs Chromium; the `browser` fixture runs it where there is one",
     "conda install pytorch torchvision -c pytorch": OTHERS,
     "conda install pytorch torchvision cudatoolkit=9.0 -c pytorch": OTHERS,
     "git clone https://github.com/NVIDIA/apex": OTHERS,
@@ -128,7 +127,6 @@ NAMES = {  # names that a snippet of Python uses and does not define
     "loss": "import jittor as jt; loss = model(jt.randn(1, 3, 33, 33))[0].float32().mean()",
     "images": "import jittor as jt; images = jt.randn(1, 3, 33, 33)",
     "image": "import numpy as np; image = np.zeros((3, 40, 50), np.float32)",
-    "ROOT": "from pathlib import Path; ROOT = Path()",
     "path": "path = 'runs/demo/CS_scenes_500.npz'",
 }
 
