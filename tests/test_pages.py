@@ -36,7 +36,7 @@ WORDS = {  # what is not written here -> what is written instead
     r"that of its size": "default: value",
     r"a word about": "print, report, warn",
 }
-ALLOWED = {"tests/test_pages.py"}  # a path, or a path and a text that may stand there
+ALLOWED = {"tests/test_pages.py"}  # files that list these words
 
 
 def tracked():

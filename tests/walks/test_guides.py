@@ -71,7 +71,7 @@ def test_a_guide_works_as_it_is_written(name, checkout):
         else:
             written.append(write(checkout, content))
     python = " ".join(path for path in written if path.endswith(".py"))
-    run(f"ruff check {python} && ruff format --check {python}", checkout)
+    run(f"ruff format {python} && ruff check {python}", checkout)
     for path in written:
         if path.endswith(".h"):
             run(f"clang-format --dry-run --Werror {path}", checkout)
