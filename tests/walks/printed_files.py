@@ -1,8 +1,8 @@
-"""The folder that a printed command runs in: a copy of the project and, under the names that the command says, what it
-reads: datasets of drawn scenes, images and a video, a finished run, weights in the published layouts.
+"""The folder that a printed command runs in: a copy of the project and, under the names in the command, the files that
+it reads: datasets of generated scenes, images and a video, a finished run, weights in the published layouts.
 
-`Workshop(folder)` makes each thing once and lends it to any number of sandboxes: a file by a hard link (everything here
-is replaced, never written into), a folder as a copy.
+`Workshop(folder)` makes each file or folder once and puts it into any number of sandboxes: a file as a hard link (the
+programs replace files and do not write into them), a folder as a copy.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SIZE, COUNT = (64, 128), 3
 CITYSCAPES = r"(data/)?(datasets/)?[Cc]ityscapes|CITYSCAPES|YOUR_CS_PATH|data_path|OUT"
 WEIGHTS = r"(dataset|snapshots)/.*\.pth|[^/]*\.pth(\.tar)?"
-PLACES = [  # what a command may read, and the method that makes it
+PLACES = [  # names that a command may read, and the method that makes them
     (CITYSCAPES, "cityscapes"),
     (r"fast/cityscapes", "packed"),
     (r"YOUR_DATASET_PATH", "datasets"),
@@ -42,7 +42,7 @@ class Workshop:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def once(self, name, make):
-        """The path of `name`, made by make(path) unless this session has it; other processes wait meanwhile."""
+        """The path of `name`, made by make(path) unless it exists in this session; other processes wait for it."""
         path = self.folder / name
         with open(self.folder / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -53,9 +53,9 @@ class Workshop:
         return path
 
     def sandbox(self, folder, words):
-        """A fresh copy of the project in `folder`, and what the words of a command name."""
+        """A fresh copy of the project in `folder`, with the files that the words of a command name."""
         shutil.copytree(self.once("project", project), folder)
-        shutil.rmtree(folder / "models")  # compiled operators are kept by the path of their source: a link shares them
+        shutil.rmtree(folder / "models")  # compiled operators are stored by the path of their source
         (folder / "models").symlink_to(ROOT / "models")
         for word in words:
             self.place(folder, word)
@@ -63,11 +63,11 @@ class Workshop:
 
     def place(self, folder, word):
         target = folder / word
-        for pattern, how in PLACES:
+        for pattern, method in PLACES:
             if re.fullmatch(pattern, word):
                 if not target.exists():
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    getattr(self, how)(target, word)
+                    getattr(self, method)(target, word)
                 return
 
     def scenes(self, layout, size=SIZE):
@@ -84,13 +84,13 @@ class Workshop:
             Path(word).name[:3].replace("Cam", "CAM")
         ]
         shutil.copytree(self.scenes(layout), target)
-        if layout == "voc":  # as scripts/data/prepare_voc_aug.py leaves it
+        if layout == "voc":  # as scripts/data/prepare_voc_aug.py makes it
             lists = target / "VOC2012" / "ImageSets" / "Segmentation"
             shutil.copy(lists / "train.txt", lists / "trainaug.txt")
             shutil.copytree(target / "VOC2012" / "SegmentationClass", target / "VOC2012" / "SegmentationClassAug")
 
     def datasets(self, target, _word):
-        """All of them, unpacked into one folder."""
+        """Several datasets, unpacked into one folder."""
         for layout in ("cityscapes", "ade20k", "voc"):
             root = self.scenes(layout)
             shutil.copytree(root, target / (layout if root.name == layout else root.name))
@@ -138,7 +138,7 @@ class Workshop:
             cv2.imwrite(str(target), cv2.resize(images[0], (480, 240)))
 
     def finished(self):
-        """A run of two steps and its evaluation; the checkpoint after the first step is kept as well."""
+        """A run of two steps, with both checkpoints, and its evaluation."""
 
         def make(path):
             flags = (
@@ -190,7 +190,7 @@ class Workshop:
         os.link(self.once(name, lambda part: write_weights(part, name)), target)
 
     def own_network(self, target, word):
-        """What the training commands of that page leave: YOUR_CHECKPOINT_<network>_<classes>."""
+        """A checkpoint of the training commands of that page: YOUR_CHECKPOINT_<network>_<classes>."""
         network, classes = re.fullmatch(r"YOUR_CHECKPOINT_(\w+)_(\d+)", word).groups()
         made = self.once(word, lambda part: python("-c", OWN_NETWORK, network, classes, part))
         os.link(made, target)
@@ -212,34 +212,16 @@ checkpoint.save(path, build_model(name, classes, 2, **options), meta)
 
 
 def write_weights(path, name):
-    """The file `name` as it is published: keys, shapes and wrapper; values by rule."""
-    import numpy as np
-    from support import key_lists, rule_weights
+    """The file `name` as it is published; a page may leave out the date and the checksum of a name."""
+    from walks import weight_files
 
-    from utils.weights.formats import pytorch_write
-
-    def filled(shapes, rule=rule_weights.ccnet):
-        counters = {key for key in shapes if key.endswith("num_batches_tracked")}
-        arrays = rule({key: shape for key, shape in shapes.items() if key not in counters})
-        return {key: np.array(60000) if key in counters else arrays[key] for key in shapes}
-
-    if name.startswith("resnet101"):
-        content = filled(key_lists.mit())
-    elif name.startswith("van_large"):
-        content = {"state_dict": filled(key_lists.van("van_large"), rule_weights.van)}
-    elif name.startswith("ccnet_r50-d8"):
-        content = filled(key_lists.mmseg(key_lists.R50))
-        content["decode_head.cca.gamma.scale"] = np.array(0.5, np.float32)
-        content = {"meta": {"iter": 40000}, "state_dict": content}
-    elif name == "CS_scenes_60000.pth":
-        content = filled(key_lists.official())
-    else:
-        raise ValueError(f"no layout of weights is known under the name {name}")
-    pytorch_write.save(str(path), content)
+    full = next(full for full in weight_files.PUBLISHED if full.startswith(name.removesuffix(".pth")))
+    write, content = weight_files.PUBLISHED[name if name in weight_files.PUBLISHED else full]
+    write(path, content())
 
 
 def python(*words):
-    """Run by this Python in the project; its whole output is in the error, should there be one."""
+    """Run a Python program in the project; an error has its output."""
     done = subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=600)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, words))[:300]}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

@@ -1,21 +1,21 @@
 """From a printed command to what a test runs. `as_run(printed)` -> the commands.
 
-The printed words run as they are, but for these rules:
+A command runs as it is printed, with these changes:
 
- 1. Alternatives: `[a,b]` stands for one command with a and one with b. `[several words]` stands for what may follow and
-    is left out. `...` becomes the least that the command needs (ELLIPSES); a capital name stays and is a file's name.
- 2. Folders from the root of the disk (/data, /fast, /dataset) lie in the sandbox.
- 3. Size: the value of a flag in CUTS is replaced where the flag is printed, and the flags in ADDED are added where they
-    are not: 2 steps, crops and tiles of 65, a batch of 2, scenes of 64x128, one round of a benchmark.
- 4. `mpirun -np N` and GPUS=N mean 2 ranks, whatever N is.
- 5. pytest collects (--collect-only): the tests that a printed command chooses are run by the suite itself.
- 6. `scripts/demo.sh &&` finds what the demo leaves; the demo itself is run by tests/test_readme.py. And
-    `pip install -r FILE` finds the file; scripts/test.sh has installed it before the tests run.
- 7. A published evaluation that names no folder gets the one of its page; one that names Cityscapes where the page says
-    ADE20K (151 classes) runs with `--dataset ade20k`, and as printed it ends in one clear line (REFUSED).
- 8. --amp needs a GPU: without one the command runs without it, and as printed it ends in one clear line (REFUSED).
+ 1. Alternatives: `[a,b]` becomes one command with a and one with b. `[several words]` is optional and is left out.
+    `...` becomes the flags that the command needs at least (ELLIPSES); a name in capitals is the name of a file.
+ 2. Absolute folders (/data, /fast, /dataset) are in the sandbox.
+ 3. Size: the value of a printed flag is replaced, and flags are added that are not printed (RULES): 2 steps, crops and
+    tiles of 65, a batch of 2, scenes of 64x128, one round of a benchmark.
+ 4. `mpirun -np N` and GPUS=N start 2 ranks, whatever N is.
+ 5. pytest collects only (--collect-only): the suite itself runs the tests that a printed command selects.
+ 6. `scripts/demo.sh &&` checks the file that the demo writes; tests/test_readme.py runs the demo. `pip install -r
+    FILE` checks that the file exists; scripts/test.sh has installed it before the tests run.
+ 7. A published evaluation without a folder gets that of its page; one with Cityscapes where the page means ADE20K (151
+    classes) runs with `--dataset ade20k`, and as printed it ends with one line (REFUSED).
+ 8. --amp needs a GPU: without one the command runs without --amp, and as printed it ends with one line (REFUSED).
 
-NOT_RUN names what cannot run in a test, each with its reason; REFUSED what ends in an error without a GPU.
+NOT_RUN lists what cannot run in a test, each with its reason; REFUSED what ends with an error where there is no GPU.
 """
 
 import ast
@@ -72,6 +72,7 @@ GPU = "needs a GPU; scripts/benchmark/test_gpu.sh runs it where there is one"
 NETWORK = "brings wheels from a package index, which a test cannot ask for"
 OTHERS = "installs another project, from the network"
 SHARED = "changes the environment that all tests share; tests/scripts/machine run it on copies"
+SUITE = "runs the test suite once for each function"
 NOT_RUN = {
     "scripts/demo.sh": DEMO,
     "CCNET_TEST_DEVICE=cuda python -m pytest -m cuda": GPU,
@@ -94,7 +95,10 @@ NOT_RUN = {
     "pip install nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cublas "
     "nvidia-cudnn-cu13 nvidia-curand nvidia-cufft nvidia-cusparse": NETWORK,
     "tests/support/two_machines.sh MPIRUN COMMAND...": "needs network namespaces; tests/test_mpi.py tries",
-    "with Browser(find_chromium()) as browser:": "needs Chromium; the `browser` fixture runs it where there is one",
+    "python tests/support/raising.py": SUITE,
+    "python tests/support/raising.py --count 20 --seed 1": SUITE,
+    "python tests/support/raising.py --count 3 --tests tests/utils/weights": SUITE,
+    "python tests/support/raising.py --function utils/weights/any_file.py:start_from": SUITE,
     "conda install pytorch torchvision -c pytorch": OTHERS,
     "conda install pytorch torchvision cudatoolkit=9.0 -c pytorch": OTHERS,
     "git clone https://github.com/NVIDIA/apex": OTHERS,
@@ -117,10 +121,11 @@ REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's 
     (r".*--dataset cityscape --num-classes 151", "has 19 classes, not 151"),
 ]
 
-NAMES = {  # what a snippet of Python leaves to the reader
+NAMES = {  # names that a snippet of Python uses and does not define
     "model": "from models import build_model; model = build_model('ccnet_r18', 3)",
     "optimizer": "from jittor import nn; optimizer = nn.SGD(model.parameters(), 0.01)",
     "loss": "import jittor as jt; loss = model(jt.randn(1, 3, 33, 33))[0].float32().mean()",
+    "images": "import jittor as jt; images = jt.randn(1, 3, 33, 33)",
     "image": "import numpy as np; image = np.zeros((3, 40, 50), np.float32)",
     "path": "path = 'runs/demo/CS_scenes_500.npz'",
 }
@@ -135,31 +140,31 @@ def as_run(printed):
     """-> [(command, the line that it ends with or None)]."""
     if printed.language == "python":
         return [(python_script(printed), None)]
-    found = []
+    results = []
     for command in alternatives(printed.text):
         refusal = next((line for pattern, line in REFUSED if re.search(pattern, command)), None)
         if refusal:
-            found.append((cut(command), refusal))
+            results.append((cut(command), refusal))
         if "--amp" in command:
-            found.append((cut(re.sub(r" --amp\b", "", command)), None))
+            results.append((cut(re.sub(r" --amp\b", "", command)), None))
         elif "--num-classes 151" in command and refusal:
-            found.append((cut(command.replace("--dataset cityscape", "--dataset ade20k")), None))
+            results.append((cut(command.replace("--dataset cityscape", "--dataset ade20k")), None))
         elif not refusal:
-            found.append((cut(command), None))
-    return found
+            results.append((cut(command), None))
+    return results
 
 
 def alternatives(command):
-    """Rule 1, brackets."""
+    """Rule 1: brackets."""
     command = re.sub(r" *\[[^\]]* [^\]]*\]", "", command)
     choice = re.search(r"\[(\w+(?:,\w+)+)\]", command)
     if not choice:
         return [command]
-    return [found for word in choice[1].split(",") for found in alternatives(command.replace(choice[0], word))]
+    return [one for word in choice[1].split(",") for one in alternatives(command.replace(choice[0], word))]
 
 
 def cut(command):
-    """Rules 1 to 6 on each of the commands of a line."""
+    """Rules 1 to 6 for each command of a line."""
     return " && ".join(cut_one(part) for part in command.split(" && "))
 
 
@@ -192,7 +197,7 @@ def cut_one(command):
 
 
 def reads(command):
-    """The paths that a command may read, relative to its folder; what it writes is left out."""
+    """The paths that a command may read, relative to its folder, without those that it writes."""
     command = command.replace("$PWD/", "")
     command = re.sub(r"--?(out|output|save-dir|snapshot-dir|html|plot)[ =]\S+", "", command)
     command = re.sub(r"(convert_weights\.py \S+) \S+", r"\1", command)
@@ -204,7 +209,7 @@ def reads(command):
     return words
 
 
-IMPLIED = [  # what is read without being named
+IMPLIED = [  # files that a command reads without naming them
     (r"train_cityscapes\.sh|train_ade20k\.sh|train_voc\.sh|run_local\.sh", "dataset/resnet101-imagenet.pth"),
     (r"train_cityscapes_van\.sh", "dataset/van_large.pth"),
     (r"^python train\.py --num-steps", "ADEChallengeData2016"),
@@ -214,7 +219,7 @@ IMPLIED = [  # what is read without being named
 
 
 def python_script(printed):
-    """A program from a snippet: names that it leaves open are set, a loop without end is left after one round."""
+    """A program from a snippet: undefined names are set, and each loop ends after one round."""
     tree = ast.parse(printed.text)
     names = {node.id: type(node.ctx) for node in ast.walk(tree) if isinstance(node, ast.Name)}
     stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -222,7 +227,7 @@ def python_script(printed):
         if isinstance(node, ast.For):
             node.body = [ast.Break()]
     head = []
-    if printed.place.endswith(".py") and "import" not in printed.text:  # a docstring speaks from within its module
+    if printed.place.endswith(".py") and "import" not in printed.text:  # a docstring uses the names of its module
         module = printed.place[: -len(".py")].replace("/", ".").removesuffix(".__init__")
         head = ["from utils import runtime", "runtime.start('cpu')", f"from {module} import *"]
         head += [f"from {module.rpartition('.')[0]} import {module.rpartition('.')[2]}"] if "." in module else []

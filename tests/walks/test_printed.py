@@ -1,5 +1,5 @@
-"""Every command line and every snippet of Python that the project prints runs: found by printed.py, cut to a small size
-by printed_rules.py, in a folder made by printed_files.py. runs/printed_commands.txt lists them with their exit codes.
+"""Every command line and every snippet of Python that the project prints runs: extracted by printed.py, cut to a small
+size by printed_rules.py, in a folder made by printed_files.py. runs/printed_commands.txt lists them with exit codes.
 """
 
 import fcntl
@@ -23,13 +23,13 @@ PRINTED = printed.everything()
 
 
 def commands():
-    """{(command, last line or None): what is printed of it}: the same words are run once."""
-    found = {}
+    """{(command, last line or None): [Printed]}: a command that is printed in several places runs once."""
+    results = {}
     for one in PRINTED:
         if printed_rules.reason(one) is None:
             for run in printed_rules.as_run(one):
-                found.setdefault(run, []).append(one)
-    return found
+                results.setdefault(run, []).append(one)
+    return results
 
 
 COMMANDS = commands()
@@ -41,7 +41,7 @@ def label(run):
 
 @pytest.fixture(scope="session")
 def session(tmp_path_factory):
-    """A folder that all processes of this run of pytest share."""
+    """A folder that all worker processes of this pytest run share."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "printed"
 
@@ -59,7 +59,7 @@ def folder(tmp_path):
 
 
 def execute(command, folder):
-    """As a user types it, in a process group of its own. -> (exit code, what it says)."""
+    """Run a command as a user types it, in a process group of its own. -> (exit code, output)."""
     places = {name: str(folder / name) for name in ("YOUR_CS_PATH", "YOUR_DATASET_PATH", "data_path")}
     env = {**os.environ, **places, "VENV": sys.prefix, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     env["PATH"] = f"{Path(sys.prefix) / 'bin'}:{env['PATH']}"
@@ -92,13 +92,13 @@ def test_what_is_printed_runs(run, workshop, folder, session):
     elif "pre-commit install" in command:
         subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     began = time.time()
-    code, said = execute(command, folder)
+    code, output = execute(command, folder)
     report(session, run, code, time.time() - began)
     if refusal is None:
-        assert code == 0, f"{command}\n{said[-6000:]}"
+        assert code == 0, f"{command}\n{output[-6000:]}"
     else:
-        assert code not in (0, "none after 600 s") and "Traceback" not in said, said[-6000:]
-        assert re.search(refusal, said.strip().replace("\n", " ")), said[-3000:]
+        assert code not in (0, "none after 600 s") and "Traceback" not in output, output[-6000:]
+        assert re.search(refusal, output.strip().replace("\n", " ")), output[-3000:]
 
 
 def has_gpu():
@@ -108,7 +108,7 @@ def has_gpu():
 
 
 def report(session, run, code, seconds):
-    """One line per printed command; rewritten after each, as several processes may be at it."""
+    """One line per printed command; rewritten after each, because several processes may write it."""
     with open(session / "report.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rows = json.loads((session / "report.json").read_text()) if (session / "report.json").exists() else {}
@@ -135,7 +135,7 @@ def report_text(rows):
 
 
 def test_each_exception_is_printed_and_has_a_reason():
-    """A command is run, or listed; and the list holds nothing that is not printed any more."""
+    """A command runs, or it is in NOT_RUN; and NOT_RUN has only commands that are printed."""
     listed = {re.sub(r"\s+#.*", "", one.text.split("\n")[0]) for one in PRINTED if printed_rules.reason(one)}
     assert listed == set(printed_rules.NOT_RUN)
     for pattern, _line in printed_rules.REFUSED:
@@ -143,9 +143,20 @@ def test_each_exception_is_printed_and_has_a_reason():
 
 
 def test_every_text_is_read():
-    """Each kind of place and each published page gives commands; every file that a command names is known."""
+    """Pages of all rooms, programs, scripts and each published page give commands."""
     places = {one.place for one in PRINTED}
     assert {"README.md", "README.zh-CN.md", "CONTRIBUTING.md", "train.py", "run_local.sh"} <= places
+    rooms = (
+        "models",
+        "models/cca",
+        "datasets",
+        "utils/weights",
+        "scripts",
+        "scripts/recipes",
+        "scripts/machine",
+        "tests",
+    )
+    assert {f"{room}/README.md" for room in rooms} <= places
     pages = {"official", "pure-pytorch", "ann-lab", "ade20k", "mmsegmentation"}
     assert {place.split(",")[0] for place in places if place.endswith(", published")} == pages
     assert len(COMMANDS) > 100
@@ -156,10 +167,10 @@ def test_commands_are_found_in_every_kind_of_text(tmp_path):
     assert [one.text for one in printed.page("p", text)] == ["b --c", "python c.py -v", "python a.py --x 1"]
     text = '"""Title: python e.py --x.\n\n    scripts/f.sh -g   # note\n    ... --h 1\n\na = f(1)\n"""\n'
     text += 'E = "python g.py -i"\nA(epilog=E)\n'
-    found = [(one.language, one.text) for one in printed.module("m", text)]
+    results = [(one.language, one.text) for one in printed.module("m", text)]
     shell = ["python e.py --x", "scripts/f.sh -g", "scripts/f.sh -g --h 1"]
-    assert found == [*(("shell", one) for one in shell), ("python", "a = f(1)"), ("shell", "python g.py -i")]
-    assert [one.text for one in printed.shell_script("s", "#!/bin/sh\n# Says\n#   ./s.sh A\nls\n# ./t.sh B\n")] == [
+    assert results == [*(("shell", one) for one in shell), ("python", "a = f(1)"), ("shell", "python g.py -i")]
+    assert [one.text for one in printed.shell_script("s", "#!/bin/sh\n# Title\n#   ./s.sh A\nls\n# ./t.sh B\n")] == [
         "./s.sh A"
     ]
 
@@ -171,6 +182,7 @@ def test_the_rules_on_a_few_commands():
         "mpirun -np 4 python train.py --num-workers 8 ...": f"mpirun -np 2 python train.py --num-workers 1 {drawn}",
         "./run_local.sh D [more flags]": f"./run_local.sh D {cut} --num-workers 1 --eval-every 2 --eval-images 1 "
         "--ohem-keep 1000",
+        "python run_ccnet.py --config c.py": f"cd scripts/recipes && python run_ccnet.py --config c.py {cut}",
         "scripts/demo.sh && python a.py --data-dir /data/d": "test -f runs/demo/CS_scenes_500.npz && "
         "python a.py --data-dir $PWD/data/d",
         "a/benchmark/cca.py --sizes 97,97 128,256 --only b": "a/benchmark/cca.py --sizes 9,9 --only b --repeats 1",

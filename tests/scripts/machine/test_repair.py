@@ -7,7 +7,7 @@ import pytest
 
 from scripts import prepare_jittor
 from scripts.machine import bare_import, repair, repairs
-from utils import machine
+from utils import machine, runtime
 
 CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
 CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
@@ -132,7 +132,7 @@ def test_which_folders_belong_to_this_environment(tmp_path):
 
 def test_undo_prints_what_it_undoes_and_changes_the_record(jittor, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(repair, "jittor_folder", lambda: jittor)
-    monkeypatch.setattr(runtime, "RECORD", tmp_path / "machine.json")
+    monkeypatch.setattr(machine, "RECORD", tmp_path / "machine.json")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.delenv("use_parallel_op_compiler", raising=False)
     (tmp_path / "cuda").mkdir()
