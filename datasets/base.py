@@ -57,6 +57,7 @@ class SegmentationDataset(Dataset):
 
     dataset_name, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # dataset_name: its key in DATASETS
     scales, sides, longest = CITYSCAPES_SCALES, None, None  # what --random-scale does with this dataset
+    categories, instance_remark = None, ""  # groups of classes that are scored as well; why instances are not
 
     def __init__(self, count, transform=None, seed=0, on_bad_sample="error", **options):
         if on_bad_sample not in ("error", "skip"):
@@ -74,6 +75,10 @@ class SegmentationDataset(Dataset):
     def open_pair(self, index):
         """-> (function(rows=None) that reads the image (H, W, 3) uint8 BGR, label (H, W) uint8)."""
         raise NotImplementedError
+
+    def instance_file(self, index):
+        """The file of instances that belongs to a label file, or None."""
+        return None
 
     def sample_name(self, index):
         """The stem of the files that are written for this sample."""

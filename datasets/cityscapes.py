@@ -5,8 +5,10 @@ gtCoarse/.../..._gtCoarse_labelIds.png (train_extra). `train+` and `train++` are
 labels together. Files *_labelTrainIds.png are read where *_labelIds.png are missing. The test split has no labels.
 """
 
+import os
+
 from datasets.files import FileDataset, hex_palette, value_table
-from models.tables import CITYSCAPES_IDS
+from models.tables import CITYSCAPES_CATEGORIES, CITYSCAPES_IDS
 
 NAMES = """
     road; sidewalk; building; wall; fence; pole; traffic light; traffic sign; vegetation; terrain; sky; person; rider;
@@ -38,6 +40,7 @@ class Cityscapes(FileDataset):
     names, palette, values, splits = NAMES, PALETTE, VALUES, tuple(PARTS)
     expected = {"train": 2975, "val": 500, "trainval": 3475, "train_extra": 19998, "train+": 22973, "test": 1525}
     ids = CITYSCAPES_IDS  # the test server expects these instead of train ids
+    categories = CITYSCAPES_CATEGORIES
 
     @classmethod
     def is_root(cls, folder):
@@ -53,3 +56,7 @@ class Cityscapes(FileDataset):
 
     def table_for(self, label_path):
         return value_table(TRAIN_IDS, self.ignore_label) if "labelTrainIds" in label_path.name else self.table
+
+    def instance_file(self, index):
+        path = str(self.pairs[index][1] or "").replace("_labelIds.png", "_instanceIds.png")
+        return path if path.endswith("_instanceIds.png") and os.path.exists(path) else None

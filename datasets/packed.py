@@ -13,6 +13,7 @@ import numpy as np
 from datasets.base import SegmentationDataset
 from datasets.reading.image_io import DataError, NoSplit
 from datasets.reading.pairs import nearby
+from models.tables import CITYSCAPES_CATEGORIES
 
 # key of pack.json -> attribute of the dataset
 RECORDED = ("title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
@@ -42,6 +43,11 @@ class Packed(SegmentationDataset):
         for key, attribute in {**RECORDED, **OPTIONAL}.items():
             if key in record:
                 setattr(self, attribute, as_tuples(record[key]))
+        if self.dataset_name == "cityscapes":
+            self.categories = CITYSCAPES_CATEGORIES
+            self.instance_remark = (
+                "no iIoU: a packed folder has no instance files; for it, evaluate on the original folder"
+            )
         if data_list:
             raise ValueError("--data-list does not work on a packed folder: pack the list as a split of its own")
         for flag, asked in (("--on-bad-label ignore", on_bad_label != "error"), ("--resize-labels", resize_labels)):

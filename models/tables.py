@@ -31,6 +31,15 @@ IMAGENET_RGB = {"channels": "rgb", "mean": [123.675, 116.28, 103.53], "std": [58
 
 # Cityscapes: train id 0..18 -> label id in the files of the dataset and of the benchmark server.
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+CITYSCAPES_CATEGORIES = {  # name -> train ids
+    "flat": (0, 1),
+    "construction": (2, 3, 4),
+    "object": (5, 6, 7),
+    "nature": (8, 9),
+    "sky": (10,),
+    "human": (11, 12),
+    "vehicle": (13, 14, 15, 16, 17, 18),
+}
 
 
 def devkit_palette(count=256):

@@ -47,7 +47,7 @@ def confusion(out):
     return np.array([[int(x) for x in row[1:]] for row in rows[1:]])
 
 
-def test_tables_and_pictures_agree_with_each_other(evaluate, folder):
+def test_tables_and_images_agree_with_each_other(evaluate, folder):
     done = evaluate("all", "--save-predictions", "--boundary", "--examples", "2")
     assert done.returncode == 0, done.stderr
     out = folder / "all"
@@ -116,7 +116,7 @@ def test_one_two_and_three_ranks_give_the_same_to_the_last_pixel(evaluate, folde
 def test_flags_that_make_no_sense_are_answered_in_one_line(evaluate, run_command):
     for flags, code, words in (
         (["--whole", "--input-size", "65"], 1, "leave one out"),
-        (["--whole", "False"], 1, "say how large with --input-size"),
+        (["--whole", "False"], 1, "needs the size of the sliding windows: add --input-size"),
         (["--whole", "maybe"], 2, "'maybe' is neither yes nor no"),
         (["--average", "logits"], 1, "nothing to average: add --input-size, --scales or --flip"),
         (["--pad-multiple", "32", "--input-size", "65"], 1, "slides windows of one size"),
@@ -137,7 +137,7 @@ def test_flags_that_make_no_sense_are_answered_in_one_line(evaluate, run_command
 
 def test_what_only_the_checkpoint_or_the_data_can_refute_is_answered_likewise(evaluate, folder):
     for flags, words in (
-        (["--export", "cityscapes"], "--export cityscapes is for that data set, and this is scenes"),
+        (["--export", "cityscapes"], "--export cityscapes is for another dataset than this one, scenes"),
         (["--num-classes", "19"], "--num-classes 19 contradicts"),
         (["--split", "nowhere"], "unknown split 'nowhere'"),
     ):

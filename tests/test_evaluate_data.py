@@ -1,4 +1,4 @@
-"""evaluate.py on data sets as they lie on disk: scores, instances, files that the Cityscapes tool itself accepts."""
+"""evaluate.py on datasets as they lie on disk: scores, instances, files that the Cityscapes tool itself accepts."""
 
 import json
 
@@ -12,7 +12,7 @@ from datasets.scenes import folders
 from models import build_model
 from utils.weights import checkpoint
 
-pytest.importorskip("datasets.cityscapes", reason="the data sets are not there yet")
+pytest.importorskip("datasets.cityscapes", reason="the datasets are not there yet")
 META = {"model": "ccnet_r18", "recurrence": 2, "ignore_label": 255, "step": 1}
 META["normalisation"] = {"channels": "bgr", "mean": [104.0, 117.0, 123.0], "std": [1.0, 1.0, 1.0]}
 SETS = {"cityscapes": 19, "ade20k": 150, "voc": 21}
@@ -80,14 +80,14 @@ def test_the_test_split_is_exported_but_not_scored(evaluate, root):
     files = sorted((root / "test" / "export_cityscapes").iterdir())
     assert len(files) == 3
     for path in files:
-        picture = Image.open(path)
-        values = set(np.unique(np.asarray(picture)).tolist())
-        assert picture.mode == "L" and picture.size == (96, 64)
+        image = Image.open(path)
+        values = set(np.unique(np.asarray(image)).tolist())
+        assert image.mode == "L" and image.size == (96, 64)
         assert values <= {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33}
     for flags, words in (
         ((), "has no labels to score: add --export or --save-predictions"),
         (("--export", "cityscapes", "--min-miou", "0.5"), "leave out --min-miou"),
-        (("--export", "voc"), "--export voc is for that data set, and this is cityscapes"),
+        (("--export", "voc"), "--export voc is for another dataset than this one, cityscapes"),
     ):
         done = evaluate("cityscapes", "never", "--split", "test", *flags)
         assert done.returncode == 1 and words in done.stderr, done.stderr
@@ -105,7 +105,7 @@ def test_without_instance_files_there_is_no_iiou(evaluate, root):
 
 
 def test_ade20k_and_voc_files_score_by_a_plain_reading_what_evaluate_says(evaluate, root):
-    """The exported pictures against the label files, by each benchmark's own rule."""
+    """The exported images against the label files, by each benchmark's own rule."""
     done = evaluate("ade20k", "ade", "--export", "ade20k")
     assert done.returncode == 0, done.stderr
     hit, union = np.zeros(151), np.zeros(151)
@@ -125,10 +125,10 @@ def test_ade20k_and_voc_files_score_by_a_plain_reading_what_evaluate_says(evalua
     assert done.returncode == 0, done.stderr
     hit, union = np.zeros(21), np.zeros(21)
     for path in sorted((root / "voc_out/results/VOC2012/Segmentation/comp6_val_cls").iterdir()):
-        picture = Image.open(path)
-        guess = np.asarray(picture)
+        image = Image.open(path)
+        guess = np.asarray(image)
         truth = np.asarray(Image.open(root / "voc/VOCdevkit/VOC2012/SegmentationClass" / path.name))
-        assert picture.mode == "P" and guess.max() <= 20
+        assert image.mode == "P" and guess.max() <= 20
         for kind in range(21):
             t, g = (truth == kind), (guess == kind) & (truth < 255)
             hit[kind] += (t & g).sum()
@@ -137,7 +137,7 @@ def test_ade20k_and_voc_files_score_by_a_plain_reading_what_evaluate_says(evalua
     assert result["miou"] == pytest.approx(np.mean(hit[union > 0] / union[union > 0]), rel=1e-12)
 
 
-def test_an_unreadable_picture_is_an_error_or_left_out(evaluate, root):
+def test_an_unreadable_image_is_an_error_or_left_out(evaluate, root):
     path = sorted((root / "voc" / "VOCdevkit" / "VOC2012" / "JPEGImages").iterdir())[-1]  # of val
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])

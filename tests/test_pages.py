@@ -145,11 +145,11 @@ def test_the_hosting_service_runs_what_a_change_must_pass():
 
 @pytest.mark.parametrize("words", WORDS)
 def test_the_words_of_the_field_are_used(words):
-    """Also inside names: read_picture counts."""
+    """Also inside names: read_picture counts. Keys of report.json, a file format, stay."""
     pattern = re.compile(rf"(?<![a-z]){words}(?![a-z])", re.I)
     found = []
     for name in FILES:
         if name.endswith(TEXT) and name not in ALLOWED:
-            lines = enumerate(read(name).splitlines(), 1)
+            lines = enumerate(re.sub(r"[\"'](grey_)?pictures[\"']", "", read(name)).splitlines(), 1)
             found += [f"{name}:{number}: {line.strip()[:100]}" for number, line in lines if pattern.search(line)]
     assert not found, f"write {WORDS[words]}:\n" + "\n".join(found)

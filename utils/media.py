@@ -1,4 +1,4 @@
-"""Pictures as people have them: any mode, any orientation; and the frames of videos."""
+"""Image files of any mode and orientation, and the frames of videos."""
 
 import os
 
@@ -6,36 +6,36 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".avif")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".avif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
 def read_upright(path):
-    """-> (H, W, 3) uint8 BGR, turned as its EXIF orientation says. A ValueError says what is wrong with the file."""
+    """-> (H, W, 3) uint8 BGR, turned by its EXIF orientation. A ValueError describes what is wrong with the file."""
     try:
-        with Image.open(path) as picture:
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith(("I", "F")):
-                grey = np.asarray(picture)
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith(("I", "F")):
+                grey = np.asarray(image)
                 if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
-                    raise ValueError(f"its values, {grey.min():g} to {grey.max():g}, are no grey levels")
+                    raise ValueError(f"its values, {grey.min():g} to {grey.max():g}, are not grey levels")
                 rgb = np.repeat((grey >> 8 if grey.max() > 255 else grey).astype(np.uint8)[:, :, None], 3, axis=2)
             else:
-                rgb = np.asarray(picture.convert("RGB"))  # alpha is dropped, not blended
+                rgb = np.asarray(image.convert("RGB"))  # alpha is dropped, not blended
     except FileNotFoundError:
         raise ValueError(f"{path} does not exist") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as a picture ({error})") from None
+        raise ValueError(f"{path} cannot be read as an image ({error})") from None
     return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
 def find(inputs, without=None):
-    """Files and folders -> (pictures and videos, other paths). Of folders, what has the ending of one, but for the
-    folder `without`; of files named outright, all. Each as (path, name for what is written about it)."""
-    found, others = [], []
+    """Files and folders -> (images and videos, other paths). Files count with any ending; in folders the ending
+    decides, and the folder `without` is left out. Each as (path, name of the files to write)."""
+    files, others = [], []
     for given in inputs:
         if not os.path.isdir(given):
-            found.append((given, os.path.splitext(os.path.basename(given))[0]))
+            files.append((given, os.path.splitext(os.path.basename(given))[0]))
             continue
         for folder, below, names in os.walk(given, followlinks=False):
             below[:] = sorted(
@@ -43,20 +43,20 @@ def find(inputs, without=None):
             )
             for name in sorted(names):
                 path = os.path.join(folder, name)
-                wanted = name.lower().endswith((*PICTURES, *VIDEOS)) and name[0] != "."
-                (found if wanted else others).append((path, os.path.splitext(os.path.relpath(path, given))[0]))
-    return distinct(found), [path for path, _ in others]
+                wanted = name.lower().endswith((*IMAGES, *VIDEOS)) and name[0] != "."
+                (files if wanted else others).append((path, os.path.splitext(os.path.relpath(path, given))[0]))
+    return distinct(files), [path for path, _ in others]
 
 
 def same(folder, other):
     return other is not None and os.path.realpath(folder) == os.path.realpath(other)
 
 
-def distinct(found):
+def distinct(files):
     """a.png and a.jpg would be written to the same files: such names keep their ending, or get a number."""
-    names = [name for _, name in found]
+    names = [name for _, name in files]
     result, taken = [], set()
-    for path, name in found:
+    for path, name in files:
         if names.count(name) > 1:
             name += os.path.splitext(path)[1].replace(".", "_")
         unique, number = name, 2

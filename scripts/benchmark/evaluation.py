@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How fast and how large evaluation is: pictures a second and peak memory, whole, sliding and multi-scale.
+"""Evaluation: images per second and peak memory, for whole images, sliding windows and several scales.
 
     python scripts/benchmark/evaluation.py --model ccnet_r18 --size 512,1024 --images 6
     python scripts/benchmark/evaluation.py --restore-from CS_scenes_60000.pth --size 1024,2048 --ways whole sliding
 
-Drawn scenes are written to a temporary folder as PNG files first, so that reading costs what it does; each way runs in
-a process of its own, after one warming picture. `read ahead` against `read here` is what overlapping saves.
+Generated scenes are written to a temporary folder as PNG files, so that reading has its usual cost. Each case runs in a
+process of its own, after one image to warm up. `read ahead` against `read here` shows what overlapping saves.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def parse_args(argv=None):
     add("--restore-from", metavar="FILE", help="a checkpoint in place of --model")
     shared.add_source(add)
     add("--num-classes", type=shared.positive, help="default: those of the checkpoint, else 19")
-    add("--size", type=shared.size, default=(512, 1024), metavar="H,W", help="of the pictures (default: 512,1024)")
+    add("--size", type=shared.size, default=(512, 1024), metavar="H,W", help="size of the images (default: 512,1024)")
     add("--tile", type=shared.size, default=(385, 385), metavar="H,W", help="of sliding windows (default: 385,385)")
     add("--images", type=shared.positive, default=4, metavar="N", help="timed (default: %(default)s)")
     add("--batch-size", type=shared.positive, metavar="N", help="tiles in a network call (default: by size)")
@@ -94,8 +94,30 @@ def gpu_memory():
         return 0.0
 
 
+def load_model(args):
+    """-> (the network of --restore-from, or one with random weights; its normalisation and number of classes)"""
+    import jittor as jt
+
+    from models import tables
+    from models.layers.fold import fold
+    from utils.weights import network
+
+    if args.restore_from:
+        flags = {"model": args.model, "num_classes": args.num_classes}
+        model, meta = network.load_network(args.restore_from, build_model, flags, fold, args.source)
+        for remark in meta["remarks"]:
+            print(remark, file=sys.stderr)
+        return model, meta
+    jt.set_global_seed(1)
+    classes = args.num_classes or 19
+    model = build_model(args.model or "ccnet_r18", classes)
+    model.eval()
+    fold(model)
+    return model, {"normalisation": tables.CAFFE_BGR, "num_classes": classes}
+
+
 def measure(args, folder, way, workers):
-    """In a process of its own: -> {seconds, read, memory ..}"""
+    """In a separate process. -> {seconds, read, memory ..}"""
     eval_options.before_jittor()
     machine = runtime.start(args.device)
     import cv2
@@ -104,57 +126,34 @@ def measure(args, folder, way, workers):
 
     from datasets import transforms
     from datasets.reading import workers as loaders
-    from models import tables
-    from models.layers.fold import fold
     from utils.evaluation import stream
     from utils.evaluation.confusion import ConfusionMatrix
-    from utils.weights import network
 
-    if args.restore_from:
-        asked = {"model": args.model, "num_classes": args.num_classes}
-        model, meta = network.load_network(args.restore_from, build_model, asked, fold, args.source)
-        for remark in meta["remarks"]:
-            print(remark, file=sys.stderr)
-    else:
-        jt.set_global_seed(1)
-        classes = args.num_classes or 19
-        model = build_model(args.model or "ccnet_r18", classes)
-        model.eval()
-        fold(model)
-        meta = {"normalisation": tables.CAFFE_BGR, "num_classes": classes}
+    model, meta = load_model(args)
+    settings = {**WAYS[way], "batch": args.batch_size}
+    if settings.get("tile"):
+        settings["tile"] = args.tile
+    matrix = ConfusionMatrix(meta["num_classes"])
 
     def read(k):
         image, label = (cv2.imread(os.path.join(folder, name), -1) for name in (f"{k}.png", f"{k}_label.png"))
-        label[label >= meta["num_classes"]] = 255  # only time counts here: the scenes are not of this network's classes
+        label[label >= meta["num_classes"]] = 255  # only time is measured: the scenes have other classes
         return image, label
 
     def normalise(image):
         return transforms.normalise(image, meta["normalisation"])
 
-    how = {**WAYS[way], "batch": args.batch_size}
-    if how.get("tile"):
-        how["tile"] = args.tile
-    matrix, peak_gpu, done = ConfusionMatrix(meta["num_classes"]), [0.0], threading.Event()
-
     def run(indices):
         samples = zip(indices, loaders.run(read, indices, workers, return_errors=True))
-        for _, (_, label), prediction in stream.predictions(model, samples, normalise, **how):
+        for _, (_, label), prediction in stream.predictions(model, samples, normalise, **settings):
             matrix.update(label, prediction)
 
     run([0])
-    if machine["device"] == "cuda":  # sampled from outside: Jittor pools what it has had
-
-        def watch():
-            while not done.wait(0.2):
-                peak_gpu[0] = max(peak_gpu[0], gpu_memory())
-
-        threading.Thread(target=watch, daemon=True).start()
-    with PeakMemory() as memory:
+    with PeakMemory() as memory, PeakGPUMemory(machine["device"] == "cuda") as gpu:
         began = time.perf_counter()
         run(range(1, args.images + 1))
         jt.sync_all(True)
         seconds = time.perf_counter() - began
-    done.set()
     began = time.perf_counter()
     for k in range(1, args.images + 1):
         read(k)
@@ -165,10 +164,31 @@ def measure(args, folder, way, workers):
         "images_per_s": args.images / seconds,
         "read_share": reading / seconds,
         "peak_mb": memory.mb,
-        "peak_gpu_mb": max(peak_gpu[0], gpu_memory() if machine["device"] == "cuda" else 0.0),
+        "peak_gpu_mb": gpu.mb,
         "checksum": int(np.trace(matrix.counts)),
         "machine": machine,
     }
+
+
+class PeakGPUMemory:
+    """The largest GPU memory in use, sampled with nvidia-smi, because Jittor keeps what it has allocated; else 0."""
+
+    def __init__(self, active):
+        self.active, self.mb, self.done = active, 0.0, threading.Event()
+
+    def __enter__(self):
+        if self.active:
+            threading.Thread(target=self.watch, daemon=True).start()
+        return self
+
+    def watch(self):
+        while not self.done.wait(0.2):
+            self.mb = max(self.mb, gpu_memory())
+
+    def __exit__(self, *_):
+        self.done.set()
+        if self.active:
+            self.mb = max(self.mb, gpu_memory())
 
 
 def main():
@@ -176,7 +196,7 @@ def main():
     if args.one:
         print(json.dumps(measure(args, **json.loads(args.one))))
         return
-    runtime.start("cpu")  # the data sets import Jittor
+    runtime.start("cpu")  # datasets import Jittor
     with tempfile.TemporaryDirectory() as folder:
         write_scenes(Path(folder), args.images + 1, args.size)
         results = []
@@ -190,10 +210,10 @@ def main():
                 results.append(json.loads(done.stdout.strip().splitlines()[-1]))
     name = os.path.basename(args.restore_from) if args.restore_from else args.model or "ccnet_r18"
     machine = results[0]["machine"]
-    print(f"{name}, pictures {args.size[0]}x{args.size[1]}, windows {args.tile[0]}x{args.tile[1]}, {machine['device']}")
+    print(f"{name}, images {args.size[0]}x{args.size[1]}, windows {args.tile[0]}x{args.tile[1]}, {machine['device']}")
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{machine['threads']} threads, Jittor {machine['jittor']}; {load}\n")
-    print("| | read ahead: pictures/s | read here: pictures/s | reading alone | peak memory |")
+    print("| | read ahead: images/s | read here: images/s | reading alone | peak memory |")
     print("|---|---|---|---|---|")
     for ahead, here in zip(results[::2], results[1::2]):
         if ahead["checksum"] != here["checksum"]:

@@ -1,4 +1,4 @@
-"""scripts/predict.py on the pictures that people really have."""
+"""scripts/predict.py on the images that people really have."""
 
 import shutil
 import subprocess
@@ -33,8 +33,8 @@ def scene(height=40, width=56, seed=0):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One of each kind, and files that are no pictures."""
-    root = tmp_path_factory.mktemp("pictures")
+    """One of each kind, and files that are no images."""
+    root = tmp_path_factory.mktemp("images")
     rgb = scene()
     grey = rgb[:, :, 1].copy()
     Image.fromarray(rgb).save(root / "plain.png")
@@ -71,7 +71,7 @@ def done(weights, folder, tmp_path_factory):
     return out, predict("--restore-from", weights, "--input", folder, "--save-dir", out, "--scales", "0.5,1")
 
 
-def test_every_readable_picture_gets_its_files_in_its_size(done, folder):
+def test_every_readable_image_gets_its_files_in_its_size(done, folder):
     out, _ = done
     sizes = {"plain": (56, 40), "one pixel": (1, 1), "long": (400, 17), "grey": (56, 40), "alpha": (56, 40)}
     sizes.update({"print": (56, 40), "palette": (56, 40), "deep": (56, 40), "phone": (40, 56), "whole": (300, 200)})
@@ -95,7 +95,7 @@ def test_unreadable_files_are_named_and_the_exit_code_says_so(done):
 
 
 def test_the_same_pixels_give_the_same_labels_whatever_the_mode(done, folder):
-    """An alpha channel is dropped, a 16-bit grey is the grey, and a turned picture is looked at upright."""
+    """An alpha channel is dropped, a 16-bit grey is the grey, and a turned image is looked at upright."""
     out, _ = done
     labels = {name: np.asarray(Image.open(out / f"{name}_label.png")) for name in ("plain", "alpha", "grey", "deep")}
     np.testing.assert_array_equal(labels["plain"], labels["alpha"])
@@ -142,7 +142,7 @@ def test_probabilities_of_named_classes(weights, folder, tmp_path):
     process = predict(
         "--restore-from", weights, "--input", folder / "plain.png", "--save-dir", tmp_path, "--probability", "dragon"
     )
-    assert process.returncode == 1 and "'dragon' is no class here; choose from road" in process.stderr
+    assert process.returncode == 1 and "'dragon' is not a class here; choose from road" in process.stderr
 
 
 def test_a_video_frame_by_frame(weights, tmp_path):
@@ -189,7 +189,7 @@ def test_what_is_written_is_not_read_again(tmp_path):
 
 def test_mistakes_are_answered_in_one_line(weights, folder, tmp_path):
     for arguments, words in (
-        (["--input", tmp_path, "--save-dir", tmp_path / "out"], "holds no picture or video"),
+        (["--input", tmp_path, "--save-dir", tmp_path / "out"], "holds no image or video"),
         (["--input", folder, "--save-dir", folder], "is an input folder, too"),
         (["--input", tmp_path / "gone.png", "--save-dir", tmp_path / "out"], "gone.png does not exist"),
         (["--input", folder, "--save-dir", tmp_path, "--recurrence", "1"], "--recurrence 1 contradicts"),
@@ -200,11 +200,11 @@ def test_mistakes_are_answered_in_one_line(weights, folder, tmp_path):
         assert "Traceback" not in process.stderr
 
 
-def test_pictures_of_results():
+def test_images_of_results():
     label = np.zeros((20, 30), np.uint8)
     label[:, 15:] = 1
-    picture = np.full((20, 30, 3), 100, np.uint8)
-    mixed = overlay(picture, label, [(200, 0, 0), (0, 200, 0)], opacity=0.5)
+    image = np.full((20, 30, 3), 100, np.uint8)
+    mixed = overlay(image, label, [(200, 0, 0), (0, 200, 0)], opacity=0.5)
     assert mixed[5, 5].tolist() == [150, 50, 50] and mixed[5, 20].tolist() == [50, 150, 50]
     assert mixed[5, 15].tolist() == [25, 75, 25]  # the line where classes meet
     shown = with_legend(mixed, label, ["left", "right"], [(200, 0, 0), (0, 200, 0)])

@@ -59,9 +59,9 @@ def files(model, tmp_path_factory):
     for name, options in variants.items():
         size = options.get("size")
         expects = {"size": size, "batch": options.get("batch", 1) if size else None}
-        expects["padding"] = list(normalise.IMAGENET_RGB["mean"])
+        expects["padding"] = list(IMAGENET_RGB["mean"])
         facts = {"names": NAMES, "palette": PALETTE, "input": expects, "output": options.get("output", "logits")}
-        network = to_onnx(model, normalise.IMAGENET_RGB, metadata=facts, **options)
+        network = to_onnx(model, IMAGENET_RGB, metadata=facts, **options)
         result[name] = folder / f"{name}.onnx"
         result[name].write_bytes(network.SerializeToString())
     return result
@@ -90,7 +90,7 @@ def test_labels_are_those_of_predict(predict_onnx, model, files, variant, size):
     run, facts, runtime = predict_onnx.load(files[variant])
     assert runtime.startswith("onnxruntime")
     expected = inference.predict(
-        model, [normalise.normalise(image, normalise.IMAGENET_RGB)], tile=None if variant == "any" else (48, 64)
+        model, [normalise.normalise(image, IMAGENET_RGB)], tile=None if variant == "any" else (48, 64)
     )[0]
     label = predict_onnx.segment(run, facts, image)
     assert label.shape == size and label.dtype == np.uint8

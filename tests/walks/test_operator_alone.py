@@ -1,4 +1,4 @@
-"""The lines of README, "The attention alone", in a folder with a copy of models/cca only and an empty environment."""
+"""The lines of README, "The operator alone", in a folder with a copy of models/cca only and an empty environment."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_a_bare_import_of_jittor(tmp_path):
 
 
 def test_the_lines_of_the_readme(tmp_path):
-    text = (ROOT / "README.md").read_text().split("## The attention alone", 1)[1]
+    text = (ROOT / "README.md").read_text().split("## The operator alone", 1)[1]
     lines = re.search(r"```python\n(.*?)```", text, re.S).group(1)
     assert "import jittor as jt\n" in lines and "RCCA(" in lines
     shutil.copytree(ROOT / "models" / "cca", tmp_path / "models" / "cca", ignore=shutil.ignore_patterns("__pycache__"))

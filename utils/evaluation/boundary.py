@@ -1,7 +1,7 @@
 """How well outlines are met: boundary IoU (Cheng et al., CVPR 2021) and the boundary F-score, per class.
 
 Boundary IoU compares the pixels within `distance` inside each outline. The F-score asks which part of the predicted
-outline lies within `distance` of the true one (precision) and the other way round (recall). Sums run over all pictures,
+outline lies within `distance` of the true one (precision) and the other way round (recall). Sums run over all images,
 as those of the confusion matrix do; ignored pixels count nowhere.
 """
 
@@ -13,7 +13,7 @@ from utils.evaluation.confusion import nan_mean, ratio
 
 class BoundaryScore:
     def __init__(self, num_classes, ignore=255, fraction=0.02):
-        """`fraction` of the picture's diagonal is the distance; it is at least one pixel."""
+        """`fraction` of the image's diagonal is the distance; it is at least one pixel."""
         self.ignore, self.fraction = ignore, fraction
         # pixels of the bands: in both, in either; of the outlines: predicted and near, predicted, true and near, true
         self.sums = np.zeros((6, num_classes), np.int64)
@@ -22,15 +22,15 @@ class BoundaryScore:
         distance = max(round(self.fraction * float(np.hypot(*label.shape))), 1)
         valid = label != self.ignore
         prediction = np.where(valid, prediction, self.ignore)  # both have the same outline along ignored regions
-        for kind in range(self.sums.shape[1]):
-            truth, guess = ((x == kind).astype(np.uint8) for x in (label, prediction))
+        for k in range(self.sums.shape[1]):
+            truth, guess = ((x == k).astype(np.uint8) for x in (label, prediction))
             if not truth.any() and not guess.any():
                 continue
             bands = [inner_band(mask, distance) & valid for mask in (truth, guess)]
             lines = [inner_band(mask, 1) & valid for mask in (truth, guess)]
             near = [distance_to(line) <= distance for line in lines]
             parts = bands[0] & bands[1], bands[0] | bands[1], lines[1] & near[0], lines[1], lines[0] & near[1], lines[0]
-            self.sums[:, kind] += [np.count_nonzero(part) for part in parts]
+            self.sums[:, k] += [np.count_nonzero(part) for part in parts]
 
     def reduce(self, all_sum):
         self.sums = all_sum(self.sums)
@@ -54,7 +54,7 @@ class BoundaryScore:
 
 
 def inner_band(mask, distance):
-    """Pixels of the mask within `distance` of what is not the mask; beyond the picture nothing is. -> bool"""
+    """Pixels of the mask within `distance` of what is not the mask; beyond the image nothing is. -> bool"""
     framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     kept = cv2.erode(
         framed, np.ones((3, 3), np.uint8), iterations=distance, borderType=cv2.BORDER_CONSTANT, borderValue=0

@@ -1,24 +1,14 @@
-"""What the Cityscapes benchmark knows beyond its 19 classes: label ids, categories, instances."""
-
-import os
+"""What the Cityscapes benchmark defines beyond its 19 classes: label ids, sizes of instances."""
 
 import numpy as np
 from PIL import Image
 
+from models.tables import CITYSCAPES_CATEGORIES as CATEGORIES
 from models.tables import CITYSCAPES_IDS
 from utils.evaluation.instances import InstanceScore
 
 NUM_CLASSES = 19
 IDS = np.uint8(CITYSCAPES_IDS)  # of the train ids 0..18
-CATEGORIES = {  # name -> train ids
-    "flat": (0, 1),
-    "construction": (2, 3, 4),
-    "object": (5, 6, 7),
-    "nature": (8, 9),
-    "sky": (10,),
-    "human": (11, 12),
-    "vehicle": (13, 14, 15, 16, 17, 18),
-}
 INSTANCE_SIZES = {  # train id -> average pixels of an instance, from the official tool
     11: 3462.4756337644,
     12: 3930.4788056518,
@@ -37,12 +27,6 @@ def instance_score():
     return InstanceScore(INSTANCE_SIZES, train_ids, {name: CATEGORIES[name] for name in ("human", "vehicle")})
 
 
-def instance_file(label_path):
-    """The file of instances that belongs to a file of label ids, or None."""
-    path = str(label_path or "").replace("_labelIds.png", "_instanceIds.png")
-    return path if path.endswith("_instanceIds.png") and os.path.exists(path) else None
-
-
 def read_instances(path):
-    with Image.open(path) as picture:
-        return np.asarray(picture).astype(np.int32)
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.int32)

@@ -48,7 +48,7 @@ class ConfusionMatrix:
 
     @property
     def accuracy(self):
-        """Per class: the part of its pixels that were found; NaN for a class without pixels."""
+        """Per class: recall, the share of its pixels that are predicted right; NaN for a class without pixels."""
         return ratio(np.diag(self.counts), self.counts.sum(1))
 
     @property

@@ -1,4 +1,4 @@
-"""The best and the worst pictures of an evaluation, kept small while it runs."""
+"""The best and the worst images of an evaluation, kept as thumbnails while it runs."""
 
 import os
 
@@ -11,7 +11,7 @@ WIDTH = 512  # of a thumbnail
 
 
 class Gallery:
-    """Of all pictures offered, the `keep` best and the `keep` worst stay, as thumbnails."""
+    """Keeps thumbnails of the `keep` best and the `keep` worst of all images."""
 
     def __init__(self, keep, palette, ignore):
         self.keep, self.palette, self.ignore = keep, palette, ignore
@@ -20,8 +20,8 @@ class Gallery:
     def offer(self, number, score, image, label, prediction):
         if not self.keep or np.isnan(score):
             return
-        for kind, rank in (("best", -score), ("worst", score)):
-            kept, entry = self.kept[kind], (rank, number)
+        for end, rank in (("best", -score), ("worst", score)):
+            kept, entry = self.kept[end], (rank, number)
             if len(kept) == self.keep and entry > kept[-1][:2]:
                 continue
             kept.append((*entry, self.panels(image, label, prediction)))
@@ -29,7 +29,7 @@ class Gallery:
             del kept[self.keep :]
 
     def panels(self, image, label, prediction):
-        """Picture, truth, prediction, errors."""
+        """Image, label, prediction, errors."""
         void = label == self.ignore
         parts = [image[:, :, ::-1]]
         parts += [figures.colourise(np.where(void, figures.VOID, x), self.palette) for x in (label, prediction)]
@@ -37,23 +37,23 @@ class Gallery:
         return [thumbnail(part) for part in parts]
 
     def write(self, folder, ranking):
-        """worst_1.png .. best_1.png; `ranking`: numbers of all ranks' pictures, best first. -> [{file, number}]"""
+        """worst_1.png .. best_1.png; `ranking`: the image numbers of all ranks, best first. -> names of the files"""
         ranks = {"best": list(ranking)[: self.keep], "worst": list(ranking)[::-1][: self.keep]}
         written = []
-        for kind, kept in self.kept.items():
+        for end, kept in self.kept.items():
             for _, number, panels in kept:
-                if number in ranks[kind]:
+                if number in ranks[end]:
                     os.makedirs(folder, exist_ok=True)
-                    name = f"{kind}_{ranks[kind].index(number) + 1}.png"
+                    name = f"{end}_{ranks[end].index(number) + 1}.png"
                     Image.fromarray(np.hstack(panels)).save(os.path.join(folder, name))
                     written.append(name)
         return written
 
 
-def thumbnail(picture, width=WIDTH):
+def thumbnail(image, width=WIDTH):
     """RGB array, at most `width` wide."""
-    height, wide = picture.shape[:2]
+    height, wide = image.shape[:2]
     if wide <= width:
-        return np.ascontiguousarray(picture)
+        return np.ascontiguousarray(image)
     size = (width, max(round(height * width / wide), 1))
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.BILINEAR))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.BILINEAR))

@@ -1,11 +1,11 @@
-"""From a network to label maps: whole pictures or sliding windows, several scales, mirrored, pictures of any size.
+"""From a network to label maps: whole images or sliding windows, several scales, horizontal flip, images of any size.
 
     labels = predict(model, [image], tile=(769, 769), scales=(0.75, 1, 1.25), flip=True)
 
-A picture is cut into tiles (without `tile`, it is one), and tiles of one shape go through the network together. What
-the network says stays at its own stride, 64 times smaller than the picture, until it is brought to the size of the
-label band by band, bilinear with align_corners=True, and only then compared. So memory follows the tiles in one call
-and the height of a band, not the size of the picture.
+An image is cut into tiles (without `tile`, it is one tile), and tiles of one shape go through the network together. The
+logits stay at the stride of the network, 64 times fewer than pixels, until they are resized to the label in bands of
+rows (bilinear, align_corners=True) and reduced to classes. So memory depends on the tiles in one call and the height
+of a band, not on the size of the image.
 """
 
 import math
@@ -14,32 +14,32 @@ from collections import defaultdict
 import jittor as jt
 import numpy as np
 
-OVERLAP = 1 / 3  # of neighbouring tiles; the stride is rounded up from this very float, as in the official evaluation
-LEAST = 32  # a network of stride 32 must see at least one cell; smaller inputs are padded
-CALL_PIXELS = 1 << 21  # of one network call where no batch is asked for: one picture of 1024x2048 ...
-CALL_TILES = 16  # ... or so many small ones
+OVERLAP = 1 / 3  # of neighbouring tiles; the stride is rounded up from this float, as in the official evaluation
+LEAST = 32  # a network of stride 32 needs an input of one cell; smaller ones are padded
+CALL_PIXELS = 1 << 21  # in one network call if no batch is given: one image of 1024x2048 ...
+CALL_TILES = 16  # ... or this many small ones
 BAND_NUMBERS = 1 << 24  # scores of one band: 64 MB
 
 
-def predict(model, images, sizes=None, **how):
-    """Pictures (3, H, W) float32, normalised -> the class of each pixel, (H, W) each, or of the size in `sizes`.
+def predict(model, images, sizes=None, **settings):
+    """Images (3, H, W) float32, normalised -> the class of each pixel, (H, W) each, or of the size in `sizes`.
 
-    tile=(h, w) slides windows of that size, else the picture is seen whole, with both sides padded to a multiple of
-    `pad_multiple`. `scales` and `flip` add views; `average` says what is averaged over tiles and views: "logits" (as
-    the official evaluation) or "probabilities". `flip_pairs`: classes that change places in the mirror. `batch`: tiles
-    in one network call.
+    tile=(h, w) slides windows of that size; without it the whole image is one tile, padded to a multiple of
+    `pad_multiple`. `scales` and `flip` add views; `average`: what is averaged over tiles and views, "logits" (as in the
+    official evaluation) or "probabilities". `flip_pairs`: classes that a flip exchanges. `batch`: tiles in one
+    network call.
     """
-    return [fetch(bands) for bands in launch(model, images, sizes, **how)]
+    return [fetch(bands) for bands in launch(model, images, sizes, **settings)]
 
 
-def launch(model, images, sizes=None, **how):
-    """As `predict`, but on a GPU it returns while the work is still going on; `fetch` waits for each result."""
+def launch(model, images, sizes=None, **settings):
+    """Like `predict`, but on a GPU it returns before the results are computed; `fetch` waits for each."""
     sizes = sizes or [image.shape[1:] for image in images]
     with jt.no_grad():
         results = []
-        for views, size in zip(look(model, images, **how), sizes):
+        for views, size in zip(run_tiles(model, images, **settings), sizes):
             bands = []
-            for scores in score_bands(views, size, how.get("average", "logits")):
+            for scores in score_bands(views, size, settings.get("average", "logits")):
                 bands.append(class_of(scores))
                 bands[-1].sync()
             results.append(bands)
@@ -50,11 +50,11 @@ def fetch(bands):
     return np.concatenate([band.numpy() for band in bands])
 
 
-def predict_probabilities(model, image, size=None, **how):
-    """One picture -> (class of each pixel (H, W), probability of each class (K, H, W) float32)."""
-    average = how.get("average", "logits")
+def predict_probabilities(model, image, size=None, **settings):
+    """One image -> (class of each pixel (H, W), probability of each class (K, H, W) float32)."""
+    average = settings.get("average", "logits")
     with jt.no_grad():
-        views = look(model, [image], **how)[0]
+        views = run_tiles(model, [image], **settings)[0]
         labels, probabilities = [], []
         for scores in score_bands(views, size or image.shape[1:], average):
             labels.append(class_of(scores).numpy())
@@ -69,14 +69,14 @@ def class_of(scores):
 
 
 def starts(length, tile):
-    """Where tiles begin along one side: every 2/3 of a tile, the last one moved back to end with the picture."""
+    """Where tiles begin along one side: every 2/3 of a tile, the last one moved back to end with the image."""
     stride = math.ceil(tile * (1 - OVERLAP))
     count = max(math.ceil((length - tile) / stride), 0) + 1
     return [max(min(k * stride, length - tile), 0) for k in range(count)]
 
 
 def cut(size, tile=None):
-    """The windows (top, left, height, width) that the network sees of a picture of this size."""
+    """The windows (top, left, height, width) into which an image of this size is cut."""
     height, width = size
     if tile is None:
         return [(0, 0, height, width)]
@@ -96,28 +96,28 @@ def scaled_size(size, scale):
 
 
 def tile_count(size, tile=None, scales=(1.0,)):
-    """How many tiles a picture costs."""
+    """The number of tiles of an image."""
     return sum(len(cut(scaled_size(size, scale), tile)) for scale in scales)
 
 
-def look(
+def run_tiles(
     model, images, tile=None, scales=(1.0,), flip=False, average="logits", batch=None, pad_multiple=1, flip_pairs=()
 ):
-    """Run the network over all tiles of all scales. -> for each picture its views: (size, [(window, padded, maps)]).
+    """Run the network over all tiles of all scales. -> for each image its views: (size, [(window, padded, maps)]).
 
-    `maps` are score maps (K, h, w) at the network's stride, to be averaged: one, or two if mirrored probabilities are.
+    `maps` are score maps (K, h, w) at the network's stride, to be averaged: one, or two with the flipped probabilities.
     """
     views = [[(scaled_size(image.shape[1:], scale), []) for scale in scales] for image in images]
-    groups = defaultdict(list)  # shape of the input -> (picture, view, window)
-    for number, picture in enumerate(views):
-        for k, (size, _) in enumerate(picture):
+    groups = defaultdict(list)  # shape of the input -> (image, view, window)
+    for number, image_views in enumerate(views):
+        for k, (size, _) in enumerate(image_views):
             for window in cut(size, tile):
                 shape = (
                     tuple(max(side, LEAST) for side in tile) if tile else tuple(padded(s, pad_multiple) for s in size)
                 )
                 groups[shape].append((number, k, window))
 
-    latest = (None, None)  # the last picture that was scaled, and its pixels
+    latest = (None, None)  # the last image that was scaled, and its pixels
 
     def pixels(number, k):
         nonlocal latest
@@ -136,10 +136,10 @@ def look(
                 row[:, :height, :width] = pixels(number, k)[:, top : top + height, left : left + width]
             maps = forward(model, x, flip, average, flip_pairs)  # (B, K, h, w) each
             for row, (number, k, window) in enumerate(chunk):
-                own = [scores[row] for scores in maps]
-                for scores in own:
+                tile_maps = [scores[row] for scores in maps]
+                for scores in tile_maps:
                     scores.sync()  # the tensor of the whole batch, and the graph behind it, go now
-                views[number][k][1].append((window, shape, own))
+                views[number][k][1].append((window, shape, tile_maps))
     return views
 
 
@@ -195,7 +195,7 @@ def view_band(size, tiles, top, bottom, average):
 
 
 def tile_rows(window, shape, maps, top, bottom, average):
-    """Rows top..bottom (of the picture) of one tile at full size, without its padding."""
+    """Rows top..bottom (of the image) of one tile at full size, without its padding."""
     y, _, _, width = window
     total = 0
     for scores in maps:

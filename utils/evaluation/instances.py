@@ -23,21 +23,21 @@ class InstanceScore:
         counts = np.bincount(instances)  # by value; few of them occur
         values = np.flatnonzero(counts)
         objects = values[values > 1000]
-        kinds = self.class_of[np.minimum(objects // 1000, len(self.class_of) - 1)].astype(np.int64)
+        classes_of_objects = self.class_of[np.minimum(objects // 1000, len(self.class_of) - 1)].astype(np.int64)
         wanted = np.full(len(counts), -1, np.int64)  # what the pixels of each instance should be predicted as
-        wanted[objects] = kinds
+        wanted[objects] = classes_of_objects
         right = np.bincount(instances, prediction.reshape(-1) == wanted[instances])
-        for value, kind in zip(objects, kinds):
-            if kind in self.sizes:
-                self.add(kind, kind, right[value], counts[value])
+        for value, label in zip(objects, classes_of_objects):
+            if label in self.sizes:
+                self.add(label, label, right[value], counts[value])
         for position, group in enumerate(self.groups.values()):
             inside = np.bincount(instances, np.isin(prediction, group).reshape(-1))
-            for value, kind in zip(objects, kinds):
-                if kind in group:
-                    self.add(len(self.hit) - len(self.groups) + position, kind, inside[value], counts[value])
+            for value, label in zip(objects, classes_of_objects):
+                if label in group:
+                    self.add(len(self.hit) - len(self.groups) + position, label, inside[value], counts[value])
 
-    def add(self, entry, kind, found, size):
-        weight = self.sizes[kind] / float(size)
+    def add(self, entry, label, found, size):
+        weight = self.sizes[label] / float(size)
         self.hit[entry] += found * weight
         self.missed[entry] += (size - found) * weight
 
@@ -48,9 +48,9 @@ class InstanceScore:
     def classes(self, counts):
         """counts: the pixel confusion matrix. -> iIoU per class, NaN where a class has no instances."""
         scores = np.full(len(counts), np.nan)
-        for kind in self.sizes:
-            false = counts[:, kind].sum() - counts[kind, kind]
-            scores[kind] = self.score(kind, false)
+        for label in self.sizes:
+            false = counts[:, label].sum() - counts[label, label]
+            scores[label] = self.score(label, false)
         return scores
 
     def categories(self, counts):

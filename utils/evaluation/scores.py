@@ -1,4 +1,4 @@
-"""Everything that an evaluation counts, picture by picture: pixels, categories, instances, outlines; and its files."""
+"""Everything that an evaluation counts, image by image: pixels, categories, instances, boundaries; and its files."""
 
 import csv
 import os
@@ -12,7 +12,7 @@ PER_IMAGE = ("miou", "pixel_accuracy", "pixels")
 
 
 class Scores:
-    """`count` pictures are evaluated by all ranks together; `update` says which of them this one is."""
+    """The scores of `count` images, which all ranks evaluate together."""
 
     def __init__(self, names, ignore, count, categories=None, instance=None, boundary=None):
         self.names, self.categories, self.instance, self.boundary = list(names), categories, instance, boundary
@@ -21,11 +21,11 @@ class Scores:
         self.left_out = np.zeros(1, np.int64)
 
     def update(self, number, label, prediction, instances=None):
-        """-> the mean IoU of this picture alone."""
+        """-> the mean IoU of this image alone."""
         counts = self.matrix.update(label, prediction)
-        total, own = counts.sum(), iou(counts)
+        total, class_iou = counts.sum(), iou(counts)
         right = np.trace(counts) / total if total else np.nan
-        self.per_image[number] = [nan_mean(own), right, total, *own]
+        self.per_image[number] = [nan_mean(class_iou), right, total, *class_iou]
         if self.instance and instances is not None:
             self.instance.update(prediction, instances)
         if self.boundary:
@@ -33,7 +33,7 @@ class Scores:
         return self.per_image[number, 0]
 
     def leave_out(self, number):
-        """This picture could not be read."""
+        """This image could not be read."""
         self.per_image[number] = np.nan
         self.per_image[number, 2] = 0
         self.left_out += 1
@@ -105,7 +105,7 @@ class Scores:
         return {"meanIU": self.matrix.miou_absent_as_zero, "IU_array": np.nan_to_num(self.matrix.iou).tolist()}
 
     def write_tables(self, folder, samples):
-        """confusion.csv (true classes down, predicted across) and per_image.csv, best picture first."""
+        """confusion.csv (rows: true classes, columns: predictions) and per_image.csv, best image first."""
         rows = [[name, *counts] for name, counts in zip(self.names, self.matrix.counts.tolist())]
         write_csv(os.path.join(folder, "confusion.csv"), ["true \\ predicted", *self.names, "no class"], rows)
         rows = []
@@ -115,7 +115,7 @@ class Scores:
         write_csv(os.path.join(folder, "per_image.csv"), ["name", *PER_IMAGE, *self.names], rows)
 
     def ranking(self):
-        """Numbers of the pictures, best mean IoU first; those without a labelled pixel last."""
+        """Numbers of the images, best mean IoU first; those without a labelled pixel last."""
         scores = self.per_image[:, 0]
         return sorted(range(len(scores)), key=lambda k: (np.isnan(scores[k]), -np.nan_to_num(scores[k]), k))
 

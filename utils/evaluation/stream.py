@@ -1,4 +1,4 @@
-"""A network over a whole data set: pictures are read ahead, computed, and handed over one by one; none is kept."""
+"""A network over a whole dataset: predictions are yielded image by image; none is kept."""
 
 import ctypes
 
@@ -7,7 +7,7 @@ import jittor as jt
 from utils.evaluation import inference
 
 
-def predictions(model, samples, normalise, on_error=None, **how):
+def predictions(model, samples, normalise, on_error=None, **settings):
     """`stream` over (task, sample or exception) pairs, as datasets.reading.workers reads them ahead. An exception is
     raised here, or passed to `on_error(task, error)`, and the task is left out."""
 
@@ -20,20 +20,20 @@ def predictions(model, samples, normalise, on_error=None, **how):
             else:
                 raise sample
 
-    return stream(model, readable(), normalise, **how)
+    return stream(model, readable(), normalise, **settings)
 
 
-def stream(model, samples, normalise, **how):
-    """(task, sample) .. -> (task, sample, prediction (H, W)) .., in order. A sample begins with picture and label;
-    where that is None, the prediction has the size of the picture.
+def stream(model, samples, normalise, **settings):
+    """(task, sample) .. -> (task, sample, prediction (H, W)) .., in order. A sample begins with image and label;
+    if the label is None, the prediction has the size of the image.
 
-    On a GPU the network of the next pictures is started before these are handed over to be scored.
+    On a GPU the network runs on the next images while the caller scores these.
     """
-    started = []  # pictures whose results are still on the device
-    for group in groups(samples, how):
+    started = []  # images whose results are still on the device
+    for group in groups(samples, settings):
         images = [normalise(sample[0]) for _, sample in group]
         sizes = [(sample[0] if sample[1] is None else sample[1]).shape[:2] for _, sample in group]
-        launched = inference.launch(model, images, sizes, **how)
+        launched = inference.launch(model, images, sizes, **settings)
         del images
         release_memory()
         yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
@@ -42,16 +42,16 @@ def stream(model, samples, normalise, **how):
     yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
 
 
-def groups(samples, how):
-    """As many pictures together as fill one network call."""
-    options = {key: how[key] for key in ("tile", "scales") if key in how}
+def groups(samples, settings):
+    """Lists of as many samples as fill one network call."""
+    options = {key: settings[key] for key in ("tile", "scales") if key in settings}
     group, tiles, pixels = [], 0, 0
     for task, sample in samples:
         group.append((task, sample))
         size = sample[0].shape[:2]
         tiles += inference.tile_count(size, **options)
         pixels += size[0] * size[1]
-        if tiles >= (how.get("batch") or inference.CALL_TILES) or pixels >= inference.CALL_PIXELS:
+        if tiles >= (settings.get("batch") or inference.CALL_TILES) or pixels >= inference.CALL_PIXELS:
             yield group
             group, tiles, pixels = [], 0, 0
     if group:

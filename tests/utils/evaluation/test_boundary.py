@@ -47,7 +47,7 @@ def test_a_missing_class_is_zero_and_void_counts_nowhere():
 
 
 def test_bands_and_distances_against_one_pixel_at_a_time(rng):
-    """An outline pixel has another class, or the end of the picture, among its eight neighbours."""
+    """An outline pixel has another class, or the end of the image, among its eight neighbours."""
     label, prediction = (np.kron(rng.integers(0, 2, (4, 5)), np.ones((6, 6), int)).astype(np.uint8) for _ in range(2))
     score = scored(label, prediction, fraction=3 / float(np.hypot(*label.shape)))
 

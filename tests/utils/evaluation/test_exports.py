@@ -15,9 +15,9 @@ def test_cityscapes_files_hold_label_ids_under_the_right_names(tmp_path, rng):
     export.write(stem, prediction)
     files = list((tmp_path / "export_cityscapes").iterdir())
     assert [f.name for f in files] == ["berlin_000000_000019_pred_labelIds.png"]
-    picture = Image.open(files[0])
-    values = np.asarray(picture)
-    assert picture.mode == "L" and picture.size == (30, 20) and values.dtype == np.uint8
+    image = Image.open(files[0])
+    values = np.asarray(image)
+    assert image.mode == "L" and image.size == (30, 20) and values.dtype == np.uint8
     ids = dict(enumerate([7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]))
     np.testing.assert_array_equal(values, np.vectorize(ids.get)(prediction))
 
@@ -32,17 +32,17 @@ def test_ade20k_files_hold_1_to_150(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b" / "export_ade20k" / "x.png")), other)
 
 
-def test_voc_files_are_palette_pictures_where_the_server_looks(tmp_path):
+def test_voc_files_are_palette_images_where_the_server_looks(tmp_path):
     prediction = np.arange(21, dtype=np.uint8)[None].repeat(4, 0)
     Export("voc", str(tmp_path), "test", 21, ["2008_000006"]).write("2008_000006", prediction)
-    picture = Image.open(tmp_path / "results/VOC2012/Segmentation/comp6_test_cls/2008_000006.png")
-    assert picture.mode == "P"
-    np.testing.assert_array_equal(np.asarray(picture), prediction)
-    assert picture.convert("RGB").getpixel((15, 0)) == (192, 128, 128)  # person
+    image = Image.open(tmp_path / "results/VOC2012/Segmentation/comp6_test_cls/2008_000006.png")
+    assert image.mode == "P"
+    np.testing.assert_array_equal(np.asarray(image), prediction)
+    assert image.convert("RGB").getpixel((15, 0)) == (192, 128, 128)  # person
 
 
 def test_what_the_server_would_refuse_is_refused_at_once(tmp_path):
-    with pytest.raises(ValueError, match="is for 19 classes; this checkpoint has 9"):
+    with pytest.raises(ValueError, match="needs 19 classes; this checkpoint has 9"):
         Export("cityscapes", str(tmp_path), "test", 9, ["a"])
     with pytest.raises(ValueError, match="street_7 is not named CITY_SEQUENCE_FRAME"):
         Export("cityscapes", str(tmp_path), "test", 19, ["street_7"])
@@ -63,10 +63,10 @@ def test_nothing_else_may_be_in_the_folder_but_a_second_run_is_welcome(tmp_path)
         Export("ade20k", str(tmp_path), "val", 150, ["a", "b"])
 
 
-def test_label_pictures_keep_classes_and_show_colours(tmp_path):
+def test_label_images_keep_classes_and_show_colours(tmp_path):
     exports.save_label(np.uint8([[0, 1, 255]]), [(10, 20, 30), (40, 50, 60)], str(tmp_path / "a.png"))
-    picture = Image.open(tmp_path / "a.png")
-    assert np.asarray(picture).tolist() == [[0, 1, 255]]
-    assert np.asarray(picture.convert("RGB"))[0].tolist() == [[10, 20, 30], [40, 50, 60], [0, 0, 0]]
+    image = Image.open(tmp_path / "a.png")
+    assert np.asarray(image).tolist() == [[0, 1, 255]]
+    assert np.asarray(image.convert("RGB"))[0].tolist() == [[10, 20, 30], [40, 50, 60], [0, 0, 0]]
     exports.save_label(np.int32([[0, 300]]), [(1, 2, 3)], str(tmp_path / "b.png"))
     assert np.asarray(Image.open(tmp_path / "b.png")).tolist() == [[0, 300]]

@@ -53,12 +53,12 @@ def definition(model, image, size, tile=None, scales=(1,), flip=False, average="
     out = 0
     for scale in scales:
         height, width = (max(round(side * scale), 1) for side in image.shape[1:])
-        picture = bilinear(image, (height, width)).astype(np.float32)
+        scaled = bilinear(image, (height, width)).astype(np.float32)
         total, count = 0, np.zeros((height, width))
         for y, x, h, w in cut((height, width), tile):
             shape = [max(side, inference.LEAST) for side in tile or (height, width)]
             window = np.zeros((1, 3, *shape), np.float32)
-            window[0, :, :h, :w] = picture[:, y : y + h, x : x + w]
+            window[0, :, :h, :w] = scaled[:, y : y + h, x : x + w]
             passes = [model(jt.array(window))[0].numpy()[0]]
             if flip:
                 passes.append(model(jt.array(window[..., ::-1].copy()))[0].numpy()[0][..., ::-1])
@@ -72,7 +72,7 @@ def definition(model, image, size, tile=None, scales=(1,), flip=False, average="
     return out / len(scales)
 
 
-def picture(height, width, seed=0):
+def make_image(height, width, seed=0):
     return np.random.default_rng([seed, height, width]).standard_normal((3, height, width)).astype(np.float32)
 
 
@@ -81,7 +81,7 @@ def picture(height, width, seed=0):
 @pytest.mark.parametrize("scales, flip", [((1,), False), ((0.75, 1, 1.25), True)])
 def test_bands_and_tiles_add_up_to_the_full_size_mean(monkeypatch, average, tile, scales, flip):
     monkeypatch.setattr(inference, "BAND_NUMBERS", 5 * 70 * 7)  # seven rows a band
-    model, image, size = Strided(), picture(57, 81), (50, 70)
+    model, image, size = Strided(), make_image(57, 81), (50, 70)
     how = dict(tile=tile, scales=scales, flip=flip, average=average)
     label, probability = predict_probabilities(model, image, size, **how)
     want = definition(model, image, size, **how)
@@ -93,7 +93,7 @@ def test_bands_and_tiles_add_up_to_the_full_size_mean(monkeypatch, average, tile
 
 
 def test_whole_is_the_network_and_one_interpolation():
-    model, image = Strided(), picture(41, 65)
+    model, image = Strided(), make_image(41, 65)
     scores = jt.nn.interpolate(model(jt.array(image[None]))[0], size=(41, 65), mode="bilinear", align_corners=True)
     want = scores.numpy()[0].argmax(0)
     assert (predict(model, [image])[0] == want).mean() > 0.999
@@ -119,9 +119,9 @@ def test_overlap_and_stride_are_the_official_ones_on_both_axes():
     assert len(cut((769, 769), (769, 769))) == 1 and math.ceil(769 * 2 / 3) == 513
 
 
-def test_tiles_together_equal_tiles_one_by_one_and_pictures_likewise():
+def test_tiles_together_equal_tiles_one_by_one_and_images_likewise():
     model = Strided()
-    images = [picture(57, 81, seed) for seed in range(3)] + [picture(33, 41), picture(20, 50)]
+    images = [make_image(57, 81, seed) for seed in range(3)] + [make_image(33, 41), make_image(20, 50)]
     for how in (dict(tile=(33, 41)), dict(), dict(scales=(0.5, 1), flip=True)):
         alone = [predict(model, [image], batch=1, **how)[0] for image in images]
         for batch in (None, 2, 7):
@@ -132,14 +132,14 @@ def test_tiles_together_equal_tiles_one_by_one_and_pictures_likewise():
 @pytest.mark.parametrize("tile", [None, (33, 41)])
 def test_the_mirror_image_changes_nothing_for_a_mirror_symmetric_network(tile):
     for average in ("logits", "probabilities"):
-        image = picture(57, 81)
+        image = make_image(57, 81)
         plain = predict_probabilities(Pointwise(), image, tile=tile, average=average)[1]
         mirrored = predict_probabilities(Pointwise(), image, tile=tile, average=average, flip=True)[1]
         np.testing.assert_allclose(plain, mirrored, atol=1e-6)
 
 
 def test_classes_that_change_places_in_the_mirror():
-    """Left and right arm: a network that tells them by the half of the picture says the same of the mirror image."""
+    """Left and right arm: a network that tells them by the half of the image says the same of the mirror image."""
 
     class Sides(jt.nn.Module):
         def execute(self, x):
@@ -147,7 +147,7 @@ def test_classes_that_change_places_in_the_mirror():
             left = (jt.arange(w) < w / 2).float32().broadcast((b, 1, h, w), dims=(0, 1, 2))
             return [jt.concat([left, 1 - left, left * 0], dim=1)]
 
-    image = picture(40, 60)
+    image = make_image(40, 60)
     for average in ("logits", "probabilities"):
         plain, mirrored, naive = (
             predict_probabilities(Sides(), image, average=average, **how)[1]
@@ -158,7 +158,7 @@ def test_classes_that_change_places_in_the_mirror():
 
 
 def test_scale_one_is_no_scale():
-    image = picture(57, 81)
+    image = make_image(57, 81)
     np.testing.assert_array_equal(
         predict_probabilities(Strided(), image)[1], predict_probabilities(Strided(), image, scales=(1.0,))[1]
     )
@@ -171,18 +171,18 @@ def test_a_constant_network_gives_a_constant_map():
             return [jt.array(np.float32([0, 2, 1])).reshape(1, 3, 1, 1).broadcast((b, 3, h // 8 + 1, w // 8 + 1))]
 
     for how in (dict(), dict(tile=(33, 41), scales=(0.5, 1.5), flip=True, average="probabilities")):
-        assert (predict(Constant(), [picture(50, 90)], **how)[0] == 1).all()
+        assert (predict(Constant(), [make_image(50, 90)], **how)[0] == 1).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (17, 400), (3, 2)])
-def test_pictures_of_any_size(size):
+def test_images_of_any_size(size):
     for how in (dict(), dict(tile=(33, 41), scales=(0.5, 1))):
-        label = predict(Strided(), [picture(*size)], **how)[0]
+        label = predict(Strided(), [make_image(*size)], **how)[0]
         assert label.shape == size and label.dtype == np.uint8
 
 
 def test_many_classes_do_not_wrap():
-    assert predict(Pointwise(300), [picture(33, 33)])[0].dtype == np.int32
+    assert predict(Pointwise(300), [make_image(33, 33)])[0].dtype == np.int32
 
 
 def test_padding_to_a_multiple_lets_the_network_see_few_sizes():
@@ -194,7 +194,7 @@ def test_padding_to_a_multiple_lets_the_network_see_few_sizes():
             return super().execute(x)
 
     for side in range(40, 129, 11):
-        assert predict(Watched(), [picture(side, side + 20)], pad_multiple=64)[0].shape == (side, side + 20)
+        assert predict(Watched(), [make_image(side, side + 20)], pad_multiple=64)[0].shape == (side, side + 20)
     assert seen == {(64, 64), (64, 128), (128, 128), (128, 192)}
 
 
@@ -206,5 +206,5 @@ def test_a_network_call_never_holds_more_tiles_than_asked():
             most.append(x.shape[0])
             return super().execute(x)
 
-    predict(Watched(), [picture(200, 200)], tile=(41, 41), batch=3)
+    predict(Watched(), [make_image(200, 200)], tile=(41, 41), batch=3)
     assert max(most) == 3 and sum(most) == len(cut((200, 200), (41, 41)))

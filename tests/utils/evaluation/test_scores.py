@@ -17,7 +17,7 @@ NAMES = [f"class {k}" for k in range(19)]
 
 @pytest.fixture
 def scored(rng):
-    """Three pictures, the middle one all void."""
+    """Three images, the middle one all void."""
     scores = Scores(NAMES, 255, 3, cityscapes.CATEGORIES, cityscapes.instance_score(), BoundaryScore(19, fraction=0.05))
     for number in range(3):
         label = np.kron(rng.choice([0, 2, 8, 11, 13, 255], (3, 4)), np.ones((8, 8), int)).astype(np.uint8)
@@ -51,7 +51,7 @@ def test_the_table_shows_them(scored):
     assert "absent classes counted 0" in text and not any(line.endswith(" ") for line in text.splitlines())
 
 
-def test_pictures_are_listed_best_first_and_void_ones_last(scored, tmp_path):
+def test_images_are_listed_best_first_and_void_ones_last(scored, tmp_path):
     samples = ["a", "b", "c"]
     scored.write_tables(tmp_path, samples)
     rows = list(csv.DictReader(open(tmp_path / "per_image.csv")))
@@ -63,7 +63,7 @@ def test_pictures_are_listed_best_first_and_void_ones_last(scored, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_picture_that_is_left_out_is_not_the_worst(scored):
+def test_an_image_that_is_left_out_is_not_the_worst(scored):
     scored.leave_out(0)
     assert scored.ranking()[0] == 2 and scored.left_out.tolist() == [1] and scored.per_image[0, 2] == 0
 
@@ -86,7 +86,7 @@ def test_the_gallery_keeps_the_best_and_the_worst(tmp_path):
         "best_1.png", "best_2.png", "worst_1.png", "worst_2.png",
     ]  # fmt: skip
     strip = np.asarray(Image.open(tmp_path / "examples" / "worst_1.png"))
-    assert strip.shape == (6, 4 * 8, 3) and strip[3, 3].tolist() == [3, 3, 3]  # picture 3
+    assert strip.shape == (6, 4 * 8, 3) and strip[3, 3].tolist() == [3, 3, 3]  # image 3
     truth, prediction, errors = strip[:, 8:16], strip[:, 16:24], strip[:, 24:]
     assert truth[3, 3].tolist() == [255, 0, 0] and prediction[3, 3].tolist() == [0, 255, 0]
     assert (

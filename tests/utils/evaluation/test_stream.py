@@ -1,4 +1,4 @@
-"""utils/evaluation/stream.py: a data set goes through whole, once, in order, and leaves nothing behind in memory."""
+"""utils/evaluation/stream.py: a dataset goes through whole, once, in order, and leaves nothing behind in memory."""
 
 import json
 import types
@@ -15,7 +15,7 @@ from utils.training.validation import validate
 
 
 class Brightness(jt.nn.Module):
-    """Class 1 where the picture is bright; stride 1."""
+    """Class 1 where the image is bright; stride 1."""
 
     def execute(self, x):
         return [jt.concat([-x[:, :1], x[:, :1]], dim=1)]
@@ -26,7 +26,7 @@ def normalise(image):
 
 
 def pair(index):
-    """Pictures of many sizes whose label is what Brightness sees, but for their first row."""
+    """Images of many sizes whose label is what Brightness sees, but for their first row."""
     rng = np.random.default_rng(index)
     image = rng.integers(0, 256, (*rng.integers(33, 70, 2), 3)).astype(np.uint8)
     label = (image[:, :, 0] > 127).astype(np.uint8)
@@ -34,7 +34,7 @@ def pair(index):
     return image, label
 
 
-def test_validation_gives_the_matrix_of_its_pictures_and_the_model_goes_on_training():
+def test_validation_gives_the_matrix_of_its_images_and_the_model_goes_on_training():
     want = ConfusionMatrix(2)
     for index in range(9):
         image, label = pair(index)
@@ -44,7 +44,7 @@ def test_validation_gives_the_matrix_of_its_pictures_and_the_model_goes_on_train
     matrix, shown = validate(model, pairs, normalise, 2, show=3)
     np.testing.assert_array_equal(matrix.counts, want.counts)
     assert model.is_training() and len(shown) == 3
-    for index, (image, *_) in zip((0, 3, 6), shown):  # from all over the pictures
+    for index, (image, *_) in zip((0, 3, 6), shown):  # from all over the images
         np.testing.assert_array_equal(image, pair(index)[0])
     assert validate(model, pairs, normalise, 2, max_images=4)[0].counts.sum() < want.counts.sum()
 
@@ -53,7 +53,7 @@ def test_samples_to_look_at_are_spread():
     assert spread(range(1, 100, 2), 4) == {1, 25, 51, 75} and spread(range(2), 6) == {0, 1} and spread([], 6) == set()
 
 
-def test_pictures_come_in_order_with_what_was_read():
+def test_images_come_in_order_with_what_was_read():
     seen = []
     for index, (image, label), prediction in stream.predictions(
         Brightness(), zip([4, 2, 7], map(pair, [4, 2, 7])), normalise, batch=2
@@ -76,7 +76,7 @@ def test_logits_are_brought_to_the_size_of_the_label():
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(count):
+def test_an_image_that_cannot_be_read_is_an_error_that_names_it(count):
     def read(index):
         if index == 2:
             raise ValueError("leaf_2.png is truncated")
@@ -97,7 +97,7 @@ def test_a_picture_that_cannot_be_read_is_an_error_that_names_it(count):
     assert [task for task, *_ in kept] == [0, 1, 3] and left_out == [(2, "leaf_2.png is truncated")]
 
 
-def test_small_pictures_share_a_network_call_and_large_ones_do_not(monkeypatch):
+def test_small_images_share_a_network_call_and_large_ones_do_not(monkeypatch):
     monkeypatch.setattr(inference, "CALL_TILES", 4)
     samples = [(k, (np.zeros((40, 40, 3), np.uint8), None)) for k in range(10)]
     assert [len(group) for group in stream.groups(samples, {})] == [4, 4, 2]
@@ -137,8 +137,8 @@ print(json.dumps(used))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("largest, how", [(200, dict(batch=1)), (100, dict(tile=(65, 65), scales=(1, 1.25), batch=4))])
-def test_memory_after_300_pictures_is_that_after_30(run_command, largest, how):
-    """Pictures of 300 different sizes; within 5 percent."""
+def test_memory_after_300_images_is_that_after_30(run_command, largest, how):
+    """Images of 300 different sizes; within 5 percent."""
     done = run_command("python", "-c", MEMORY.replace("HOW", repr(how)).replace("LARGEST", str(largest)))
     assert done.returncode == 0, done.stderr[-2000:]
     used = json.loads(done.stdout.strip().splitlines()[-1])
