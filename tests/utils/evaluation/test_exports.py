@@ -49,7 +49,7 @@ def test_what_the_server_would_refuse_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match="the same file name"):
         Export("cityscapes", str(tmp_path), "test", 19, ["bonn_000000_000019_a", "bonn_000000_000019_b"])
     export = Export("voc", str(tmp_path), "test", 21, ["a"])
-    with pytest.raises(ValueError, match="class 21 is none of 21"):
+    with pytest.raises(ValueError, match="class 21 is not one of 21"):
         export.write("a", np.uint8([[21]]))
     assert not list((tmp_path / "results/VOC2012/Segmentation/comp6_test_cls").iterdir())
 
