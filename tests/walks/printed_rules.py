@@ -95,6 +95,7 @@ NOT_RUN = {
     "pip install nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cublas "
     "nvidia-cudnn-cu13 nvidia-curand nvidia-cufft nvidia-cusparse": NETWORK,
     "tests/support/two_machines.sh MPIRUN COMMAND...": "needs network namespaces; tests/test_mpi.py tries",
+    "python tests/support/deletions.py": "takes minutes for all functions; the command for one file is run",
     "python tests/support/raising.py": SUITE,
     "python tests/support/raising.py --count 20 --seed 1": SUITE,
     "python tests/support/raising.py --count 3 --tests tests/utils/weights": SUITE,
