@@ -49,7 +49,7 @@ def test_a_recipe_from_its_weights_to_a_prediction(place, weights, name, data, c
 
 @pytest.mark.slow
 def test_run_local_and_the_cityscapes_recipe(place, weights):
-    """run_local.sh trains and evaluates into another folder, the recipe resumes that run, predict.py predicts."""
+    """Training and evaluation by run_local.sh into another folder; the recipe resumes that run; a prediction."""
     (place / "dataset/resnet101-imagenet.pth").symlink_to(weights("resnet101-imagenet.pth"))
     done = walk(place, [ROOT / "run_local.sh", SCENES["cityscapes"], *CUT, "--snapshot-dir", "runs/first"])
     assert R101 in done.said
