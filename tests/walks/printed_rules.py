@@ -129,6 +129,10 @@ NAMES = {  # names that a snippet of Python uses and does not define
     "images": "import jittor as jt; images = jt.randn(1, 3, 33, 33)",
     "image": "import numpy as np; image = np.zeros((3, 40, 50), np.float32)",
     "path": "path = 'runs/demo/CS_scenes_500.npz'",
+    "build_model": "from models import build_model",
+    "flags": "flags = {**dict.fromkeys('model recurrence van_size drop_path stem output_stride dilate'.split()), "
+    "'num_classes': 9}",
+    "arrays": "from utils.weights import any_file; arrays = any_file.read(path)[0]",
 }
 
 
