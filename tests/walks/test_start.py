@@ -50,7 +50,10 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
         "snapshots/CS_scenes_2.pth does not exist: using snapshots/CS_scenes_2.npz" in output
         and "CS_scenes_2.npz: step 2" in output
     )
-    assert "--restore-from resnet18-5c106cde.pth is not read" in output and "--start-iters 1 is not the first" in output
+    assert (
+        "--restore-from resnet18-5c106cde.pth is not read" in output
+        and "--start-iters 1 has no effect: the run is resumed" in output
+    )
     assert '"checkpoint": "./snapshots/CS_scenes_3.npz"' in output
     assert checkpoint.load(tmp_path / "snapshots" / "CS_scenes_3.npz")[1]["options"]["model"] == "ccnet_r18"
 
@@ -115,7 +118,7 @@ def test_bare_training_takes_the_dataset_that_is_unpacked_in_the_current_folder(
     output = walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b", code=1)
     assert "holds ade20k (ADEChallengeData2016) and voc" in output.splitlines()[-1]
     assert "data: voc in " in walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b --dataset voc")
-    output = walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir b --dataset lip", code=1)
+    output = walk(tmp_path, f"{TINY} {SMALL} --snapshot-dir c --dataset lip", code=1)
     assert "--dataset lip needs --data-dir" in output.splitlines()[-1]
 
 
@@ -124,7 +127,9 @@ def test_generated_scenes_and_flags_without_effect_are_reported(tmp_path):
     assert "data: drawn scenes (no --data-dir, and no known dataset in the current folder)" in output
     assert "--resize-labels has no effect with --dataset scenes" in output
     assert "--ohem-keep has no effect without --ohem" in output
-    assert "--cache ram has nothing to keep" in walk(tmp_path, f"{TINY} {SMALL} --cache ram", code=1)
+    assert "--cache ram has no use with drawn scenes" in walk(
+        tmp_path, f"{TINY} {SMALL} --cache ram --snapshot-dir b", code=1
+    )
 
 
 def test_a_packed_folder_refuses_the_cache_and_is_recorded(tmp_path):
