@@ -69,7 +69,7 @@ def whole(tmp_path_factory):
     folders = {}
 
     def get(ranks):
-        if ranks not in folders:  # 0 is without mpirun; one rank of mpirun adds up in another order, in the last bits
+        if ranks not in folders:  # 0: without mpirun; one rank of mpirun rounds differently in the last bits
             folders[ranks] = tmp_path_factory.mktemp(f"whole{ranks}")
             run(ranks, folders[ranks], "--save-every-minutes", "0.0001")
             assert list(checkpoint.steps_in(folders[ranks])) == [STEPS]
