@@ -41,7 +41,7 @@ def main():
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
-    missing = check_data(args, data, model, machine["device"])
+    missing = check_data(args, info, data, model, machine["device"])
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()
     snapshots = Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
@@ -165,12 +165,12 @@ def build_optimizer(args, model, criterion):
     return optim.build(named, args.optimizer, args.learning_rate, args.momentum, args.weight_decay, args.head_lr_factor)
 
 
-def check_data(args, data, model, device):
+def check_data(args, info, data, model, device):
     """Check the crop size; print warnings about sizes, labels and memory. -> classes without a pixel (main rank)."""
     from utils.training import checks
 
     crops, keep = args.batch_size // args.accumulate, args.ohem_keep if args.ohem else None
-    settings = (args.model, args.van_size, args.optimizer)
+    settings = (args.model, info["model_options"].get("van_size"), args.optimizer)  # the size can be the file's
     return checks.before_first_step(data, args.split, args.input_size, crops, keep, model, settings, device)
 
 

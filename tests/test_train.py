@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import train
 from utils.weights import checkpoint
 
 TRAIN = "python train.py --model ccnet_r18 --device cpu --scene-size 48,96 --input-size 48,64".split()
@@ -131,3 +132,14 @@ def test_mistakes_are_reported_in_one_line(runs, run_command, tmp_path):
         done = run_command("python", *command)
         assert done.returncode == code and words in done.stderr, (command, done.stderr[-500:])
         assert "Traceback" not in done.stderr
+
+
+def test_the_memory_of_a_van_is_that_of_the_size_in_the_file(monkeypatch):
+    """--restore-from decides the size where no flag gives it."""
+    from utils.training import checks
+
+    seen = []
+    monkeypatch.setattr(checks, "before_first_step", lambda *arguments: seen.append(arguments[6]))
+    args = train.parse_args(["--model", "van"])
+    train.check_data(args, {"model_options": {"van_size": "van_large"}}, None, None, "cpu")
+    assert seen == [("van", "van_large", "sgd")]

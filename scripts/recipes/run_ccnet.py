@@ -62,10 +62,26 @@ def command(args, others):
     return words, 1 if args.launcher == "none" else args.nproc_per_node
 
 
-def main():
-    words, ranks = command(*parse_args())
+def remarks(args, words):
+    """Lines about what the command line does not do."""
+    lines = []
     if not any(word.startswith("--restore-from") for word in words):
-        print("no --restore-from: the network starts from random weights, not from resnet*_v1c of mmsegmentation")
+        lines.append(
+            "no --restore-from: the network starts from random weights, not from resnet*_v1c of mmsegmentation"
+        )
+    if args.launcher == "none" and args.nproc_per_node > 1:
+        lines.append(
+            f"--nproc-per-node {args.nproc_per_node} has no effect without --launcher: this is one process; for "
+            f"{args.nproc_per_node} ranks add --launcher pytorch"
+        )
+    return lines
+
+
+def main():
+    args, others = parse_args()
+    words, ranks = command(args, others)
+    for line in remarks(args, words):
+        print(line)
     start = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
     print(shlex.join([*start, "python", str(ROOT / "train.py"), *words]), flush=True)
     os.environ.update(GPUS=str(ranks), VENV=sys.prefix)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import train
-from scripts.recipes import run_ccnet
 
 ROOT = Path(__file__).resolve().parents[3]
 PUBLISHED = {  # recipe -> settings of the published command
@@ -179,29 +178,6 @@ def test_help_of_run_local_is_that_of_training(call):
 def test_run_local_does_not_evaluate_if_training_fails(call, tmp_path):
     program(tmp_path / "bin/mpirun", 'echo "$@"; exit 75')
     assert "evaluate.py" not in call("run_local.sh", "CITYSCAPES", code=75)
-
-
-def test_an_mmsegmentation_command_is_translated(call):
-    """A command of a model zoo; the config file need not exist."""
-    line = "--config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py --launcher pytorch"
-    line += " --nproc-per-node 4 --amp"
-    line += " --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D"
-    flags, ranks = translated(line)
-    assert ranks == 4
-    args = train.parse_args(flags)
-    assert (args.model, args.batch_size, args.num_steps, args.input_size) == ("ccnet_mmseg_r50", 8, 40000, (512, 1024))
-    assert (args.dataset, args.data_dir, args.amp, args.weight_decay) == ("cityscapes", "D", "float16", 5e-4)
-    flags, ranks = translated("--config ccnet_r101-d8_4xb4-20k_voc12aug-512x512 --work-dir W --seed 3")
-    args = train.parse_args(flags)
-    assert (args.model, args.split, args.snapshot_dir, args.random_seed) == ("ccnet_mmseg_r101", "trainaug", "W", 3)
-    assert ranks == 1
-    for wrong in ("--config pspnet_r50", "--config ccnet_r50-d8_4xb2-40k_cityscapes-769x769 --cfg-options lr=1"):
-        with pytest.raises(ValueError, match="not named as a CCNet config|only ...data_root"):
-            translated(wrong)
-
-
-def translated(line):
-    return run_ccnet.command(*run_ccnet.parse_args(line.split()))
 
 
 @pytest.mark.parametrize(
