@@ -13,16 +13,17 @@ from utils.weights import checkpoint
 class Snapshots:
     """Checkpoints in `folder`. `minutes` between temporary ones (0: none); `keep`: how many are kept (0: all).
 
-    `begin`: the starting point of the run (resume.py). A run that was resumed from a temporary checkpoint replaces it.
+    `begin`: the starting point of the run (resume.py). A resumed run also replaces the temporary checkpoints that the
+    earlier one left: two, if it was killed after it wrote one and before it deleted the previous one.
     """
 
     def __init__(self, folder, minutes, keep, begin):
         self.folder, self.seconds, self.keep = folder, 60 * minutes, keep
         self.last = time.monotonic()
-        here, self.temporary = checkpoint.path_of(folder, begin["step"]), None
-        if begin["resumed"] and begin["meta"].get("temporary"):
-            same = os.path.realpath(begin["source"]) == os.path.realpath(here)
-            self.temporary = here if same else None
+        here, self.temporary = checkpoint.path_of(folder, begin["step"]), []
+        if begin["resumed"] and os.path.realpath(begin["source"]) == os.path.realpath(here):
+            earlier = [path for step, path in checkpoint.steps_in(folder).items() if step <= begin["step"]]
+            self.temporary = [path for path in earlier if checkpoint.recorded(path, "temporary")]
 
     def due(self):
         """Is it time for a temporary checkpoint? By the clock of this process; the ranks follow that of rank 0."""
@@ -34,9 +35,10 @@ class Snapshots:
         checkpoint.save(path, model, {**meta, "temporary": not keep}, state)
         if best:
             checkpoint.link_best(path)
-        if self.temporary and self.temporary != path:
-            checkpoint.remove(self.temporary)
-        self.temporary = None if keep else path
+        for earlier in self.temporary:
+            if earlier != path:
+                checkpoint.remove(earlier)
+        self.temporary = [] if keep else [path]
         checkpoint.prune(self.folder, self.keep)
         self.last = time.monotonic()
         return path

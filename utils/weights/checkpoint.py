@@ -99,10 +99,15 @@ def load_weights(model, arrays, source="the checkpoint"):
 
 
 def step_of(path):
-    """The step that a checkpoint records, without reading its arrays; None where it cannot be read."""
+    """The step that a checkpoint records, or None."""
+    return recorded(path, "step")
+
+
+def recorded(path, key):
+    """One value of a checkpoint's meta data, without reading its arrays; None where it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return int(json.loads(file[META].item())["step"])
+            return json.loads(file[META].item())[key]
     except Exception:  # zip, numpy and zlib each raise their own for a damaged file; `read` reports it
         return None
 

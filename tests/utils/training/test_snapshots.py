@@ -34,6 +34,16 @@ def test_a_resumed_run_replaces_its_temporary_checkpoint_but_not_one_in_another_
     assert sorted(checkpoint.steps_in(here)) == [5, 6]
 
 
+def test_two_temporary_checkpoints_of_a_run_killed_between_them_are_replaced(tmp_path):
+    model = CrissCrossAttention(8)
+    for step, keep in ((5, True), (7, False), (8, False)):
+        Snapshots(str(tmp_path), 15, 0, NEW_RUN).save(step, model, {"step": step}, {}, keep, False)
+    assert sorted(checkpoint.steps_in(tmp_path)) == [5, 7, 8]
+    begin = {"step": 8, "source": str(tmp_path / "CS_scenes_8.npz"), "resumed": True, "meta": {"temporary": True}}
+    Snapshots(str(tmp_path), 15, 0, begin).save(10, model, {"step": 10}, {}, True, False)
+    assert sorted(checkpoint.steps_in(tmp_path)) == [5, 10]
+
+
 def test_keep_last_counts_temporary_checkpoints_as_well(tmp_path):
     snapshots, model = Snapshots(str(tmp_path), 15, 2, NEW_RUN), CrissCrossAttention(8)
     for step, keep in ((1, True), (2, True), (3, False), (4, False), (5, True)):
