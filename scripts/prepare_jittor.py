@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from scripts.machine import bare_import, checks, cuda, first_import, onednn, repair  # noqa: E402
+from scripts.machine import bare_import, checks, cuda, first_import, onednn, operator_header, repair  # noqa: E402
 from utils import machine, runtime  # noqa: E402  (these modules need only the standard library)
 from utils.files import whole_file  # noqa: E402
 
@@ -55,11 +55,11 @@ def prepare_cuda(args, device, reason):
 
 
 def repair_compiler(yes):
-    """-> (whether operators may be compiled on all cores, the line to report)."""
+    """-> (whether operators may be compiled on all cores, the lines to report)."""
     try:
-        return True, repair.apply(repair.jittor_folder(), yes=yes)[0]
+        return True, repair.apply(repair.jittor_folder(), yes=yes)
     except runtime.MachineError as error:
-        return False, f"operators are compiled one at a time: {error}"
+        return False, [f"operators are compiled one at a time: {error}"]
 
 
 def write_record(record):
@@ -141,8 +141,9 @@ def main():
     no_onednn = prepare_onednn(prepare_home())
     mpicc, line = checks.find_mpi()
     report("MPI", line)
-    parallel, line = repair_compiler(args.yes)
-    report("repair", line)
+    parallel, lines = repair_compiler(args.yes)
+    for line in lines:
+        report("repair", line)
     record = {"mpicc": mpicc, "parallel_compiler": parallel}
     device, reason = prepare_device(args, record)
     if no_onednn:
@@ -158,6 +159,7 @@ def main():
         print("  compiling Jittor: two to five minutes the first time", flush=True)
         env = dict(os.environ, **runtime.environment(device))
         report("jittor", first_import.until_it_works(env, Path(sys.prefix) / "prepare_jittor.log"))
+        report("operators", operator_header.prepare(env))
     print("ready")
 
 

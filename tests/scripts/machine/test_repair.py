@@ -6,11 +6,12 @@ import sys
 import pytest
 
 from scripts import prepare_jittor
-from scripts.machine import bare_import, repair, repairs
+from scripts.machine import bare_import, cuda_repairs, repair, repairs
 from utils import machine, runtime
 
 CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
 CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
+EVERYWHERE = ["parallel-compiler", "compiler-threads", "operator-header"]
 
 
 @pytest.fixture
@@ -43,12 +44,12 @@ def test_every_repair_finds_its_text_and_is_undone_byte_for_byte(jittor):
     published = contents(jittor)
     names = [name for name, *_ in repairs.REPAIRS]
     lines = repair.apply(jittor, yes=True)
-    assert len(lines) == 1 and "parallel-compiler: " in lines[0] and "applied now" in lines[0]
+    assert len(lines) == len(EVERYWHERE) and all("applied now" in line for line in lines)
     lines += repair.apply(jittor, CUDA_13, yes=True)
     assert [line.split(":")[0] for line in lines] == names and all("applied now" in line for line in lines)
     repaired = contents(jittor)
     changed = {name for name in published if published[name] != repaired.get(name)}
-    assert len(changed) == 2 + 6 + 5 + len(repairs.RNN) and "__init__.py" not in changed
+    assert len(changed) == 2 + 6 + 5 + len(cuda_repairs.RNN) and "__init__.py" not in changed
     again = repair.apply(jittor, yes=True) + repair.apply(jittor, CUDA_13, yes=True)
     assert contents(jittor) == repaired and all("in place" in line for line in again)
     assert repair.undo(jittor) == names and contents(jittor) == published
@@ -62,7 +63,7 @@ def test_the_repaired_files_contain_the_new_code(jittor):
         "gpu_transpose(x, axes)"
     )  # cutt is tried first
     assert transpose.index("gpu_transpose(x, axes)") < transpose.index("y = create_output")
-    for name in repairs.CONVOLUTIONS:
+    for name in cuda_repairs.CONVOLUTIONS:
         text = (jittor / name).read_text()
         assert "CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT" in text and '"@Ty,"' in text
     depthwise = (jittor / "depthwise_conv.py").read_text()
@@ -79,7 +80,7 @@ def test_older_cuda_gets_only_the_repairs_it_needs(jittor):
     repair.apply(jittor, CUDA_13, yes=True)
     lines = repair.apply(jittor, CUDA_11, yes=True)  # an older toolkit: other repairs are undone
     assert len(lines) == 4
-    assert (jittor / repairs.RNN[0]).is_file()
+    assert (jittor / cuda_repairs.RNN[0]).is_file()
 
 
 def test_another_version_is_refused(jittor):
@@ -93,11 +94,11 @@ def test_another_version_is_refused(jittor):
         assert contents(jittor) == before
 
 
-@pytest.mark.parametrize("file", ["src/ops/transpose_op.cc", repairs.CONVOLUTIONS[-1], repairs.RNN[2]])
+@pytest.mark.parametrize("file", ["src/ops/transpose_op.cc", cuda_repairs.CONVOLUTIONS[-1], cuda_repairs.RNN[2]])
 def test_a_changed_file_is_refused_and_nothing_is_written(jittor, file):
     """A text that is missing or occurs twice, or a missing file: no other repair is applied either."""
     path = jittor / file
-    if file in repairs.RNN:
+    if file in cuda_repairs.RNN:
         path.unlink()
     else:
         path.write_text(
@@ -143,7 +144,7 @@ def test_undo_prints_what_it_undoes_and_changes_the_record(jittor, monkeypatch, 
     assert tmp_path in bare_import.site_folder().parents and "uses the settings above" in bare_import.install()
     prepare_jittor.undo()
     printed = capsys.readouterr().out
-    assert printed.startswith(f"undone in {jittor}: parallel-compiler\n")
+    assert printed.startswith(f"undone in {jittor}: {', '.join(EVERYWHERE)}\n")
     assert printed.count(f"removed {bare_import.site_folder()}/ccnet_") == 3 and not list(tmp_path.rglob("ccnet_*"))
     assert machine.read_record() == {"mpicc": "/usr/bin/mpicc"} and not (tmp_path / "cuda").exists()
     assert machine.environment("cpu")["use_parallel_op_compiler"] == "0"
@@ -154,6 +155,6 @@ def test_undo_prints_what_it_undoes_and_changes_the_record(jittor, monkeypatch, 
 def test_without_the_repair_operators_are_compiled_one_at_a_time(jittor, monkeypatch):
     monkeypatch.setattr(repair, "jittor_folder", lambda: jittor)
     before = contents(jittor)
-    parallel, line = prepare_jittor.repair_compiler(yes=False)
-    assert not parallel and "one at a time" in line and "not in an environment" in line
+    parallel, lines = prepare_jittor.repair_compiler(yes=False)
+    assert not parallel and "one at a time" in lines[0] and "not in an environment" in lines[0]
     assert contents(jittor) == before and prepare_jittor.repair_compiler(yes=True)[0]
