@@ -11,7 +11,7 @@ from utils import machine, runtime
 
 CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
 CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
-EVERYWHERE = ["parallel-compiler", "compiler-threads", "operator-header"]
+EVERYWHERE = ["parallel-compiler", "compiler-threads", "operator-header", "quick-import"]
 
 
 @pytest.fixture
