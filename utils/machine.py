@@ -7,6 +7,7 @@ one file into the Python environment: it imports nothing of this project.
 
 import ctypes
 import json
+import math
 import os
 import shutil
 import sys
@@ -141,13 +142,49 @@ def mpi_rank():
     return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 
 
+def cpu_limit(cgroups="/sys/fs/cgroup", own="/proc/self/cgroup"):
+    """Processors that the limit of a container allows (docker --cpus), rounded up; None if there is no limit.
+
+    A limit of a parent group counts as well. `own`: the file with the groups of this process.
+    """
+    limits = []
+    try:
+        groups = [
+            line.strip().split(":", 2)[2]
+            for line in Path(own).read_text().splitlines()
+            if ":cpu" in line or line.startswith("0:")
+        ]
+    except OSError:
+        groups = []
+    for group in groups or ["/"]:
+        for folder in (Path(group), *Path(group).parents):
+            for name in ("", "cpu", "cpu,cpuacct"):  # version 2 of cgroups, version 1
+                limits.append(read_limit(Path(cgroups, name, *folder.parts[1:])))
+    limits = [limit for limit in limits if limit]
+    return max(1, math.ceil(min(limits))) if limits else None
+
+
+def read_limit(folder):
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (OSError, ValueError):  # "max": no limit
+        return None
+
+
 def environment(device, verbose=False):
     """The environment variables that Jittor needs for this device. Variables that the user has set are kept."""
     record = read_record()
     env = {"cache_name": "default"}  # otherwise Jittor compiles a separate cache for each git branch, for minutes
     env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI. Part of the cache key, so it must not depend on PATH
     env["gdb_path"] = ""
-    threads = min(16, os.cpu_count() or 1) if record.get("parallel_compiler") else 0  # see scripts/machine/repairs.py
+    limit = cpu_limit() or os.cpu_count() or 1
+    threads = (
+        min(16, os.cpu_count() or 1, limit) if record.get("parallel_compiler") else 0
+    )  # see scripts/machine/repairs.py
     env["use_parallel_op_compiler"] = str(threads)
     env["FIX_TORCH_ERROR"] = "0"  # otherwise Jittor imports torch first, if it is installed
     if not verbose:
@@ -159,7 +196,7 @@ def environment(device, verbose=False):
     cores = len(os.sched_getaffinity(0))  # mpirun usually binds each rank to its own cores
     if cores == os.cpu_count():
         cores //= int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
-    env["OMP_NUM_THREADS"] = str(max(1, cores))
+    env["OMP_NUM_THREADS"] = str(max(1, min(cores, limit)))
     env = {key: value for key, value in env.items() if key not in os.environ}
     if device == "cpu":
         env["nvcc_path"] = ""  # Jittor would use an nvcc that it finds, even without a GPU

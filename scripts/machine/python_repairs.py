@@ -1,4 +1,4 @@
-"""The repairs for NumPy 2 and for Python 3.13 and 3.14; with NumPy 1 and older versions of Python nothing changes.
+"""The repairs for NumPy 2, for Python 3.13 and 3.14, and for g++ 16. With older versions Jittor does what it did.
 
 NumPy 2 moved the size of an array's elements in its description of a type, its C module and one entry of its table of
 functions. Which NumPy is there is decided when Jittor is imported, so one build serves both. Python 3.13 no longer
@@ -6,7 +6,7 @@ shows the result of exec() in locals() (PEP 667), and Python 3.14 starts process
 cannot pass on what Jittor's compile processes and dataset workers need.
 """
 
-from scripts.machine.compiler_repairs import everywhere
+from scripts.machine.compiler_repairs import between, everywhere
 
 DESCRIPTION = """    int type_num;
     int elsize;
@@ -97,6 +97,13 @@ REPAIRS = (
         "Python 3.14: processes of Jittor are forked, as before",
         everywhere,
         [("../jittor_utils/__init__.py", [(FORK, FORK_BY_DEFAULT, 1)])],
+        [],
+    ),
+    (
+        "g++-16",
+        "recent versions of g++: the header that declares uint32_t is included",
+        everywhere,
+        [("src/types.h", [between("#include <memory>\n", "#include <cstdint>\n", "\nnamespace jittor")])],
         [],
     ),
 )
