@@ -101,9 +101,12 @@ REPAIRS = (
     ),
     (
         "g++-16",
-        "recent versions of g++: the header that declares uint32_t is included",
+        "recent versions of g++: the header of uint32_t is included, and no missing member is used",
         everywhere,
-        [("src/types.h", [between("#include <memory>\n", "#include <cstdint>\n", "\nnamespace jittor")])],
+        [
+            ("src/types.h", [between("#include <memory>\n", "#include <cstdint>\n", "\nnamespace jittor")]),
+            ("src/misc/stack_vector.h", [("return self->at(index);", "return self->a[index];", 1)]),
+        ],
         [],
     ),
 )
