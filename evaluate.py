@@ -201,7 +201,7 @@ def write_results(args, machine, meta, data, samples, settings, scores, rows, sa
     result, left_out = scores.result(), int(scores.left_out[0])
     recorded = {"checkpoint": meta["checkpoint"], "step": meta.get("step"), "model": meta["model"]}
     recorded.update(dataset=data.dataset_name, recurrence=meta["recurrence"], normalisation=meta["normalisation"])
-    recorded.update(how=settings, split=args.split, options=vars(args), machine=machine)
+    recorded.update({"how": settings, "split": args.split, "options": vars(args), "machine": machine})
     result.update(images=len(samples) - left_out, left_out=left_out, settings=recorded)
     result["palette"] = [[int(part) for part in colour] for colour in data.palette]
     write_json(os.path.join(save_dir, "result.json"), result)

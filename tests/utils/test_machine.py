@@ -18,7 +18,7 @@ def test_an_nvcc_without_a_gpu_means_cpu(monkeypatch, tmp_path):
     assert machine.find_nvcc() == str(nvcc)
     assert machine.choose_device("auto") == ("cpu", "no NVIDIA driver")
     assert machine.environment("cpu")["nvcc_path"] == ""  # Jittor would take the nvcc it finds
-    with pytest.raises(machine.MachineError, match="--device cuda: no NVIDIA driver. Next: .*--device cpu"):
+    with pytest.raises(machine.MachineError, match="--device cuda: no NVIDIA driver. Fix: .*--device cpu"):
         machine.choose_device("cuda")
 
 

@@ -1,7 +1,7 @@
 """Instance-level IoU of the Cityscapes benchmark (iIoU, "nIoU" in its tool): small objects weigh as much as large ones.
 
-Each pixel of an instance counts (average size of its class) / (size of this instance), found or missed; false positives
-count plainly, because a wrong pixel belongs to no instance. Groups of objects (values up to 1000) are left out.
+Each pixel of an instance counts (average size of its class) / (size of this instance), correct or missed. False
+positives count 1 each, because they belong to no instance. Groups of objects (values up to 1000) are left out.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ class InstanceScore:
         values = np.flatnonzero(counts)
         objects = values[values > 1000]
         classes_of_objects = self.class_of[np.minimum(objects // 1000, len(self.class_of) - 1)].astype(np.int64)
-        wanted = np.full(len(counts), -1, np.int64)  # what the pixels of each instance should be predicted as
+        wanted = np.full(len(counts), -1, np.int64)  # the right class of each instance
         wanted[objects] = classes_of_objects
         right = np.bincount(instances, prediction.reshape(-1) == wanted[instances])
         for value, label in zip(objects, classes_of_objects):
@@ -36,10 +36,10 @@ class InstanceScore:
                 if label in group:
                     self.add(len(self.hit) - len(self.groups) + position, label, inside[value], counts[value])
 
-    def add(self, entry, label, found, size):
+    def add(self, entry, label, correct, size):
         weight = self.sizes[label] / float(size)
-        self.hit[entry] += found * weight
-        self.missed[entry] += (size - found) * weight
+        self.hit[entry] += correct * weight
+        self.missed[entry] += (size - correct) * weight
 
     def reduce(self, all_sum):
         self.hit, self.missed = all_sum(self.hit), all_sum(self.missed)

@@ -1,4 +1,4 @@
-"""scores.py and gallery.py: what an evaluation counts and keeps, and the files it leaves."""
+"""scores.py and gallery.py: what an evaluation counts and keeps, and the files it writes."""
 
 import csv
 import json
