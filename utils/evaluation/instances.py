@@ -5,17 +5,20 @@ positives count 1 each, because they belong to no instance. Groups of objects (v
 """
 
 import numpy as np
+from PIL import Image
 
 from utils.evaluation.confusion import ratio
 
 
 class InstanceScore:
-    """`sizes`: {class number: average instance size in pixels}; `class_of`: table from value // 1000 of the instance
-    files to a class number; `groups`: {name: class numbers}, the categories that consist of such classes."""
+    """`sizes`: {class: average instance size in pixels}; `ids`: of each class, value // 1000 in the instance files;
+    `categories`: {name: classes}, of which those that consist of classes with instances are scored."""
 
-    def __init__(self, sizes, class_of, groups):
-        self.sizes, self.class_of, self.groups = sizes, np.asarray(class_of), groups
-        self.hit, self.missed = (np.zeros(max(sizes) + 1 + len(groups)) for _ in range(2))  # groups come last
+    def __init__(self, sizes, ids, categories):
+        self.sizes, self.class_of = sizes, np.full(256, 255, np.uint8)
+        self.class_of[list(ids)] = range(len(ids))
+        self.groups = {name: members for name, members in categories.items() if set(members) <= set(sizes)}
+        self.hit, self.missed = (np.zeros(max(sizes) + 1 + len(self.groups)) for _ in range(2))  # groups come last
 
     def update(self, prediction, instances):
         """prediction (H, W) classes, instances (H, W) as stored: 1000 * label id + number."""
@@ -65,3 +68,8 @@ class InstanceScore:
     def score(self, entry, false):
         hit = self.hit[entry : entry + 1]
         return float(ratio(hit, hit + self.missed[entry : entry + 1] + false)[0])
+
+
+def read_instances(path):
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.int32)

@@ -36,7 +36,7 @@ def sample(rng, content, size=(40, 70)):
 
 
 def ours(samples):
-    matrix, instance = ConfusionMatrix(19), InstanceScore(SIZES, TRAIN, THINGS)
+    matrix, instance = ConfusionMatrix(19), InstanceScore(SIZES, IDS, CATEGORIES)
     for ids, instances, prediction in samples:
         matrix.update(TRAIN[ids], prediction)
         instance.update(prediction, instances)
