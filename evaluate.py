@@ -85,12 +85,12 @@ def describe_run(args, machine, meta, settings, data, count, lines):
 
 def build_scores(args, data, count):
     """-> (Scores, the instance file of each image or None)"""
-    from utils.evaluation import cityscapes
     from utils.evaluation.boundary import BoundaryScore
+    from utils.evaluation.instances import InstanceScore
     from utils.evaluation.scores import Scores
 
     files = [data.instance_file(index) for index in range(count)]
-    instance = cityscapes.instance_score() if all(files) else None
+    instance = InstanceScore(data.instance_sizes, data.ids, data.categories) if all(files) else None
     boundary = None
     if args.boundary is not None:
         boundary = BoundaryScore(len(data.names), data.ignore_label, args.boundary)
@@ -150,12 +150,13 @@ def score_images(args, model, meta, data, count, settings, scores, instance_file
     from datasets.reading import workers
     from datasets.reading.image_io import DataError
     from utils.distributed import is_main, shard, spread
-    from utils.evaluation import cityscapes, stream
+    from utils.evaluation import stream
     from utils.evaluation.gallery import thumbnail
+    from utils.evaluation.instances import read_instances
 
     def read(index):
         """Image, label and instances; called in a worker process."""
-        instances = cityscapes.read_instances(instance_files[index]) if scores.instance else None
+        instances = read_instances(instance_files[index]) if scores.instance else None
         return (*data.read(index), instances)
 
     def normalise(image):
@@ -201,7 +202,7 @@ def write_results(args, machine, meta, data, samples, settings, scores, rows, sa
     result, left_out = scores.result(), int(scores.left_out[0])
     recorded = {"checkpoint": meta["checkpoint"], "step": meta.get("step"), "model": meta["model"]}
     recorded.update(dataset=data.dataset_name, recurrence=meta["recurrence"], normalisation=meta["normalisation"])
-    recorded.update(how=settings, split=args.split, options=vars(args), machine=machine)
+    recorded.update({"how": settings, "split": args.split, "options": vars(args), "machine": machine})
     result.update(images=len(samples) - left_out, left_out=left_out, settings=recorded)
     result["palette"] = [[int(part) for part in colour] for colour in data.palette]
     write_json(os.path.join(save_dir, "result.json"), result)

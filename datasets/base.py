@@ -58,6 +58,7 @@ class SegmentationDataset(Dataset):
     dataset_name, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # dataset_name: its key in DATASETS
     scales, sides, longest = CITYSCAPES_SCALES, None, None  # what --random-scale does with this dataset
     categories, instance_remark = None, ""  # groups of classes that are scored as well; why instances are not
+    instance_sizes, ids = {}, ()  # {class: average pixels of an instance}; ids of the classes in the instance files
 
     def __init__(self, count, transform=None, seed=0, on_bad_sample="error", **options):
         if on_bad_sample not in ("error", "skip"):

@@ -112,7 +112,7 @@ def roots(tmp_path_factory):
 @pytest.fixture
 def script(monkeypatch, capfd):
     """Run a script in this process, where Jittor is already imported: this saves two seconds a call. The result is a
-    CompletedProcess; .said is its whole output."""
+    CompletedProcess; .output is its whole output."""
     import runpy
 
     monkeypatch.setattr(runtime, "start", lambda device: None)
@@ -128,7 +128,7 @@ def script(monkeypatch, capfd):
             print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
         out, err = capfd.readouterr()
         done = subprocess.CompletedProcess(path, code or 0, out, err)
-        done.said = out + err
+        done.output = out + err
         return done
 
     return call

@@ -58,7 +58,7 @@ def test_the_files_of_a_run(runs):
 
 def test_the_first_line_describes_the_run_and_jittor_prints_nothing(runs):
     _, (done, *_) = runs
-    assert done.stdout.startswith("cpu (asked for) · 1 MPI rank · 1 thread · attention fused · jittor 1.3.11")
+    assert done.stdout.startswith("cpu (--device cpu) · 1 MPI rank · 1 thread · attention fused · jittor 1.3.11")
     assert "Compiling" not in done.stdout + done.stderr and "[i " not in done.stdout + done.stderr
     assert "step 3/3 loss" in done.stderr and all(
         word in done.stderr for word in ("gamma", "lr ", "img/s", "wait", "left")

@@ -48,7 +48,7 @@ def resolve(backend, dtype="float32"):
     if not reason:
         return "fused"
     if backend == "fused":
-        raise RuntimeError(f"the fused attention cannot run here: {reason}. Next: backend='auto' or 'reference'")
+        raise RuntimeError(f"the fused attention cannot run here: {reason}. Fix: backend='auto' or 'reference'")
     if reason not in _reported:
         _reported.add(reason)
         print(f"attention: reference instead of fused, because {reason}", file=sys.stderr)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
-from support.project import OWN, read_sources, written_functions  # noqa: E402
+from support.project import CODE, read_sources, written_functions  # noqa: E402
 
 PLANTED = "planted by tests/support/raising.py"
 
@@ -62,7 +62,7 @@ def in_order(path, name, tests, sources):
     """-> (test files that mention the module, a module that imports it, or the function if few do, the likeliest and
     smallest first; all other test files)."""
     word, stem = name.split(".")[-1], stem_of(path)
-    users = {stem_of(other) for other in sources if other.startswith(OWN) and imports(sources[other], stem)} - {stem}
+    users = {stem_of(other) for other in sources if other.startswith(CODE) and imports(sources[other], stem)} - {stem}
     rare = sum(mentions(text, word) for text in tests.values()) <= 6
 
     def weight(text):

@@ -60,12 +60,12 @@ def place(tmp_path, scenes):
 
 
 def walk(folder, command, code=0, **env):
-    """Run a command in `folder` with relative paths. -> CompletedProcess; .said is its whole output."""
+    """Run a command in `folder` with relative paths. -> CompletedProcess; .output is its whole output."""
     full = {**os.environ, "VENV": sys.prefix, "GPUS": "1", **env}
     command = [os.path.relpath(part, folder) if isinstance(part, Path) else part for part in command]
     done = subprocess.run(command, cwd=folder, env=full, capture_output=True, text=True, timeout=900)
-    done.said = done.stdout + done.stderr
-    assert done.returncode == code, done.said[-3000:]
+    done.output = done.stdout + done.stderr
+    assert done.returncode == code, done.output[-3000:]
     return done
 
 

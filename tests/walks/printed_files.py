@@ -31,7 +31,7 @@ PLACES = [  # names that a command may read, and the method that makes them
     (r"\.venv/bin/activate", "environment"),
     (r"\.venv/bin/python", "empty_environment"),
     (r"ccnet\.npz", "converted"),
-    (r"YOUR_CHECKPOINT_\w+", "own_network"),
+    (r"YOUR_CHECKPOINT_\w+", "trained_network"),
     (WEIGHTS, "weights"),
 ]
 
@@ -189,14 +189,14 @@ class Workshop:
         name = Path(word).name
         os.link(self.once(name, lambda part: write_weights(part, name)), target)
 
-    def own_network(self, target, word):
+    def trained_network(self, target, word):
         """A checkpoint of the training commands of that page: YOUR_CHECKPOINT_<network>_<classes>."""
         network, classes = re.fullmatch(r"YOUR_CHECKPOINT_(\w+)_(\d+)", word).groups()
-        made = self.once(word, lambda part: python("-c", OWN_NETWORK, network, classes, part))
+        made = self.once(word, lambda part: python("-c", TRAINED_NETWORK, network, classes, part))
         os.link(made, target)
 
 
-OWN_NETWORK = """
+TRAINED_NETWORK = """
 import sys
 from utils import runtime
 runtime.start("cpu")

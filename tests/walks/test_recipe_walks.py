@@ -34,14 +34,14 @@ def test_a_recipe_from_its_weights_to_a_prediction(place, weights, name, data, c
     call = [recipe(name), "--data-dir", SCENES[data], *CUT]
     first = walk(place, call)
     assert f"./snapshots/{name}/CS_scenes_2.npz" in first.stdout.splitlines()[-1]
-    assert not file or (f"./dataset/{file}: " in first.said and loaded in first.said)
+    assert not file or (f"./dataset/{file}: " in first.output and loaded in first.output)
     options = check_run(place / "snapshots" / name, 2)
     published = dict(recurrence=2, random_mirror=True, random_scale=True, num_steps=2, batch_size=2)
     assert {key: options[key] for key in (*published, *flags)} == {**published, **flags}
     if file:
         (place / "dataset" / file).unlink()  # resuming does not need it
     again = walk(place, [*call, "--resume", "auto", "--num-steps", "3"])
-    assert f"resumed from ./snapshots/{name}/CS_scenes_2.npz: step 2" in again.said
+    assert f"resumed from ./snapshots/{name}/CS_scenes_2.npz: step 2" in again.output
     check_run(place / "snapshots" / name, 3)
     evaluate(place, f"snapshots/{name}/CS_scenes_3.npz", SCENES[data], classes)
     predict(place, f"snapshots/{name}/CS_scenes_3.npz", classes)
@@ -52,7 +52,7 @@ def test_run_local_and_the_cityscapes_recipe(place, weights):
     """Training and evaluation by run_local.sh into another folder; the recipe resumes that run; a prediction."""
     (place / "dataset/resnet101-imagenet.pth").symlink_to(weights("resnet101-imagenet.pth"))
     done = walk(place, [ROOT / "run_local.sh", SCENES["cityscapes"], *CUT, "--snapshot-dir", "runs/first"])
-    assert R101 in done.said
+    assert R101 in done.output
     options = check_run(place / "runs/first", 2)
     wanted = dict(model="ccnet", ohem=True, ohem_thres=0.7, ohem_keep=400000, save_pred_every=1000, weight_decay=1e-4)
     assert {key: options[key] for key in wanted} == wanted
@@ -60,7 +60,7 @@ def test_run_local_and_the_cityscapes_recipe(place, weights):
     assert result["settings"]["checkpoint"] == "runs/first/CS_scenes_2.npz" and len(result["iou"]) == 19
     assert not (place / "snapshots").exists()
     call = [recipe("cityscapes"), "--data-dir", SCENES["cityscapes"], *CUT, "--num-steps", "3", "--resume", "auto"]
-    assert "CS_scenes_2.npz: step 2" in walk(place, [*call, "--snapshot-dir", "runs/first"]).said
+    assert "CS_scenes_2.npz: step 2" in walk(place, [*call, "--snapshot-dir", "runs/first"]).output
     check_run(place / "runs/first", 3)
     predict(place, "runs/first/CS_scenes_3.npz", 19)
 
@@ -77,7 +77,7 @@ def test_without_its_weights_a_recipe_prints_their_address(place, name):
 def test_random_weights_and_a_smaller_network_in_a_recipe(place):
     flags = ["--restore-from", "", "--model", "ccnet_r18", "--input-size", "33"]
     done = walk(place, [recipe("voc"), "--data-dir", SCENES["voc"], *CUT, *flags])
-    assert '--restore-from "": the network starts from random weights' in done.said
+    assert '--restore-from "": the network starts from random weights' in done.output
     check_run(place / "snapshots/voc", 2)
 
 
@@ -89,11 +89,11 @@ def test_two_ranks_by_gpus(place):
     (place / "train").symlink_to(recipe("camvid"))
     call = ["./train", "--data-dir", SCENES["camvid"], *SMALL]
     done = walk(place, call, GPUS="2", MPIRUN="mpirun --oversubscribe", **ROOT_MAY)
-    assert "2 MPI ranks" in done.said
+    assert "2 MPI ranks" in done.output
     check_run(place / "snapshots/camvid", 2)
     (place / "machines").write_text("localhost slots=2\n")
     done = walk(place, [*call, "--num-steps", "3", "--resume", "auto"], GPUS="2", HOSTFILE="machines", **ROOT_MAY)
-    assert "2 MPI ranks" in done.said and "resumed from ./snapshots/camvid/CS_scenes_2.npz" in done.said
+    assert "2 MPI ranks" in done.output and "resumed from ./snapshots/camvid/CS_scenes_2.npz" in done.output
     check_run(place / "snapshots/camvid", 3)
 
 
@@ -102,7 +102,7 @@ def test_mpirun_that_would_refuse_is_explained(place):
     if os.getuid() == 0:
         done = walk(place, call, code=1, GPUS="2", **dict.fromkeys(ROOT_MAY, ""))
         assert "export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" in done.stderr
-        assert len(done.said.splitlines()) == 2
+        assert len(done.output.splitlines()) == 2
     many = str(os.cpu_count() + 1)
     last = walk(place, call, code=1, GPUS=many, **ROOT_MAY).stderr.splitlines()[-1]
     assert f"train_camvid.sh: {many} ranks on" in last and 'MPIRUN="mpirun --oversubscribe"' in last
@@ -115,11 +115,11 @@ def test_an_mmsegmentation_command_line(place, weights):
     config = ["--config", "../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py", "--launcher", "pytorch"]
     call = python("scripts/recipes/run_ccnet.py", *config, "--nproc-per-node", "2", "--cfg-options", *options)
     done = walk(place, [*call, "--work-dir", "work", "--device", "abacus"], code=2, **ROOT_MAY)
-    assert "starts from random weights" in done.said and "invalid choice: 'abacus'" in done.said
+    assert "starts from random weights" in done.output and "invalid choice: 'abacus'" in done.output
     file = weights("resnet50_v1c-2cccc1ad.pth")
     done = walk(place, [*call, *CUT, "--work-dir", "work", "--restore-from", file], **ROOT_MAY)
-    assert done.stdout.startswith("mpirun -np 2 python ") and "2 MPI ranks" in done.said
-    assert f"{file.name}: 275 arrays loaded" in done.said
+    assert done.stdout.startswith("mpirun -np 2 python ") and "2 MPI ranks" in done.output
+    assert f"{file.name}: 275 arrays loaded" in done.output
     options = check_run(place / "work", 2)
     assert (options["model"], options["color_jitter"], options["cat_max_ratio"]) == ("ccnet_mmseg_r50", True, 0.75)
     evaluate(place, "work/CS_scenes_2.npz", SCENES["cityscapes"], 19)

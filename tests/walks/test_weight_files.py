@@ -36,7 +36,7 @@ def test_training_starts_from_a_backbone(place, weights, name):
     """resnet101-imagenet.pth, van_large.pth and resnet50_v1c are in test_recipe_walks.py."""
     flags, count = BACKBONES[name]
     done = walk(place, python("train.py", "--model", *flags.split(), "--restore-from", weights(name), *SMALL))
-    assert f"{name}: {count} arrays loaded" in done.said
+    assert f"{name}: {count} arrays loaded" in done.output
     check_run(place / "run", 2)
 
 
@@ -47,7 +47,7 @@ def test_training_starts_from_a_backbone(place, weights, name):
 )
 def test_the_stem_of_torchvision_is_recognised(place, weights, name, model, count):
     done = walk(place, python("train.py", "--model", model, "--restore-from", weights(name), *SMALL))
-    assert f"{name}: {count} arrays loaded" in done.said
+    assert f"{name}: {count} arrays loaded" in done.output
     check_run(place / "run", 2)
 
 
@@ -76,7 +76,7 @@ def test_training_starts_from_a_complete_network(place, weights):
     done = walk(
         place, python("train.py", "--model", "ccnet_r50", "--restore-from", weights("ours.safetensors"), *SMALL)
     )
-    assert "4 keep their random start: head.bottleneck.3.weight, head.bottleneck.3.bias, dsn.3.weight" in done.said
+    assert "4 keep their random start: head.bottleneck.3.weight, head.bottleneck.3.bias, dsn.3.weight" in done.output
     check_run(place / "run", 2)
 
 
@@ -90,7 +90,7 @@ def test_a_file_is_converted_there_and_back(place, weights, name):
     """Every array of the published file is restored bit for bit, except those that no network here has."""
     alone, source = name.startswith(("resnet", "van")), weights(name)
     done = walk(place, python("scripts/convert_weights.py", source, "ours.npz", *["--allow-missing"] * alone))
-    assert "wrong shape" not in done.said and ("missing" in done.said) == alone
+    assert "wrong shape" not in done.output and ("missing" in done.output) == alone
     ours = "ours.npz"
     if name in ("CS_scenes_60000.pth", "van_tiny_754.pth.tar"):
         walk(place, python("scripts/convert_weights.py", ours, "ours.safetensors"))
@@ -128,7 +128,7 @@ def test_a_port_whose_backbone_is_not_a_resnet_is_one_error_line(place, weights)
     name = "ccnet_R2_cityscape_60000.pkl"
     call = python("evaluate.py", "--restore-from", weights(name), "--data-dir", SCENES["cityscapes"])
     done = walk(place, call, code=1)
-    assert "Traceback" not in done.said and name in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.output and name in done.stderr.splitlines()[-1]
     assert "5 blocks in layer3: a Jittor port's backbone, not a ResNet-50" in done.stderr.splitlines()[-1]
 
 

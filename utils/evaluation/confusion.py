@@ -1,10 +1,10 @@
-"""Confusion matrix over pixels, and what is read from it: IoU per class, their mean, pixel accuracy, categories."""
+"""Confusion matrix over pixels, and what is computed from it: IoU per class, their mean, pixel accuracy, categories."""
 
 import numpy as np
 
 
 class ConfusionMatrix:
-    """counts[t, p]: pixels of class t predicted as p; the last column collects predictions that are no class at all.
+    """counts[t, p]: pixels of class t predicted as p; the last column counts predictions outside the classes.
 
     A label outside the classes that is not `ignore` is an error: it would hide a wrong label map.
     """
@@ -48,12 +48,12 @@ class ConfusionMatrix:
 
     @property
     def accuracy(self):
-        """Per class: recall, the share of its pixels that are predicted right; NaN for a class without pixels."""
+        """Per class: recall, the share of its pixels that are predicted correctly; NaN for a class without pixels."""
         return ratio(np.diag(self.counts), self.counts.sum(1))
 
     @property
     def miou(self):
-        """Mean over the classes that occur: an absent class is skipped, as by the Cityscapes tool."""
+        """Mean over the classes in labels or predictions: an absent class is skipped, as by the Cityscapes tool."""
         return nan_mean(self.iou)
 
     @property
@@ -105,7 +105,7 @@ def iou(counts):
 
 
 def group_iou(counts, members):
-    """IoU of several classes taken as one: found within the group, of all that is or is called one of the group."""
+    """IoU of several classes taken as one: confusion between members of the group is no error."""
     members = list(members)
     hit = counts[np.ix_(members, members)].sum()
     return float(ratio(np.float64([hit]), np.float64([counts[members].sum() + counts[:, members].sum() - hit]))[0])

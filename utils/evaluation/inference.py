@@ -138,18 +138,18 @@ def run_tiles(
             for row, (number, k, window) in enumerate(chunk):
                 tile_maps = [scores[row] for scores in maps]
                 for scores in tile_maps:
-                    scores.sync()  # the tensor of the whole batch, and the graph behind it, go now
+                    scores.sync()  # releases the tensor of the whole batch and its graph
                 views[number][k][1].append((window, shape, tile_maps))
     return views
 
 
 def forward(model, x, flip, average, flip_pairs=()):
-    """The mirror image is of the padded tile: a network that does not tell left from right gives the same twice."""
+    """The padded tile is mirrored, so a mirror-symmetric network gives the same result for both."""
     x = jt.array(x)
     plain = model(x)[0]
     if not flip:
         return [plain]
-    plain.sync()  # the memory of the first pass serves the second
+    plain.sync()  # frees the memory of the first pass for the second
     mirrored = model(x[:, :, :, ::-1])[0][:, :, :, ::-1]
     if flip_pairs:  # in the mirror a left arm is a right arm
         order = np.arange(plain.shape[1])

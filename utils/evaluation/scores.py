@@ -65,7 +65,7 @@ class Scores:
         return "\n".join(line.rstrip() for line in text)
 
     def result(self):
-        """What goes into result.json; NaN, a class that nobody names, becomes null."""
+        """What goes into result.json; NaN (a class in neither labels nor predictions) becomes null."""
         matrix = self.matrix
 
         def by_name(values):

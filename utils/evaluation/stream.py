@@ -1,4 +1,4 @@
-"""A network over a whole dataset: predictions are yielded image by image; none is kept."""
+"""Run a network over a whole dataset: predictions are yielded image by image, and none is kept in memory."""
 
 import ctypes
 

@@ -136,7 +136,7 @@ class LossScaler:
         if self.scale <= 1:
             raise FloatingPointError(
                 f"gradients are not finite even at loss scale {self.scale:g} ({self.skipped} steps were skipped "
-                "so far). Next: --amp bfloat16, no --amp, or a lower --learning-rate"
+                "so far). Fix: --amp bfloat16, no --amp, or a lower --learning-rate"
             )
         self.scale /= 2
         return False

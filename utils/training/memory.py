@@ -92,7 +92,7 @@ def warning(need, have, ranks, shape):
     each = f"each of {ranks} ranks" if ranks > 1 else "this run"
     return [
         f"warning: {each} will need about {need / 1e9:.2g} GB for steps of {crops} crops of {height}x{width}, and "
-        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Next: "
+        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Fix: "
         "--accumulate, or a smaller --batch-size, --input-size or network (--model ccnet_r18)"
     ]
 

@@ -1,4 +1,4 @@
-"""utils/evaluation/inference.py against full-size arithmetic in numpy: what the bands and tiles must add up to."""
+"""utils/evaluation/inference.py against full-size arithmetic in numpy: the sums of bands and tiles are the same."""
 
 import math
 
@@ -82,14 +82,14 @@ def make_image(height, width, seed=0):
 def test_bands_and_tiles_add_up_to_the_full_size_mean(monkeypatch, average, tile, scales, flip):
     monkeypatch.setattr(inference, "BAND_NUMBERS", 5 * 70 * 7)  # seven rows a band
     model, image, size = Strided(), make_image(57, 81), (50, 70)
-    how = dict(tile=tile, scales=scales, flip=flip, average=average)
-    label, probability = predict_probabilities(model, image, size, **how)
-    want = definition(model, image, size, **how)
+    settings = dict(tile=tile, scales=scales, flip=flip, average=average)
+    label, probability = predict_probabilities(model, image, size, **settings)
+    want = definition(model, image, size, **settings)
     wanted = softmax(want) if average == "logits" else want
     np.testing.assert_allclose(probability, wanted, atol=2e-5)
     clear = np.diff(np.sort(wanted, 0)[-2:], axis=0)[0] > 1e-4  # elsewhere rounding may decide
     assert clear.mean() > 0.95 and (label == wanted.argmax(0))[clear].all()
-    np.testing.assert_array_equal(label, predict(model, [image], [size], **how)[0])
+    np.testing.assert_array_equal(label, predict(model, [image], [size], **settings)[0])
 
 
 def test_whole_is_the_network_and_one_interpolation():
@@ -122,10 +122,10 @@ def test_overlap_and_stride_are_the_official_ones_on_both_axes():
 def test_tiles_together_equal_tiles_one_by_one_and_images_likewise():
     model = Strided()
     images = [make_image(57, 81, seed) for seed in range(3)] + [make_image(33, 41), make_image(20, 50)]
-    for how in (dict(tile=(33, 41)), dict(), dict(scales=(0.5, 1), flip=True)):
-        alone = [predict(model, [image], batch=1, **how)[0] for image in images]
+    for settings in (dict(tile=(33, 41)), dict(), dict(scales=(0.5, 1), flip=True)):
+        alone = [predict(model, [image], batch=1, **settings)[0] for image in images]
         for batch in (None, 2, 7):
-            for a, b in zip(alone, predict(model, images, batch=batch, **how)):
+            for a, b in zip(alone, predict(model, images, batch=batch, **settings)):
                 np.testing.assert_array_equal(a, b)
 
 
@@ -139,7 +139,7 @@ def test_the_mirror_image_changes_nothing_for_a_mirror_symmetric_network(tile):
 
 
 def test_classes_that_change_places_in_the_mirror():
-    """Left and right arm: a network that tells them by the half of the image says the same of the mirror image."""
+    """Left and right arm, which this network derives from the half of the image that a pixel is in."""
 
     class Sides(jt.nn.Module):
         def execute(self, x):
@@ -150,8 +150,8 @@ def test_classes_that_change_places_in_the_mirror():
     image = make_image(40, 60)
     for average in ("logits", "probabilities"):
         plain, mirrored, naive = (
-            predict_probabilities(Sides(), image, average=average, **how)[1]
-            for how in (dict(), dict(flip=True, flip_pairs=((0, 1),)), dict(flip=True))
+            predict_probabilities(Sides(), image, average=average, **settings)[1]
+            for settings in (dict(), dict(flip=True, flip_pairs=((0, 1),)), dict(flip=True))
         )
         np.testing.assert_allclose(plain, mirrored, atol=1e-6)
         assert np.abs(plain - naive).max() > 0.1
@@ -170,14 +170,14 @@ def test_a_constant_network_gives_a_constant_map():
             b, _, h, w = x.shape
             return [jt.array(np.float32([0, 2, 1])).reshape(1, 3, 1, 1).broadcast((b, 3, h // 8 + 1, w // 8 + 1))]
 
-    for how in (dict(), dict(tile=(33, 41), scales=(0.5, 1.5), flip=True, average="probabilities")):
-        assert (predict(Constant(), [make_image(50, 90)], **how)[0] == 1).all()
+    for settings in (dict(), dict(tile=(33, 41), scales=(0.5, 1.5), flip=True, average="probabilities")):
+        assert (predict(Constant(), [make_image(50, 90)], **settings)[0] == 1).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (17, 400), (3, 2)])
 def test_images_of_any_size(size):
-    for how in (dict(), dict(tile=(33, 41), scales=(0.5, 1))):
-        label = predict(Strided(), [make_image(*size)], **how)[0]
+    for settings in (dict(), dict(tile=(33, 41), scales=(0.5, 1))):
+        label = predict(Strided(), [make_image(*size)], **settings)[0]
         assert label.shape == size and label.dtype == np.uint8
 
 
