@@ -93,11 +93,13 @@ def main():
         print(f"{stale} outputs of an earlier run are replaced or deleted: annotations, images or settings changed")
     choices = {"on_bad": args.on_bad_annotation, "link": args.link, "workers": args.workers}
     counts, problems, notices = write.convert(items, missing, plan, choices)
+    problems = export.problems + problems
+    if not counts.any():
+        raise DataError(f"{args.source} has no image that can be converted. {several(problems, 'problems')}")
     write.write_classes(args.out, plan, bool(counts[:, 255].any()))
     print(write.table(items, counts, plan))
     for line in [f"{count} annotations {what}" for what, count in notices.items()] + write.absent(counts, plan):
         print(f"note: {line}")
-    problems = export.problems + problems
     if problems:
         print(f"left out: {several(problems, 'broken annotations or images')}")
     print(f"converted: {args.out}; next: python scripts/data/verify.py --data-dir {shlex.quote(str(args.out))}")

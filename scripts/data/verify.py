@@ -43,7 +43,7 @@ def main():
     from datasets.reading.image_io import NoSplit
     from scripts.data import sheet
 
-    name = known_dataset(args.data_dir, detect) if args.dataset == "auto" else args.dataset
+    name = known_dataset(args, detect) if args.dataset == "auto" else args.dataset
     options = dict(num_classes=args.num_classes, ignore_label=args.ignore_label, data_list=args.data_list)
     report = {"data_dir": args.data_dir, "dataset": name, "splits": {}, "errors": [], "warnings": []}
     errors, warnings = report["errors"], report["warnings"]
@@ -69,19 +69,20 @@ def main():
     finish(report, sheet.draw(mixed, data) if mixed else None, Path(args.out))
 
 
-def known_dataset(folder, detect):
-    """The name of the dataset in a folder; an export of an annotation tool is an error with the command that converts
+def known_dataset(args, detect):
+    """The name of the dataset in --data-dir; an export of an annotation tool is an error with the command that converts
     it. VOC's folders with a labelmap.txt are such an export, too."""
     from scripts.data.labels import formats
 
     error, name = None, None
     try:
-        name = detect(folder)
+        name = detect(args.data_dir)
     except ValueError as caught:
         error = caught
-    export = name in (None, "folder") or name == "voc" and (Path(folder).expanduser() / "labelmap.txt").is_file()
-    if command := export and formats.command(folder):
-        raise ValueError(command)
+    mapped = name == "voc" and (Path(args.data_dir).expanduser() / "labelmap.txt").is_file()
+    if mapped or (name in (None, "folder") and args.num_classes is None):
+        if command := formats.command(args.data_dir):
+            raise ValueError(command)
     if error:
         raise error
     return name

@@ -56,7 +56,7 @@ def command(folder):
     folder = Path(folder).expanduser()
     if not folder.is_dir() or any((folder / name).is_file() for name in ("classes.txt", "classes.json", "pack.json")):
         return None
-    found = [name for name in fits(folder) if name != "colors"]
+    found = list(fits(folder))
     if not found:
         return None
     out = folder.resolve().with_name(folder.resolve().name + "_converted")

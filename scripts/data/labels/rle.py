@@ -1,4 +1,4 @@
-"""Run lengths -> masks. The counts are those of zeros and ones in turn: down the columns in COCO, along rows in CVAT."""
+"""Run lengths -> masks. The counts are those of zeros and ones in turn: along columns in COCO, along rows in CVAT."""
 
 import numpy as np
 

@@ -128,8 +128,7 @@ def write_pair(item, classes, options):
         raise DataError(f"{item.sample.where}: {fault}")
     canvas = Canvas(size, classes.values, options["on_bad"])
     item.sample.paint(canvas)
-    label = np.ascontiguousarray(orient(canvas.label))
-    label[label == UNLABELLED] = classes.fill
+    label = orient(np.where(canvas.label == UNLABELLED, np.uint8(classes.fill), canvas.label))
     for path in (item.image, item.label):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_image(item, options["link"])
