@@ -22,13 +22,14 @@ MASKS, IMAGES = ("masks", "labels", "annotations", "SegmentationClass"), ("image
 
 
 def find(source):
-    """[the folder of the masks], if none of its names is that of an image alone."""
+    """[the folder of the masks], if most of its names have a class and an image."""
     folders = [source / name for name in MASKS if source.is_dir() and (source / name).is_dir()]
     if not folders or not any((source / name).is_dir() for name in IMAGES):
         return []
     keys = image_keys(images_of(source, folders[0]))
     masks = list_files(folders[0])[:200]
-    return folders[:1] if masks and all(class_and_image(path, keys)[0] for path in masks) else []
+    fitting = sum(class_and_image(path, keys)[0] is not None for path in masks)
+    return folders[:1] if 2 * fitting > len(masks) else []
 
 
 def images_of(source, folder, images=None):

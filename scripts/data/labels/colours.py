@@ -144,9 +144,9 @@ def paint_mask(path, table, canvas):
     names = {r << 16 | g << 8 | b: name for name, (r, g, b) in table}
     if grey:
         numbers = {n: name for n, (name, _) in enumerate(table) if str(name).lower() not in VOID_NAMES}
-        numbers[255] = "void"
         found = set(np.unique(codes).tolist())
         by_colour = not found <= set(numbers) and {v * 0x10101 for v in found} <= set(names)
+        numbers[255] = "void"
         codes, names = (codes * 0x10101, names) if by_colour else (codes, numbers)
     known = np.array(sorted(names))
     place = np.minimum(np.searchsorted(known, codes), len(known) - 1)

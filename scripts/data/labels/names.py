@@ -5,6 +5,7 @@ import re
 
 from datasets.reading import pairs
 from scripts.data.labels.images import parts_of, stem
+from scripts.data.labels.splits import WORDS
 
 UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 LONGEST = 150  # bytes of a part; file systems allow 255, with extensions and the suffix of an unfinished file
@@ -29,13 +30,17 @@ def unique(samples):
     project pairs images and labels without extension and suffixes such as _mask."""
     names, taken, changed = [], set(), []
     for sample in samples:
-        wanted = name = safe(sample.name)
+        first, slash, rest = sample.name.replace("\\", "/").partition("/")
+        original = (
+            rest if slash and WORDS.get(first.lower()) == sample.split else sample.name
+        )  # images/val/, not val/val
+        wanted = name = safe(original)
         number = 2
         while key(sample.split, name) in taken:
             name, number = f"{wanted}_{number}", number + 1
         taken.add(key(sample.split, name))
         names.append(name)
-        if name != stem(sample.name):
+        if name != stem(original):
             changed.append((sample.name, name))
     if not changed:
         return names, []

@@ -151,4 +151,9 @@ def test_broken_files(refused, convert, tmp_path):
     done = convert(tmp_path / "in", "--on-bad-annotation", "skip")
     assert "left out: 1 broken annotations or images: " in done.stdout and "1 images (1 train)" in done.stdout
     (tmp_path / "in/c.jpg").write_bytes((tmp_path / "in/c.jpg").read_bytes()[:20])
-    refused(tmp_path / "in", "has no image that can be converted", "c.jpg does not decode", flags=["--on-bad-annotation", "skip"])
+    refused(
+        tmp_path / "in",
+        "has no image that can be converted",
+        "c.jpg does not decode",
+        flags=["--on-bad-annotation", "skip"],
+    )
