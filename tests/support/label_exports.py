@@ -187,3 +187,28 @@ def write_cvat_masks(root, masks, labelmap, lists):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{one}\n" for one in names))
     return root
+
+
+def write_example(root, form):
+    """Three images in one of the formats: labelme, coco, cvat, cvat_masks, binary."""
+    names, label = ("a", "b", "c"), layers((1, centres(CAR)), (2, centres(PERSON)))
+    images = root / "JPEGImages" if form == "cvat_masks" else root / "images"
+    for number, name in enumerate(names):
+        save_photo(images / f"{name}.jpg", number)
+        if form == "labelme":
+            write_labelme(root / f"{name}.json", [labelme_shape("car", CAR)], f"images/{name}.jpg")
+        elif form == "cvat":
+            shape = f'<polygon label="car" points="{cvat_points(CAR)}" z_order="0"/>'
+            write_cvat(root / name / "annotations.xml", shape, name=f"{name}.jpg")
+        elif form == "binary":
+            save(root / "masks" / "car" / f"{name}.png", np.uint8(label == 1) * 255)
+    if form == "coco":
+        annotations = [(number, 1, [ring(CAR)], {}) for number in range(3)]
+        write_coco(
+            root / "annotations.json", {k: f"{name}.jpg" for k, name in enumerate(names)}, annotations, {1: "car"}
+        )
+    if form == "cvat_masks":
+        colours = np.uint8([(0, 0, 0), (250, 50, 83), (9, 8, 7)])[label]
+        labelmap = "background:0,0,0::\ncar:250,50,83::\nperson:9,8,7::\n"
+        write_cvat_masks(root, dict.fromkeys(names, colours), labelmap, {"default": names})
+    return root

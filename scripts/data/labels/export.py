@@ -8,6 +8,7 @@ import numpy as np
 from datasets.reading.image_io import DataError
 
 UNLABELLED, VOID = 254, 255
+RECORD = "convert.json"  # in the written folder: its files, and what they were made from
 BACKGROUND = ("background", "_background_")  # names of the class of what is not annotated
 VOID_NAMES = ("void", "__ignore__")  # the second is labelme's
 LIMIT = 1e6  # a coordinate beyond this cannot be intended, and drawing it would take hours

@@ -52,10 +52,14 @@ def choose(source, name=None):
 
 
 def command(folder):
-    """A sentence with the command that converts an export of labels; None if the folder is none."""
+    """What to do with a folder that is an export of labels, or is not completely converted; None if it is neither."""
+    from scripts.data.labels.export import RECORD
+
     folder = Path(folder).expanduser()
     if not folder.is_dir() or any((folder / name).is_file() for name in ("classes.txt", "classes.json", "pack.json")):
         return None
+    if (folder / RECORD).is_file():
+        return f"{folder} is not completely converted: run the same command of scripts/data/convert_labels.py again"
     found = list(fits(folder))
     if not found:
         return None

@@ -21,11 +21,9 @@ from datasets.reading.headers import too_large
 from datasets.reading.image_io import DataError
 from scripts.data.jobs import run
 from scripts.data.labels import classes as class_files
-from scripts.data.labels.export import UNLABELLED, Canvas
+from scripts.data.labels.export import RECORD, UNLABELLED, Canvas
 from scripts.data.labels.images import content, frame
 from utils.files import whole_file
-
-RECORD = "convert.json"
 
 
 class Item(NamedTuple):
