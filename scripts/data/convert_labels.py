@@ -65,13 +65,16 @@ def main():
     runtime.start("cpu")
     from datasets.reading.image_io import DataError
     from scripts.data.labels import classes, formats, names, splits, write
-    from scripts.data.labels.export import Options
+    from scripts.data.labels.export import Options, without_repeats
 
     name, files = formats.choose(args.source, args.format)
     write.check_place(args.source, args.out)
-    module, options = formats.module_of(name), Options(args.images, args.colors, args.crowd, args.workers)
+    module, options = (
+        formats.module_of(name),
+        Options(args.images, args.out.absolute(), args.colors, args.crowd, args.workers),
+    )
     print(f"{args.source}: {module.TITLE}, {len(files)} {'file' if len(files) == 1 else 'files'}")
-    export = module.read(args.source, files, options)
+    export = without_repeats(module.read(args.source, files, options))
     if export.problems and args.on_bad_annotation == "error":
         raise DataError(several(export.problems, "broken entries") + "; --on-bad-annotation skip leaves them out")
     if not export.samples:
@@ -98,7 +101,7 @@ def main():
         raise DataError(f"{args.source} has no image that can be converted. {several(problems, 'problems')}")
     write.write_classes(args.out, plan, bool(counts[:, 255].any()))
     print(write.table(items, counts, plan))
-    for line in [f"{count} annotations {what}" for what, count in notices.items()] + write.absent(counts, plan):
+    for line in [f"{count} {what}" for what, count in notices.items()] + write.absent(counts, plan):
         print(f"note: {line}")
     if problems:
         print(f"left out: {several(problems, 'broken annotations or images')}")

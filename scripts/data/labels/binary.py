@@ -12,7 +12,7 @@ from datasets.reading import label_io
 from datasets.reading.image_io import DataError
 from datasets.reading.pairs import list_files, stem
 from scripts.data.labels.colours import size_of
-from scripts.data.labels.export import Export, Sample, Shape
+from scripts.data.labels.export import Export, Options, Sample, Shape
 from scripts.data.labels.images import Images
 from scripts.data.labels.splits import split_of
 
@@ -26,14 +26,14 @@ def find(source):
     folders = [source / name for name in MASKS if source.is_dir() and (source / name).is_dir()]
     if not folders or not any((source / name).is_dir() for name in IMAGES):
         return []
-    keys = image_keys(images_of(source, folders[0]))
+    keys = image_keys(images_of(source, folders[0], Options()))
     masks = list_files(folders[0])[:200]
     fitting = sum(class_and_image(path, keys)[0] is not None for path in masks)
     return folders[:1] if 2 * fitting > len(masks) else []
 
 
-def images_of(source, folder, images=None):
-    return Images(source, images, leave_out=(folder.name,))
+def images_of(source, folder, options):
+    return Images(source, options, leave_out=(folder.name,))
 
 
 def image_keys(images):
@@ -66,7 +66,7 @@ def class_and_image(path, keys):
 
 def read(source, files, options):
     folder, problems, masks = files[0], [], {}
-    images = images_of(source, folder, options.images)
+    images = images_of(source, folder, options)
     keys = image_keys(images)
     for path in list_files(folder):
         name, key = class_and_image(path, keys)

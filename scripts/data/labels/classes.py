@@ -25,18 +25,20 @@ def plan(found, wanted, unlabelled):
     given = {name: name_for_file(name) for name, _ in found if name.lower() not in VOID_NAMES}
     names = list(dict.fromkeys(wanted or given.values()))
     names = [name for name in names if name.lower() not in VOID_NAMES]
-    has_own = "background" in names
+    has_own, remarks = "background" in names, remarks_on(given, names)
     if has_own and not wanted:
         names.remove("background")
     if has_own and not wanted or not has_own and unlabelled == "background":
         names.insert(0, "background")
+        if wanted:
+            remarks.append("the class background, which --classes does not list, is number 0, before those of the file")
     if not 2 <= len(names) <= 254:
         more = "with --unlabelled background, what is not annotated is a class as well" if len(names) < 2 else ""
         raise DataError(f"{len(names)} classes ({shortened(names)}), and 2 to 254 are possible; {more}".rstrip("; "))
     number = {name: k for k, name in enumerate(names)}
     values = {name: number[safe] for name, safe in given.items() if safe in number}
     fill = number["background"] if unlabelled == "background" else VOID
-    return Classes(names, colours_of(names, found), values, fill, remarks_on(given, names))
+    return Classes(names, colours_of(names, found), values, fill, remarks)
 
 
 def name_for_file(name):

@@ -9,6 +9,8 @@ import json
 import re
 from functools import partial
 
+import numpy as np
+
 from datasets.reading.image_io import DataError
 from scripts.data.labels import raster, rle
 from scripts.data.labels.export import FAULTS, Export, Sample, Shape, cause, head, numbers, points
@@ -29,7 +31,7 @@ def find(source):
 
 
 def read(source, files, options):
-    images = Images(source, options.images)
+    images = Images(source, options)
     classes, samples, problems, remarks = {}, [], [], []
     for path in files:
         known = load(path)
@@ -43,7 +45,7 @@ def read(source, files, options):
         by_image = {}
         for annotation in known["annotations"]:
             by_image.setdefault(annotation.get("image_id"), []).append(annotation)
-        split = split_of(path.stem) or split_of(path.parent.name if path.parent != source else "")
+        split = split_of(path.stem) or split_of(path.parent.name if source in path.parent.parents else "")
         for image in known["images"]:
             where = f"{path}, image {image.get('file_name')!r}"
             try:
@@ -102,8 +104,8 @@ def render(entry, name, size):
         if own != size:
             raise DataError(f"its RLE is for {own[0]}x{own[1]} pixels (height x width), its image {size[0]}x{size[1]}")
         counts = known["counts"]
-        return 0, 0, rle.mask(rle.decompress(counts) if isinstance(counts, str) else counts, size, columns=True)
-    if not isinstance(known[0], list):
+        return cropped(rle.mask(rle.decompress(counts) if isinstance(counts, str) else counts, size, columns=True))
+    if isinstance(known, str) or not isinstance(known[0], list):
         raise DataError("its segmentation is neither a list of polygons nor an RLE")
     rings = []
     for ring in known:
@@ -112,3 +114,12 @@ def render(entry, name, size):
             raise DataError(f"a polygon has {values.size} numbers; x and y take turns, so the number is even")
         rings.append(points(values.reshape(-1, 2)))
     return raster.polygons(rings, size)
+
+
+def cropped(mask):
+    """(top, left, mask) of its rows and columns with pixels, so that many masks of a large image fit in memory."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return raster.EMPTY
+    top, left = rows[0], columns[0]
+    return top, left, mask[top : rows[-1] + 1, left : columns[-1] + 1].copy()

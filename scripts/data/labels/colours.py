@@ -46,7 +46,7 @@ def read(source, files, options):
     table = read_colours(source, options.colors, remarks)
     # what was not annotated has the colour of the background, so --unlabelled decides what that is
     table = [(None if name and name.lower() in BACKGROUND else name, colour) for name, colour in table]
-    images = Images(source, options.images, leave_out=(folder.name, "SegmentationObject"))
+    images = Images(source, options, leave_out=(folder.name, "SegmentationObject"))
     masks = {stem(str(path)): path for path in list_files(folder)}
     splits = splits_of(source, masks, remarks)
     for key, path in masks.items():

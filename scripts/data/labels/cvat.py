@@ -25,7 +25,7 @@ def find(source):
 
 
 def read(source, files, options):
-    images = Images(source, options.images)
+    images = Images(source, options)
     classes, samples, problems, ignored = {}, [], [], Counter()
     for path in files:
         root = parse(path)
@@ -75,7 +75,7 @@ def sample_of(element, path, where, images):
     shapes = []
     for number, child in enumerate(element, 1):
         if child.tag in RENDER:
-            label = child.get("label")
+            label = (child.get("label") or "").strip()
             place = f"{where}, annotation {number} ({child.tag} of {label!r})"
             shapes.append((child.get("z_order") or "0", Shape(place, label, partial(RENDER[child.tag], child.attrib))))
         elif child.tag not in NO_AREA:

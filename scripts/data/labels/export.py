@@ -1,5 +1,6 @@
 """What the reader of an annotation format returns, and the label map that its samples are painted on."""
 
+import os
 from collections import Counter
 from typing import Any, NamedTuple, Optional
 
@@ -37,10 +38,24 @@ class Export(NamedTuple):
     remarks: list  # lines to print
 
 
+def without_repeats(export):
+    """An image that is annotated in two places is a problem: it would be two samples with a part of the labels each."""
+    places, samples, problems = {}, [], list(export.problems)
+    for sample in export.samples:
+        image = id(sample.image) if callable(sample.image) else os.path.realpath(sample.image)
+        first = places.setdefault(image, sample)
+        if first is sample:
+            samples.append(sample)
+        else:
+            problems.append(f"{sample.where}: its image {sample.image} is annotated in {first.where} as well")
+    return export._replace(samples=samples, problems=problems)
+
+
 class Options(NamedTuple):
     """What readers need of the command line."""
 
     images: Optional[str] = None
+    out: Any = None  # the folder to write: it may be below the export, and is not searched
     colors: Optional[str] = None
     crowd: str = "void"
     workers: Optional[int] = None
@@ -76,6 +91,10 @@ class Canvas:
     def paint(self, shapes, small_on_top=False):
         """Later shapes cover earlier ones; with `small_on_top`, shapes with fewer pixels cover those with more."""
         regions = []
+
+        def put(value, top, left, mask):
+            self.label[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = value
+
         for shape in shapes:
             try:
                 top, left, mask = shape.render(self.label.shape)
@@ -84,12 +103,13 @@ class Canvas:
                 self.bad(f"{shape.where}: {cause(error)}")
                 continue
             if not mask.any():
-                self.notices["cover no pixel of their image"] += 1
-            regions.append((value, top, left, mask))
-        if small_on_top:
-            regions.sort(key=lambda region: -np.count_nonzero(region[3]))
-        for value, top, left, mask in regions:
-            self.label[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = value
+                self.notices["annotations cover no pixel of their image"] += 1
+            elif small_on_top:
+                regions.append((value, top, left, mask))
+            else:
+                put(value, top, left, mask)
+        for region in sorted(regions, key=lambda region: -np.count_nonzero(region[3])):
+            put(*region)
 
 
 def head(path):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from datasets.reading import image_io
 from datasets.reading.image_io import DataError
 from datasets.reading.pairs import ENDINGS, list_files
 
+UNCLEAR = "images have an EXIF orientation, and their labels are taken to be drawn on the pixels as stored"
 TURN_BACK = {  # EXIF orientation -> how an upright label is turned to the stored pixels
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -35,18 +37,18 @@ def parts_of(name):
 
 
 class Images:
-    """The image files of an export: those below `images` (--images), else below `source`, a folder or a file in it,
-    without those in the folders `leave_out` (names, such as SegmentationClass)."""
+    """The image files of an export: those below --images, else below `source`, a folder or a file in it, without those
+    in the folders `leave_out` (names, such as SegmentationClass) and in the folder that is written."""
 
-    def __init__(self, source, images=None, leave_out=()):
-        folder = Path(images or (source if source.is_dir() else source.parent))
-        self.folder, self.known, self.given = folder, defaultdict(list), bool(images)
+    def __init__(self, source, options, leave_out=()):
+        folder = Path(options.images or (source if source.is_dir() else source.parent))
+        self.folder, self.known, self.given = folder, defaultdict(list), bool(options.images)
         if not self.folder.is_dir():
             raise DataError(f"{folder} is not a folder; give the folder of the images by --images")
         for path in list_files(self.folder):
-            if not set(path.parts[:-1]) & set(leave_out):
-                self.known[path.name].append(path)
-                self.known[stem(path.name)].append(path)
+            if not set(path.parts[:-1]) & set(leave_out) and not is_below(self.folder / path, options.out):
+                for name in (path.name, stem(path.name)):
+                    self.known[same(name)].append(path)
 
     def find(self, name, near=None, hint=""):
         """The file `name`, with or without its extension. `near`: the folder of the annotation file; `hint`: a text
@@ -62,7 +64,7 @@ class Images:
             and (Path(near) / text).is_file()
         ):
             return Path(os.path.normpath(Path(near) / text))
-        choices = self.known.get(parts[-1]) or []
+        choices = self.known.get(same(parts[-1]), [])
         for cut in range(len(parts)):  # the more of its folders agree, the better
             end = parts[cut:]
             fits = [path for path in choices if agree(path.parts[-len(end) :], end)]
@@ -80,8 +82,18 @@ class Images:
         return fits[0]
 
 
+def same(name):
+    """Composed and decomposed accents are the same name: macOS writes the second."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_below(path, folder):
+    return folder is not None and folder in path.absolute().parents
+
+
 def agree(path, end):
-    return list(path[:-1]) == end[:-1] and end[-1] in (path[-1], stem(path[-1]))
+    path, end = [same(part) for part in path], [same(part) for part in end]
+    return path[:-1] == end[:-1] and end[-1] in (path[-1], stem(path[-1]))
 
 
 def content(image):
@@ -101,7 +113,7 @@ def header(image, where):
 
 
 def frame(sample):
-    """-> (size of the label map to paint, function from the painted label to the label that is written).
+    """-> (size of the label map to paint, function from the painted label to the label that is written, notice or "").
 
     The project rotates an image by its EXIF orientation only where the label fits only then. So an upright label stays
     upright where rotation changes the size, and is turned to the stored pixels where it does not.
@@ -115,9 +127,10 @@ def frame(sample):
             f"{sample.where} is for {size[0]}x{size[1]} pixels (height x width), and its image {name} has "
             f"{stored[0]}x{stored[1]}: not a pair, or the image was resized after it was annotated"
         )
-    if sample.upright and orientation > 1 and size == stored and (stored[0] == stored[1] or orientation <= 4):
-        return size, lambda label: np.asarray(Image.fromarray(label).transpose(method(orientation)))
-    return size, lambda label: label
+    unclear = orientation > 1 and size == stored and (stored[0] == stored[1] or orientation <= 4)
+    if sample.upright and unclear:
+        return size, lambda label: np.asarray(Image.fromarray(label).transpose(method(orientation))), ""
+    return size, lambda label: label, UNCLEAR if unclear else ""
 
 
 def method(orientation):

@@ -20,7 +20,7 @@ from datasets.reading.image_io import DataError
 from scripts.data.jobs import run
 from scripts.data.labels import coco
 from scripts.data.labels.export import FAULTS, Export, Sample, Shape, cause, head, listed, points
-from scripts.data.labels.images import Images
+from scripts.data.labels.images import Images, is_below
 from scripts.data.labels.splits import split_of
 
 TITLE, LOOKS_LIKE = "labelme", "one *.json with shapes and imagePath for each image"
@@ -39,13 +39,14 @@ def json_files(source):
 
 def read(source, files, options):
     folder = source if source.is_dir() else source.parent
-    images = Images(source, options.images)
-    files = json_files(source)  # also the damaged ones
+    images = Images(source, options)
+    files = [path for path in json_files(source) if not is_below(path, options.out)]  # also the damaged ones
     facts, errors = run(scan, [(path,) for path in files], options.workers, "read annotations")
     problems, ignored = [text for _, text in errors], Counter()
-    names, samples, embedded = set(), [], 0
+    names, samples, embedded, others = set(), [], 0, 0
     for path, fact in zip(files, facts):
-        if fact is None:
+        if not fact:
+            others += fact is not None
             continue
         ignored.update(fact["ignored"])
         names |= set(fact["names"])
@@ -63,13 +64,17 @@ def read(source, files, options):
         samples.append(Sample(name, str(path), image, partial(draw, path), fact["size"], upright=True, **more))
     remarks = [f"left out, because they have no area: {listed(ignored)}"] if ignored else []
     remarks += [f"{embedded} images are taken from imageData, because imagePath does not exist"] if embedded else []
+    remarks += [f"left out: {others} JSON files that are not labelme's"] if others else []
     return Export([(name, None) for name in sorted(names)], samples, problems, remarks)
 
 
 def load(path):
+    """-> the content of a file; {} if it is valid JSON of something else."""
     try:
         known = json.loads(path.read_text("utf-8-sig"))
-        if not isinstance(known, dict) or not all(isinstance(shape, dict) for shape in known["shapes"]):
+        if not isinstance(known, dict) or not {"shapes", "imagePath", "imageData"} & set(known):
+            return {}
+        if not isinstance(known["shapes"], list) or not all(isinstance(shape, dict) for shape in known["shapes"]):
             raise DataError("`shapes` is not a list of objects")
     except FAULTS as error:
         raise DataError(f"{path} is not a valid file of labelme: {cause(error)}") from None
@@ -79,6 +84,8 @@ def load(path):
 def scan(path):
     """What planning needs of a file."""
     known = load(path)
+    if not known:
+        return {}
     drawn, ignored = [], Counter()
     for shape in known["shapes"]:
         form = form_of(shape)

@@ -34,10 +34,9 @@ class Item(NamedTuple):
 
 
 def check_place(source, out):
-    """Refuse a folder of other files, and one inside the export."""
-    folder = source.resolve() if source.is_dir() else source.resolve().parent
-    if out.resolve() == folder or folder in out.resolve().parents:
-        raise DataError(f"{out} is inside the export {folder}, whose images are searched: choose another folder")
+    """Refuse a folder of other files."""
+    if out.resolve() == (source if source.is_dir() else source.parent).resolve():
+        raise DataError(f"{out} is the folder of the export: choose another folder")
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; give a folder to write to")
     if out.is_dir() and any(out.iterdir()) and not (out / RECORD).is_file():
@@ -121,11 +120,12 @@ def convert(items, missing, classes, options):
 
 
 def write_pair(item, classes, options):
-    size, orient = frame(item.sample)
+    size, orient, notice = frame(item.sample)
     if fault := too_large(*size):
         raise DataError(f"{item.sample.where}: {fault}")
     canvas = Canvas(size, classes.values, options["on_bad"])
     item.sample.paint(canvas)
+    canvas.notices.update([notice] if notice else [])
     label = orient(np.where(canvas.label == UNLABELLED, np.uint8(classes.fill), canvas.label))
     for path in (item.image, item.label):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,8 @@
 """COCO JSON -> label maps: polygons, both forms of run lengths, crowds, ids, several files, broken ones."""
 
-import json
-
 import numpy as np
 import pytest
+from PIL import Image
 from support import label_exports as made
 
 CATEGORIES = {7: "person", 90: "car", 3: "dog"}  # classes in the order of their ids: dog, person, car
@@ -135,12 +134,34 @@ def test_a_category_name_that_occurs_twice_is_one_class(convert, tmp_path):
     np.testing.assert_array_equal(made.only(tmp_path / "out"), made.layers((1, CAR | BLOB)))
 
 
-def test_a_single_file_with_its_images_elsewhere(convert, refused, tmp_path):
+def test_a_single_file_with_its_images_elsewhere(convert, tmp_path):
+    """Its folder, whose name begins with test, does not decide the split."""
     path = write(tmp_path / "in", [(5, 90, [made.ring(made.CAR)], {})])
     path = path.rename(tmp_path / "labels.json")
     (tmp_path / "in").rename(tmp_path / "photos")
-    json.loads(path.read_text())
-    convert(path, "--images", tmp_path / "photos/images", out=tmp_path.parent / f"{tmp_path.name}_out")
-    wanted = made.layers((3, CAR))
-    np.testing.assert_array_equal(made.only(tmp_path.parent / f"{tmp_path.name}_out"), wanted)
-    refused(path, "is inside the export")
+    for flags in (["--images", tmp_path / "photos/images"], []):
+        convert(path, *flags)
+        found = made.labels(tmp_path / "out")
+        assert list(found) == ["train/a"] and (found["train/a"] == made.layers((3, CAR))).all()
+
+
+def test_an_image_that_two_files_annotate(refused, convert, tmp_path):
+    """Also one that is in the folder of another split only."""
+    ring = [made.ring(made.CAR)]
+    write(tmp_path / "in", [(5, 90, ring, {})], name="first.json")
+    write(tmp_path / "in", [(5, 7, ring, {})], name="second.json")
+    words = "second.json, image 'a.jpg': its image ", "is annotated in", "first.json, image 'a.jpg' as well"
+    refused(tmp_path / "in", *words)
+    convert(tmp_path / "in", "--on-bad-annotation", "skip")
+    assert (made.only(tmp_path / "out") == made.layers((3, CAR))).all()
+
+
+def test_rotated_photos_whose_size_does_not_change(convert, tmp_path):
+    """COCO does not state whether boxes refer to the rotated photo: this is reported."""
+    exif = Image.Exif()
+    exif[274] = 3
+    write(tmp_path / "in", [(5, 90, [made.ring(made.CAR)], {})])
+    made.save_photo(tmp_path / "in/images/a.jpg", exif=exif)
+    done = convert(tmp_path / "in")
+    assert "note: 1 images have an EXIF orientation, and their labels are taken to be drawn on" in done.stdout
+    assert (made.only(tmp_path / "out") == made.layers((3, CAR))).all()

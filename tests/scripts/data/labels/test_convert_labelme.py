@@ -1,6 +1,7 @@
 """labelme JSON -> label maps: every shape, overlaps, embedded images, broken files."""
 
 import io
+import unicodedata
 import json
 
 import numpy as np
@@ -132,6 +133,17 @@ def test_a_broken_shape_is_named_and_can_be_left_out(refused, convert, tmp_path,
     assert "left out: 1 broken annotations or images: " in done.stdout and words in done.stdout
     wanted = made.layers((2, made.drawn("polygon", made.PERSON)))
     np.testing.assert_array_equal(made.only(tmp_path / "out"), wanted)
+
+
+def test_other_json_files_and_accents_as_macos_writes_them(convert, tmp_path):
+    made.save_photo(tmp_path / "in" / unicodedata.normalize("NFD", "café.jpg"))
+    name = unicodedata.normalize("NFC", "café.jpg")
+    made.write_labelme(tmp_path / "in/deep/a.json", [made.labelme_shape("car", made.CAR)], name)
+    (tmp_path / "in/settings.json").write_text('{"editor": 1}')
+    (tmp_path / "in/list.json").write_text("[1, 2]")
+    done = convert(tmp_path / "in")
+    assert "note: left out: 2 JSON files that are not labelme's" in done.stdout
+    assert set(made.labels(tmp_path / "out")) == {"train/deep/a"}
 
 
 def test_broken_files(refused, convert, tmp_path):

@@ -147,6 +147,8 @@ def test_the_file_of_classes(convert, refused, tmp_path):
     assert (tmp_path / "out/classes.txt").read_text() == "person\ndog\ncar\n"
     found = made.labels(tmp_path / "out")
     assert (found["train/0"] == np.where(PERSON, 0, 255)).all() and (found["train/1"] == np.where(CAR, 2, 255)).all()
+    done = convert(root, "--classes", tmp_path / "names.txt", "--val", "0")
+    assert "the class background, which --classes does not list, is number 0, before those of the file" in done.stdout
     (tmp_path / "names.txt").write_text("person\ndog\n")
     words = "1.json, shape 1 (polygon of 'car'): 'car' is not one of the 1 classes: person"
     refused(root, words, flags=["--classes", tmp_path / "names.txt"])
@@ -169,12 +171,20 @@ def test_places_that_are_refused(refused, convert, tmp_path):
     out.mkdir()
     (out / "notes.txt").write_text("x")
     refused(root, "holds files that this script did not write (no convert.json)")
-    done = convert(root, code=1, out=root / "converted")
-    assert "is inside the export" in done.stderr
+    done = convert(root, code=1, out=root)
+    assert "is the folder of the export: choose another folder" in done.stderr
     done = convert(root, code=1, out=tmp_path / "a.zip")
     assert "a.zip is a file; give a folder to write to" in done.stderr
     (out / "notes.txt").rename(out / "convert.json")
     refused(root, "convert.json is damaged; delete ")
+
+
+def test_a_folder_inside_the_export_is_not_searched(convert, tmp_path):
+    root = write(tmp_path / "in")
+    convert(root, out=root / "converted")
+    first = times(root / "converted")
+    assert "5 exist already, 0 to write" in convert(root, out=root / "converted").stdout
+    assert times(root / "converted") == first and len(made.labels(root / "converted")) == 5
 
 
 def test_what_is_no_export_or_several(refused, convert, tmp_path):
