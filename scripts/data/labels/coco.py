@@ -7,6 +7,7 @@ one class, whatever their ids.
 
 import json
 import re
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -66,6 +67,12 @@ def load(path):
                 raise DataError(f"{key!r} is not a list of objects")
         if any(not isinstance(category["id"], int) or "name" not in category for category in known["categories"]):
             raise DataError("a category has no whole number `id`, or no `name`")
+        if any(not isinstance(entry["image_id"], (int, str)) for entry in known["annotations"]):
+            raise DataError("an `image_id` is neither a number nor a text")
+        for key in ("images", "categories"):
+            found = Counter(repr(entry["id"]) for entry in known[key])
+            if found and found.most_common(1)[0][1] > 1:
+                raise DataError(f"the id {found.most_common(1)[0][0]} occurs more than once in {key!r}")
     except FAULTS as error:
         raise DataError(f"{path} is not a valid file of {TITLE}: {cause(error)}") from None
     return known
@@ -78,11 +85,10 @@ def sample_of(image, annotations, names, place, images, options):
     for entry in annotations:
         text = f"{where}, annotation {entry.get('id')}"
         name = names.get(entry.get("category_id"))
-        shape = Shape(text, name, partial(render, entry, name))
-        if not entry.get("iscrowd"):
-            objects.append(shape)
-        elif options.crowd != "skip":
-            crowds.append(shape._replace(name="void") if options.crowd == "void" and name else shape)
+        crowd = bool(entry.get("iscrowd"))
+        shown = "void" if crowd and options.crowd == "void" else name
+        if not crowd or options.crowd != "skip":
+            (crowds if crowd else objects).append(Shape(text, shown, partial(render, entry, name)))
 
     def paint(canvas):
         canvas.paint(crowds, small_on_top=True)

@@ -45,7 +45,7 @@ def read(source, files, options):
 def parse(path):
     try:
         root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise DataError(f"{path} is not valid XML ({error}); export it again") from None
     if root.find("track") is not None:
         raise DataError(f'{path} is "CVAT for video 1.1"; export it as "CVAT for images 1.1"')

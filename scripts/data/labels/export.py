@@ -13,7 +13,17 @@ RECORD = "convert.json"  # in the written folder: its files, and what they were 
 BACKGROUND = ("background", "_background_")  # names of the class of what is not annotated
 VOID_NAMES = ("void", "__ignore__")  # the second is labelme's
 LIMIT = 1e6  # a coordinate beyond this cannot be intended, and drawing it would take hours
-FAULTS = (ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, OSError, SyntaxError)
+FAULTS = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    SyntaxError,
+    RecursionError,
+)
 
 
 class Sample(NamedTuple):

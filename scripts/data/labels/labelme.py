@@ -107,7 +107,7 @@ def ending_of(head):
 
 
 def form_of(shape):
-    return shape.get("shape_type") or "polygon"
+    return str(shape.get("shape_type") or "polygon")
 
 
 def image_of(path):

@@ -1,8 +1,8 @@
 """labelme JSON -> label maps: every shape, overlaps, embedded images, broken files."""
 
 import io
-import unicodedata
 import json
+import unicodedata
 
 import numpy as np
 import pytest
