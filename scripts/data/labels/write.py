@@ -69,6 +69,8 @@ def prepare(items, out, force):
     if missing or stale:
         for name in class_files.FILES:
             (out / name).unlink(missing_ok=True)
+    for path in out.rglob("*.part"):  # of a run that was killed
+        path.unlink()
     for label, image, _ in stale:
         for path in (out / image, out / label):
             path.unlink(missing_ok=True)

@@ -121,6 +121,9 @@ def test_broken_files(refused, tmp_path):
         (text.replace('"height": 48', '"height": 40'), "is for 40x70 pixels (height x width), and its image"),
         (text.replace("a.jpg", "b.jpg"), "its image 'b.jpg' is not below"),
         (text.replace('"file_name"', '"name"'), "'file_name' is missing"),
+        (text.replace('"id": 90', '"id": 3'), "the id 3 occurs more than once in 'categories'"),
+        (text.replace('"image_id": 5', '"image_id": [5]'), "an `image_id` is neither a number nor a text"),
+        (text.replace('"licenses": []', '"licenses": ' + "[" * 100000), "is not a valid file of COCO JSON: "),
     ):
         path.write_text(changed)
         refused(root, "instances_default.json", words)

@@ -61,7 +61,9 @@ def test_an_interrupted_run_is_no_dataset_and_goes_on(convert, refused, script, 
     done = script("python", "scripts/data/verify.py", "--data-dir", out, "--out", tmp_path / "look")
     assert done.returncode == 1 and "is not completely converted: run the same command" in done.stderr
     (root / "2.jpg").write_bytes(whole)
+    (out / "labels/2.png.77.part").write_bytes(b"as a killed run leaves it")
     assert "4 exist already, 1 to write" in convert(root).stdout
+    assert not list(out.rglob("*.part"))
     assert first.items() <= times(out).items() and len(made.labels(out)) == 5
 
 
