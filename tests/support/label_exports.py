@@ -35,7 +35,7 @@ def save(path, pixels):
 
 def labels(out):
     """{split/name: label} of a converted folder, as the project reads it."""
-    found = {}
+    written = {}
     for split in ("train", "val", "test"):
         try:
             data = build_dataset(split=split, data_dir=str(out))
@@ -43,15 +43,15 @@ def labels(out):
             continue
         assert data.dataset_name == "folder"
         for index, (image, _) in enumerate(data.pairs):
-            found[f"{split}/{image.relative_to(data.root / 'images' / split).with_suffix('')}"] = data.read(index)[1]
-    return found
+            written[f"{split}/{image.relative_to(data.root / 'images' / split).with_suffix('')}"] = data.read(index)[1]
+    return written
 
 
 def only(out):
     """The label of a folder with one image."""
-    found = labels(out)
-    assert len(found) == 1, found.keys()
-    return next(iter(found.values()))
+    written = labels(out)
+    assert len(written) == 1, written.keys()
+    return next(iter(written.values()))
 
 
 def centres(polygon, size=SIZE):

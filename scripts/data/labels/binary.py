@@ -76,19 +76,19 @@ def read(source, files, options):
             masks.setdefault(key, []).append((name, folder / path))
     bare = [path for key, path in keys.items() if key not in masks]
     remarks = [f"left out: {len(bare)} images without a mask, such as {bare[0]}"] if bare else []
-    names = sorted({name for found in masks.values() for name, _ in found})
+    names = sorted({name for several in masks.values() for name, _ in several})
     samples = []
     for key in sorted(masks, key=str):
-        found, path = masks[key], images.folder / keys[key]
-        paint = partial(paint_masks, found)
-        sources = tuple(mask for _, mask in found)
-        samples.append(Sample(key[1], str(path), path, paint, partial(size_of, found[0][1]), False, key[0], sources))
+        named, path = masks[key], images.folder / keys[key]
+        paint = partial(paint_masks, named)
+        sources = tuple(mask for _, mask in named)
+        samples.append(Sample(key[1], str(path), path, paint, partial(size_of, named[0][1]), False, key[0], sources))
     return Export([(name, None) for name in names], samples, problems, remarks)
 
 
-def paint_masks(found, canvas):
-    found = sorted(found, key=lambda pair: canvas.values.get(pair[0], -1))
-    canvas.paint([Shape(str(path), name, partial(mask, path)) for name, path in found])
+def paint_masks(named, canvas):
+    named = sorted(named, key=lambda pair: canvas.values.get(pair[0], -1))
+    canvas.paint([Shape(str(path), name, partial(mask, path)) for name, path in named])
 
 
 def mask(path, size):
@@ -97,9 +97,9 @@ def mask(path, size):
         if not label_io.equal_channels(values):
             raise DataError("it is in colours, and a binary mask holds 0 and 1, or 0 and 255")
         values = values[:, :, 0]
-    found = np.unique(values)
-    if not (set(found.tolist()) <= {0, 1} or set(found.tolist()) <= {0, 255}):
-        raise DataError(f"it holds the values {found[:6].tolist()}, and a binary mask 0 and 1, or 0 and 255")
+    present = np.unique(values)
+    if not (set(present.tolist()) <= {0, 1} or set(present.tolist()) <= {0, 255}):
+        raise DataError(f"it holds the values {present[:6].tolist()}, and a binary mask 0 and 1, or 0 and 255")
     if values.shape != size:
         raise DataError(f"it has {values.shape[0]}x{values.shape[1]} pixels, its image {size[0]}x{size[1]}")
     return 0, 0, values > 0

@@ -19,16 +19,16 @@ class Classes(NamedTuple):
     remarks: list
 
 
-def plan(found, wanted, unlabelled):
-    """`found`: [(name, colour or None)] of the export; `wanted`: names in their order, or None for all that are found;
+def plan(exported, wanted, unlabelled):
+    """`exported`: [(name, colour or None)] of the export; `wanted`: names in their order, or None for all;
     `unlabelled`: background (a class, number 0 unless `wanted` has it elsewhere) or void."""
-    given = {name: name_for_file(name) for name, _ in found if name.lower() not in VOID_NAMES}
+    given = {name: name_for_file(name) for name, _ in exported if name.lower() not in VOID_NAMES}
     names = list(dict.fromkeys(wanted or given.values()))
     names = [name for name in names if name.lower() not in VOID_NAMES]
-    has_own, remarks = "background" in names, remarks_on(given, names)
-    if has_own and not wanted:
+    has_background, remarks = "background" in names, remarks_on(given, names)
+    if has_background and not wanted:
         names.remove("background")
-    if has_own and not wanted or not has_own and unlabelled == "background":
+    if has_background and not wanted or not has_background and unlabelled == "background":
         names.insert(0, "background")
         if wanted:
             remarks.append("the class background, which --classes does not list, is number 0, before those of the file")
@@ -38,7 +38,7 @@ def plan(found, wanted, unlabelled):
     number = {name: k for k, name in enumerate(names)}
     values = {name: number[safe] for name, safe in given.items() if safe in number}
     fill = number["background"] if unlabelled == "background" else VOID
-    return Classes(names, colours_of(names, found), values, fill, remarks)
+    return Classes(names, colours_of(names, exported), values, fill, remarks)
 
 
 def name_for_file(name):
@@ -60,10 +60,10 @@ def remarks_on(given, names):
     return lines
 
 
-def colours_of(names, found):
+def colours_of(names, exported):
     """RGB colours, unique; None if the export has none. A grey (v, v, v) with v above the class numbers is changed by
     one, because the project would take grey labels for colours where grey values can be colours of classes."""
-    known = {name_for_file(name): tuple(colour) for name, colour in found if colour}
+    known = {name_for_file(name): tuple(colour) for name, colour in exported if colour}
     if not known:
         return None
     free = [colour for colour in devkit_palette(256) if colour not in known.values()]

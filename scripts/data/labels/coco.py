@@ -70,9 +70,9 @@ def load(path):
         if any(not isinstance(entry["image_id"], (int, str)) for entry in known["annotations"]):
             raise DataError("an `image_id` is neither a number nor a text")
         for key in ("images", "categories"):
-            found = Counter(repr(entry["id"]) for entry in known[key])
-            if found and found.most_common(1)[0][1] > 1:
-                raise DataError(f"the id {found.most_common(1)[0][0]} occurs more than once in {key!r}")
+            ids = Counter(repr(entry["id"]) for entry in known[key])
+            if ids and ids.most_common(1)[0][1] > 1:
+                raise DataError(f"the id {ids.most_common(1)[0][0]} occurs more than once in {key!r}")
     except FAULTS as error:
         raise DataError(f"{path} is not a valid file of {TITLE}: {cause(error)}") from None
     return known
@@ -95,8 +95,8 @@ def sample_of(image, annotations, names, place, images, options):
         canvas.paint(objects, small_on_top=True)
 
     name = str(image["file_name"])
-    found = images.find(name, path.parent, path.stem)
-    return Sample(name, where, found, paint, size, split=split, sources=(path,), annotated=bool(crowds or objects))
+    file = images.find(name, path.parent, path.stem)
+    return Sample(name, where, file, paint, size, split=split, sources=(path,), annotated=bool(crowds or objects))
 
 
 def render(entry, name, size):
@@ -106,9 +106,11 @@ def render(entry, name, size):
     if not known:
         raise DataError("it has no segmentation (a box of object detection has none): export polygons or masks")
     if isinstance(known, dict):
-        own = tuple(int(number) for number in known["size"])
-        if own != size:
-            raise DataError(f"its RLE is for {own[0]}x{own[1]} pixels (height x width), its image {size[0]}x{size[1]}")
+        stated = tuple(int(number) for number in known["size"])
+        if stated != size:
+            raise DataError(
+                f"its RLE is for {stated[0]}x{stated[1]} pixels (height x width), its image {size[0]}x{size[1]}"
+            )
         counts = known["counts"]
         return cropped(rle.mask(rle.decompress(counts) if isinstance(counts, str) else counts, size, columns=True))
     if isinstance(known, str) or not isinstance(known[0], list):

@@ -144,8 +144,8 @@ def paint_mask(path, table, canvas):
     names = {r << 16 | g << 8 | b: name for name, (r, g, b) in table}
     if grey:
         numbers = {n: name for n, (name, _) in enumerate(table) if str(name).lower() not in VOID_NAMES}
-        found = set(np.unique(codes).tolist())
-        by_colour = not found <= set(numbers) and {v * 0x10101 for v in found} <= set(names)
+        greys = set(np.unique(codes).tolist())
+        by_colour = not greys <= set(numbers) and {v * 0x10101 for v in greys} <= set(names)
         numbers[255] = "void"
         codes, names = (codes * 0x10101, names) if by_colour else (codes, numbers)
     known = np.array(sorted(names))
@@ -169,10 +169,10 @@ def size_of(path):
 
 
 def unknown(codes, grey, table):
-    found, counts = np.unique(codes, return_counts=True)
+    values, counts = np.unique(codes, return_counts=True)
     order = np.argsort(-counts)[:3]
-    shown = [code if grey else (code >> 16, code >> 8 & 255, code & 255) for code in found[order].tolist()]
+    shown = [code if grey else (code >> 16, code >> 8 & 255, code & 255) for code in values[order].tolist()]
     text = ", ".join(f"{one} ({count} pixels)" for one, count in zip(shown, counts[order].tolist()))
     what = "grey values" if grey else "colours (RGB)"
     names = shortened(f"{name} {colour}" for name, colour in table if name)
-    return f"{len(found)} {what} that are not those of a class: {text}; the classes are {names}; give them by --colors"
+    return f"{len(values)} {what} that are not those of a class: {text}; the classes are {names}; give them by --colors"

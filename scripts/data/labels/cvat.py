@@ -56,16 +56,16 @@ def parse(path):
 
 def labels_of(root, path):
     """[(name, colour)] of the labels in <meta>; without them, of the annotations."""
-    found = []
+    labels = []
     for label in root.iterfind("meta//label"):
         name, colour = label.findtext("name"), label.findtext("color") or ""
         if name and label.find("parent") is None:  # a part of a skeleton has a parent
             try:
-                found.append((name.strip(), tuple(bytes.fromhex(colour.lstrip("#"))) if len(colour) == 7 else None))
+                labels.append((name.strip(), tuple(bytes.fromhex(colour.lstrip("#"))) if len(colour) == 7 else None))
             except ValueError:
                 raise DataError(f"{path}: label {name!r} has the color {colour!r}, not #rrggbb") from None
-    if found:
-        return found
+    if labels:
+        return labels
     used = {element.get("label") for image in root.iter("image") for element in image if element.tag in RENDER}
     return [(name, None) for name in sorted(filter(None, used))]
 

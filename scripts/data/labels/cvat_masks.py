@@ -6,5 +6,5 @@ TITLE, LOOKS_LIKE = "CVAT segmentation mask 1.1", "labelmap.txt and Segmentation
 
 
 def find(source):
-    found = (source / "labelmap.txt").is_file() and (source / "SegmentationClass").is_dir()
-    return [source / "SegmentationClass"] if found else []
+    complete = (source / "labelmap.txt").is_file() and (source / "SegmentationClass").is_dir()
+    return [source / "SegmentationClass"] if complete else []

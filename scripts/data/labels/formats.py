@@ -26,11 +26,11 @@ def described():
 
 def fits(source):
     """{format: its annotation files or folders} of a file or folder."""
-    found = {name: module_of(name).find(source) for name in FORMATS if name not in IMAGES}
+    matches = {name: module_of(name).find(source) for name in FORMATS if name not in IMAGES}
     first = next((name for name in IMAGES if module_of(name).find(source)), None)
     if first:
-        found[first] = module_of(first).find(source)
-    return {name: files for name, files in found.items() if files}
+        matches[first] = module_of(first).find(source)
+    return {name: files for name, files in matches.items() if files}
 
 
 def choose(source, name=None):
@@ -40,15 +40,15 @@ def choose(source, name=None):
         raise ValueError(f"{source} does not exist; give the file or folder of an export")
     if source.suffix.lower() in (".zip", ".gz", ".tar", ".tgz"):
         raise ValueError(f"{source} is an archive; unpack it, and give the folder")
-    found = fits(source) if name is None else {name: module_of(name).find(source)}
-    found = {name: files for name, files in found.items() if files}
-    if not found:
+    matches = fits(source) if name is None else {name: module_of(name).find(source)}
+    matches = {name: files for name, files in matches.items() if files}
+    if not matches:
         entries = [source.name] if source.is_file() else sorted(entry.name for entry in source.iterdir())[:8]
         what = "is not an export that can be converted" if name is None else f"is not of the format {name!r}"
         raise ValueError(f"{source} {what}; it holds {', '.join(entries) or 'nothing'}. Known formats:\n{described()}")
-    if len(found) > 1:
-        raise ValueError(f"{source} may be {' or '.join(found)}: choose one with --format")
-    return next(iter(found.items()))
+    if len(matches) > 1:
+        raise ValueError(f"{source} may be {' or '.join(matches)}: choose one with --format")
+    return next(iter(matches.items()))
 
 
 def command(folder):
@@ -60,11 +60,11 @@ def command(folder):
         return None
     if (folder / RECORD).is_file():
         return f"{folder} is not completely converted: run the same command of scripts/data/convert_labels.py again"
-    found = list(fits(folder))
-    if not found:
+    matches = list(fits(folder))
+    if not matches:
         return None
     out = folder.resolve().with_name(folder.resolve().name + "_converted")
-    titles = " or ".join(module_of(name).TITLE for name in found)
-    flag = f" --format {found[0]}" if len(found) > 1 else ""
+    titles = " or ".join(module_of(name).TITLE for name in matches)
+    flag = f" --format {matches[0]}" if len(matches) > 1 else ""
     words = shlex.join(["python", "scripts/data/convert_labels.py", str(folder), str(out)])
     return f"{folder} is an export of labels ({titles}); convert it first: {words}{flag}"

@@ -15,12 +15,12 @@ def split_of(text):
 def assign(samples, share):
     """-> samples that all have a split. `share` of the images without one, or of those for training, become the
     validation images, if the export has none; None: a tenth."""
-    own = any(sample.split == "val" for sample in samples)
-    if own and share is not None:
+    has_validation = any(sample.split == "val" for sample in samples)
+    if has_validation and share is not None:
         raise ValueError(f"--val {share:g}: this export has its own validation images; leave --val out")
     pool = [k for k, sample in enumerate(samples) if sample.split in (None, "train")]
     chosen = set()
-    if not own and len(pool) > 1:
+    if not has_validation and len(pool) > 1:
         share = 0.1 if share is None else share
         count = min(max(round(share * len(pool)), 1), len(pool) - 1) if share else 0
         chosen = set(sorted(pool, key=lambda k: (place(samples[k].name), k))[:count])

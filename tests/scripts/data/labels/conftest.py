@@ -8,7 +8,7 @@ def convert(script, tmp_path):
     def call(source, *flags, code=0, out=None):
         command = ["python", "scripts/data/convert_labels.py", source, out or tmp_path / "out", "--workers", "0"]
         done = script(*command, *flags)
-        assert done.returncode == code and "Traceback" not in done.stderr, done.said
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stdout + done.stderr
         return done
 
     return call

@@ -64,11 +64,11 @@ def test_files_are_splits_images_are_in_subfolders_and_ids_differ(convert, tmp_p
         made.write_coco(root / f"annotations/instances_{split}.json", images, [(number, car, ring, {})], categories)
         made.write_coco(root / f"annotations/person_keypoints_{split}.json", images, [(number, 1, [], {})], {1: "dog"})
     done = convert(root)
-    found = made.labels(tmp_path / "out")
-    assert set(found) == {"train/x", "train/deep/y", "val/x", "val/deep/y"} and "2 of them without" in done.stdout
+    labels = made.labels(tmp_path / "out")
+    assert set(labels) == {"train/x", "train/deep/y", "val/x", "val/deep/y"} and "2 of them without" in done.stdout
     for split, number in (("train", 1), ("val", 2)):
-        np.testing.assert_array_equal(found[f"{split}/x"], made.layers((1, CAR)))
-        assert not found[f"{split}/deep/y"].any()
+        np.testing.assert_array_equal(labels[f"{split}/x"], made.layers((1, CAR)))
+        assert not labels[f"{split}/deep/y"].any()
         source = root / f"{split}2017/x.jpg"
         assert (tmp_path / f"out/images/{split}/x.jpg").read_bytes() == source.read_bytes(), number
 
@@ -144,8 +144,8 @@ def test_a_single_file_with_its_images_elsewhere(convert, tmp_path):
     (tmp_path / "in").rename(tmp_path / "photos")
     for flags in (["--images", tmp_path / "photos/images"], []):
         convert(path, *flags)
-        found = made.labels(tmp_path / "out")
-        assert list(found) == ["train/a"] and (found["train/a"] == made.layers((3, CAR))).all()
+        labels = made.labels(tmp_path / "out")
+        assert list(labels) == ["train/a"] and (labels["train/a"] == made.layers((3, CAR))).all()
 
 
 def test_an_image_that_two_files_annotate(refused, convert, tmp_path):

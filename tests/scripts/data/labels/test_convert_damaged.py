@@ -14,7 +14,7 @@ def write(root, form):
     mask = made.centres(made.CAR)
     if form == "labelme":
         shapes = [made.labelme_mask("b", np.ones((5, 6), bool), 3, 4)]
-        shapes += [made.labelme_shape("c", [(5, 5), (9, 9)], kind) for kind in ("circle", "rectangle")]
+        shapes += [made.labelme_shape("c", [(5, 5), (9, 9)], form_name) for form_name in ("circle", "rectangle")]
         made.write_labelme(root / "a.json", shapes, "images/a.jpg")
     if form == "coco":
         sizes, counts = {"size": list(made.SIZE)}, made.coco_counts(mask)

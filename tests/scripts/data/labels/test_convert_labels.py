@@ -88,10 +88,10 @@ def test_links_worker_processes_and_a_dry_run(script, tmp_path):
     root, out = write(tmp_path / "in"), tmp_path / "out"
     command = ["python", "scripts/data/convert_labels.py", root, out, "--workers", "2", "--link"]
     done = script(*command, "--dry-run")
-    assert done.returncode == 0 and not out.exists(), done.said
+    assert done.returncode == 0 and not out.exists(), done.stdout + done.stderr
     assert "5 images of 3 classes would be converted: background, car, person" in done.stdout
     done = script(*command)
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.stdout + done.stderr
     links = sorted((out / "images").rglob("*.jpg"))
     assert len(links) == 5 and all(os.readlink(path) == str(root / path.name) for path in links)
     assert len(made.labels(out)) == 5 and "5 exist already" in script(*command).stdout
@@ -147,8 +147,8 @@ def test_the_file_of_classes(convert, refused, tmp_path):
     (tmp_path / "names.txt").write_text("person\ndog\ncar\n")
     convert(root, "--classes", tmp_path / "names.txt", "--unlabelled", "void", "--val", "0")
     assert (tmp_path / "out/classes.txt").read_text() == "person\ndog\ncar\n"
-    found = made.labels(tmp_path / "out")
-    assert (found["train/0"] == np.where(PERSON, 0, 255)).all() and (found["train/1"] == np.where(CAR, 2, 255)).all()
+    labels = made.labels(tmp_path / "out")
+    assert (labels["train/0"] == np.where(PERSON, 0, 255)).all() and (labels["train/1"] == np.where(CAR, 2, 255)).all()
     done = convert(root, "--classes", tmp_path / "names.txt", "--val", "0")
     assert "the class background, which --classes does not list, is number 0, before those of the file" in done.stdout
     (tmp_path / "names.txt").write_text("person\ndog\n")
@@ -213,10 +213,10 @@ def test_names_of_files_are_safe_and_unique():
         "h\ud800.jpg",
     ]
     wanted = ["etc/a", "C_/x/b", "https_/host/c.jpg_d=1", "_hidden/_e", "f__g", "h_"]
-    found, lines = written(*unsafe)
-    assert found == wanted and lines[0].startswith("6 images have another name here")
-    found, _ = written("a.jpg", "a.png", "A.jpg", "a_mask.jpg", "b/a.jpg")
-    assert found == ["a", "a_2", "A_3", "a_mask_2", "b/a"]
+    outputs, lines = written(*unsafe)
+    assert outputs == wanted and lines[0].startswith("6 images have another name here")
+    outputs, _ = written("a.jpg", "a.png", "A.jpg", "a_mask.jpg", "b/a.jpg")
+    assert outputs == ["a", "a_2", "A_3", "a_mask_2", "b/a"]
     assert written("é 1 (2).jpg", "b.tar.png", "train/c.jpg") == (["é 1 (2)", "b.tar", "c"], [])
     long = written("x" * 400 + ".jpg", "x" * 401 + ".jpg")[0]
     assert len(set(long)) == 2 and all(len(name) <= 150 for name in long)
@@ -245,4 +245,4 @@ def test_verify_names_the_command(script, convert, tmp_path, form):
     assert done.stderr.strip().endswith(f"convert it first: {command}"), done.stderr
     convert(root, out=f"{root}_converted")
     done = script("python", "scripts/data/verify.py", "--data-dir", f"{root}_converted", "--out", tmp_path / "look")
-    assert "0 errors" in done.stdout, done.said
+    assert "0 errors" in done.stdout, done.stdout + done.stderr

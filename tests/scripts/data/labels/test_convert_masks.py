@@ -90,11 +90,11 @@ def test_masks_beside_images_with_colors_in_a_file(convert, tmp_path, text):
         made.save(tmp_path / f"in/masks/{split}/a.png", COLOURS[WANTED])
     (tmp_path / "colors.txt").write_text(text)
     convert(tmp_path / "in", "--colors", tmp_path / "colors.txt")
-    found = made.labels(tmp_path / "out")
-    assert set(found) == {"train/a", "val/a"}
+    labels = made.labels(tmp_path / "out")
+    assert set(labels) == {"train/a", "val/a"}
     names = [line.split()[0] for line in (tmp_path / "out/classes.txt").read_text().splitlines()]
     wanted = np.uint8([0, names.index("car"), names.index("person")])[WANTED]
-    assert all((label == wanted).all() for label in found.values()) and names[0] == "background"
+    assert all((label == wanted).all() for label in labels.values()) and names[0] == "background"
 
 
 def test_broken_colours(refused, convert, tmp_path):
@@ -138,8 +138,8 @@ def test_binary_masks(convert, tmp_path, form, top):
     done = convert(binary(tmp_path / "in", form, top))
     assert "one binary mask for each class" in done.stdout
     assert (tmp_path / "out/classes.txt").read_text() == "background\ncar\nold person\n"
-    found = made.labels(tmp_path / "out")
-    assert set(found) == {"train/a_b", "val/a_b"} and all((label == WANTED).all() for label in found.values())
+    labels = made.labels(tmp_path / "out")
+    assert set(labels) == {"train/a_b", "val/a_b"} and all((label == WANTED).all() for label in labels.values())
 
 
 def test_the_order_of_the_classes_decides_where_masks_overlap(convert, tmp_path):
