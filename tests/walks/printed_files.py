@@ -28,6 +28,7 @@ PLACES = [  # names that a command may read, and the method that makes them
     (r"runs/(demo|scenes)(/CS_scenes_\d+\.npz)?|snapshots/CS_scenes_1.npz", "run"),
     (r"(A|B|runs/a|runs/b)/log\.csv|reference\.csv|port\.csv", "log"),
     (r"machines", "machines"),
+    (r"exports/\w+", "exported"),
     (r"\.venv/bin/activate", "environment"),
     (r"\.venv/bin/python", "empty_environment"),
     (r"ccnet\.npz", "converted"),
@@ -164,6 +165,11 @@ class Workshop:
 
     def log(self, target, _word):
         shutil.copy(self.finished() / "log.csv", target)
+
+    def exported(self, target, word):
+        from support import label_exports
+
+        label_exports.write_example(target, Path(word).name)
 
     def machines(self, target, _word):
         target.write_text("localhost slots=8\n")

@@ -205,7 +205,7 @@ def reads(command):
     """The paths that a command may read, relative to its folder, without those that it writes."""
     command = command.replace("$PWD/", "")
     command = re.sub(r"--?(out|output|save-dir|snapshot-dir|html|plot)[ =]\S+", "", command)
-    command = re.sub(r"(convert_weights\.py \S+) \S+", r"\1", command)
+    command = re.sub(r"(convert_(?:weights|labels)\.py \S+) \S+", r"\1", command)
     words = [re.sub(r"^\{(\w+)\}$", r"\1", word) for word in re.findall(r"[^\s='\"()$]+", command)]
     words = [re.sub(r"^(\./)+|/+$", "", word) for word in words]
     for pattern, more in IMPLIED:
