@@ -6,9 +6,12 @@ BatchNorms and packed weights, bias, sum and activation are part of the convolut
 """
 
 import jittor as jt
+from jittor import nn
 
 from models.cca.functional import channels_last_attention
 from models.layers import channels_last, maps16
+
+USUAL_SIZE = (65, 65)  # of a map: oneDNN chooses the layout of the weights by it
 
 
 def run(model, x):
@@ -91,12 +94,12 @@ def attention(cca, x):
     return x
 
 
-def pack(model, size=(1, 3, 513, 513)):
+def pack(model):
     """Pack the weights of a folded CCNet in place for evaluation; see layer()."""
     last = (model.head.bottleneck[3], model.dsn[3])
-    for conv in convolutions(model):
-        if not any(conv is other for other in last):
-            side = 65
-            like = jt.zeros((1, side, side, conv.in_channels)).cast("bfloat16")
+    for conv in model.modules():
+        if isinstance(conv, nn.Conv2d) and not any(conv is other for other in last):
+            like = jt.zeros((1, *USUAL_SIZE, conv.in_channels)).cast("bfloat16")
             conv.packed_weight = [part.stop_grad() for part in channels_last.pack(conv, like)]
     jt.sync_all()
+    model.bfloat16 = True

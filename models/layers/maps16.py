@@ -10,8 +10,8 @@ import jittor as jt
 
 from models.layers.batch_norm import SLOPES, sum_over_ranks
 
-SRC = Path(__file__).resolve().parent / "src"
-HEADER = "".join(f'#include "{SRC / name}"\n' for name in ("bf16.h", "maps16.h"))
+MODELS = Path(__file__).resolve().parents[1]
+HEADER = "".join(f'#include "{MODELS / name}"\n' for name in ("cca/src/bf16.h", "layers/src/maps16.h"))
 TYPE = "bfloat16"
 COMMON = """
     auto n = [&](const char* name) { return int(data[name]); };

@@ -10,60 +10,14 @@
 
 #include <vector>
 
-#ifndef CCA_BF16_PRODUCT_H
-#    include "bf16_product.h"
+#ifndef CCA_BF16_LAYOUT_H
+#    include "bf16_layout.h"
 #endif
 #ifndef CCA_CPU_COMMON_H
 #    include "cpu_common.h"
 #endif
 
 namespace cca {
-
-// One line of positions: first, first + step, ..
-struct Line {
-    i64 first, step, length;
-};
-
-// -> (length, pitch): rows of channels; pitch = padded(channels), the rest is 0.
-inline void copy_rows(Number* to, const Number* from, i64 channels, const Line& line) {
-    const i64 pitch = padded(channels);
-    for (i64 l = 0; l < line.length; l++, to += pitch) {
-        std::memcpy(to, from + (line.first + l * line.step) * channels, channels * sizeof(Number));
-        std::memset(to + channels, 0, (pitch - channels) * sizeof(Number));
-    }
-}
-
-// Rows (length, pitch) -> pairs of positions (padded(length) / 2, pitch, 2).
-inline void pair_positions(Number* to, const Number* rows, i64 length, i64 pitch) {
-    for (i64 l = 0; l < padded(length); l += 2, to += 2 * pitch) {
-        const Number *a = rows + l * pitch, *b = a + pitch;
-        for (i64 c = 0; c < pitch; c++) {
-            to[2 * c] = l < length ? a[c] : Number{0};
-            to[2 * c + 1] = l + 1 < length ? b[c] : Number{0};
-        }
-    }
-}
-
-// Rows (length, pitch) -> pairs of channels (pitch / 2, padded(length), 2).
-inline void pair_channels(Number* to, const Number* rows, i64 length, i64 pitch) {
-    const i64 width = padded(length), tile = 16;
-    std::uint32_t* out = (std::uint32_t*)to;
-    const std::uint32_t* in = (const std::uint32_t*)rows;
-    for (i64 l0 = 0; l0 < width; l0 += tile)
-        for (i64 c = 0; c < pitch / 2; c++)
-            for (i64 l = l0; l < l0 + tile; l++) out[c * width + l] = l < length ? in[l * (pitch / 2) + c] : 0;
-}
-
-// (n, pitch) -> (n, pitch), the n x n part; the padding becomes 0.
-inline void transpose16(Number* to, const Number* from, i64 n, i64 pitch) {
-    const i64 tile = 16;
-    for (i64 i0 = 0; i0 < n; i0 += tile)
-        for (i64 j0 = 0; j0 < n; j0 += tile)
-            for (i64 i = i0; i < (i0 + tile < n ? i0 + tile : n); i++)
-                for (i64 j = j0; j < (j0 + tile < n ? j0 + tile : n); j++) to[i * pitch + j] = from[j * pitch + i];
-    for (i64 i = 0; i < n; i++)
-        for (i64 j = n; j < pitch; j++) to[i * pitch + j] = Number{0};
-}
 
 struct Attention16 {
     i64 batch, cq, c;
@@ -124,8 +78,10 @@ inline float exponentials(const float* energies, i64 length, float& top, Number*
     top = largest(best);
     for (i64 l = 0; l < length; l += N) {
         const int lanes = int(length - l < N ? length - l : N);
-        store_narrow(weights + l, exp_nonpositive(Lanes::load(energies + l, lanes) - top), lanes);
-        sum += load_wide(weights + l, lanes);
+        const V e = load_some(energies + l, lanes, Lanes::splat(float(kLowest)));
+        const V weight = rounded(exp_nonpositive(e - top));
+        store_narrow(weights + l, weight, lanes);
+        sum += weight;
     }
     std::memset(weights + length, 0, (padded(length) - length) * sizeof(Number));
     bool bad = false;
@@ -142,15 +98,16 @@ inline void forward16(const Attention16& p, const Number* q, const Number* k, co
     float *top = stats, *total = stats + p.batch * p.plane();
     p.lines([&](const Line& line, bool first, bool keep_self) {
         const i64 L = line.length, N = Lanes::N, width = padded(L), cq = padded(p.cq), c = padded(p.c);
-        Scratch<Number> scratch(3 * width * cq + 2 * width * c + width * width + 3 * width * width + 512);
-        Number *queries = scratch.take(width * cq), *keys = scratch.take(width * cq), *pairs = scratch.take(width * cq);
-        Number *values = scratch.take(width * c), *value_pairs = scratch.take(width * c);
+        Scratch<Number> scratch(2 * width * cq + right_width(L) * cq + width * right_width(c) + 3 * width * width +
+                                4 * width + 512);
+        Number *queries = scratch.take(width * cq), *keys = scratch.take(width * cq);
+        Number *key_pairs = scratch.take(right_width(L) * cq), *values = scratch.take(width * right_width(c));
         Number* weights = scratch.take(width * width);
         float *energies = (float*)scratch.take(2 * width * width), *scales = (float*)scratch.take(4 * width);
         copy_rows(queries, q, p.cq, line);
         copy_rows(keys, k, p.cq, line);
-        pair_channels(pairs, keys, L, cq);
-        product16(L, (L + N - 1) / N, p.cq, queries, cq, pairs, width,
+        pair_channels(key_pairs, keys, L, cq);
+        product16(L, (L + N - 1) / N, p.cq, queries, cq, key_pairs,
                   [=](i64 i, i64 n, V sum) { Lanes::store(energies + i * width + n * N, sum); });
         for (i64 i = 0; i < L; i++) {
             const i64 at = line.first + i * line.step;
@@ -164,9 +121,8 @@ inline void forward16(const Attention16& p, const Number* q, const Number* k, co
             scales[2 * i] = before / total[at];
             scales[2 * i + 1] = 1 / total[at];
         }
-        copy_rows(values, v, p.c, line);
-        pair_positions(value_pairs, values, L, c);
-        product16(L, (p.c + N - 1) / N, L, weights, width, value_pairs, c, [=](i64 i, i64 n, V sum) {
+        pair_positions(values, v, p.c, line);
+        product16(L, (p.c + N - 1) / N, L, weights, width, values, [=](i64 i, i64 n, V sum) {
             const int lanes = int(p.c - n * N < N ? p.c - n * N : N);
             Number* here = out + (line.first + i * line.step) * p.c + n * N;
             sum *= scales[2 * i + 1];
@@ -197,10 +153,10 @@ inline void backward16(const Attention16& p, const Number* q, const Number* k, c
     p.lines([&](const Line& line, bool first, bool keep_self) {
         const i64 L = line.length, N = Lanes::N, width = padded(L), cq = padded(p.cq), c = padded(p.c);
         const i64 vectors = (L + N - 1) / N;
-        Scratch<Number> scratch(5 * width * cq + 4 * width * c + 8 * width * width + 1024);
+        const i64 right = (right_width(L) + width) * (cq + right_width(c));  // of the largest right operands
+        Scratch<Number> scratch(2 * width * (cq + c) + right + 8 * width * width + 1024);
         Number *queries = scratch.take(width * cq), *keys = scratch.take(width * cq);
-        Number *query_pairs = scratch.take(width * cq), *key_pairs = scratch.take(width * cq);
-        Number *grads = scratch.take(width * c), *values = scratch.take(width * c), *pairs = scratch.take(width * c);
+        Number *grads = scratch.take(width * c), *values = scratch.take(width * c), *pairs = scratch.take(right);
         Number *weights = scratch.take(width * width), *d_energies = scratch.take(width * width);
         Number *weights_t = scratch.take(width * width), *d_energies_t = scratch.take(width * width);
         float *energies = (float*)scratch.take(2 * width * width), *d_weights = (float*)scratch.take(2 * width * width);
@@ -208,11 +164,11 @@ inline void backward16(const Attention16& p, const Number* q, const Number* k, c
         copy_rows(keys, k, p.cq, line);
         copy_rows(values, v, p.c, line);
         copy_rows(grads, g, p.c, line);
-        pair_channels(key_pairs, keys, L, cq);
-        product16(L, vectors, p.cq, queries, cq, key_pairs, width,
+        pair_channels(pairs, keys, L, cq);
+        product16(L, vectors, p.cq, queries, cq, pairs,
                   [=](i64 i, i64 n, V sum) { Lanes::store(energies + i * width + n * N, sum); });
         pair_channels(pairs, values, L, c);
-        product16(L, vectors, p.c, grads, c, pairs, width,
+        product16(L, vectors, p.c, grads, c, pairs,
                   [=](i64 i, i64 n, V sum) { Lanes::store(d_weights + i * width + n * N, sum); });
         for (i64 i = 0; i < L; i++) {
             const i64 at = line.first + i * line.step;
@@ -233,27 +189,13 @@ inline void backward16(const Attention16& p, const Number* q, const Number* k, c
         }
         transpose16(weights_t, weights, L, width);
         transpose16(d_energies_t, d_energies, L, width);
-        pair_positions(pairs, grads, L, c);
-        product16(L, (p.c + N - 1) / N, L, weights_t, width, pairs, c, Add16{dv, p.c, line, first});
-        pair_positions(key_pairs, keys, L, cq);
-        pair_positions(query_pairs, queries, L, cq);
-        product16(L, (p.cq + N - 1) / N, L, d_energies, width, key_pairs, cq, Add16{dq, p.cq, line, first});
-        product16(L, (p.cq + N - 1) / N, L, d_energies_t, width, query_pairs, cq, Add16{dk, p.cq, line, first});
+        pair_positions(pairs, g, p.c, line);
+        product16(L, (p.c + N - 1) / N, L, weights_t, width, pairs, Add16{dv, p.c, line, first});
+        pair_positions(pairs, k, p.cq, line);
+        product16(L, (p.cq + N - 1) / N, L, d_energies, width, pairs, Add16{dq, p.cq, line, first});
+        pair_positions(pairs, q, p.cq, line);
+        product16(L, (p.cq + N - 1) / N, L, d_energies_t, width, pairs, Add16{dk, p.cq, line, first});
     });
-}
-
-// (B, rows, columns) -> (B, columns, rows)
-inline void transpose_maps(i64 batch, i64 rows, i64 columns, const Number* from, Number* to) {
-    const i64 tile = 32, tiles = (rows + tile - 1) / tile;
-#pragma omp parallel for
-    for (i64 task = 0; task < batch * tiles; task++) {
-        const i64 b = task / tiles, r0 = task % tiles * tile, r1 = r0 + tile < rows ? r0 + tile : rows;
-        const Number* in = from + b * rows * columns;
-        Number* out = to + b * rows * columns;
-        for (i64 c0 = 0; c0 < columns; c0 += tile)
-            for (i64 c = c0; c < (c0 + tile < columns ? c0 + tile : columns); c++)
-                for (i64 r = r0; r < r1; r++) out[c * rows + r] = in[r * columns + c];
-    }
 }
 
 }  // namespace cca

@@ -1,5 +1,6 @@
 // Matrix products of bfloat16 with float32 sums: AMX tiles, AVX512-BF16 dot products, or the same in float32 vectors.
-// The right operand is stored in pairs (k/2, column, 2), so that one 32-bit number holds two neighbouring k.
+// The right operand is stored in strips of 4 vectors of columns, a strip as (k/2, column, 2): one 32-bit number holds
+// two neighbouring k, and a strip is contiguous. Its depth is padded(k), its width right_width(columns).
 //
 // The AMX path has been compiled, but not run yet: no machine with AMX was available.
 #ifndef CCA_BF16_PRODUCT_H
@@ -27,6 +28,10 @@ typedef Lanes::V V;
 typedef std::uint32_t Words __attribute__((vector_size(kBytes)));
 
 inline i64 padded(i64 n) { return (n + 31) / 32 * 32; }  // a depth that fills AMX tiles
+inline i64 right_width(i64 columns) {
+    const i64 strip = kStrip * Lanes::N;
+    return (columns + strip - 1) / strip * strip;
+}
 
 // Loads or stores the first `lanes` numbers as float32; the other lanes become 0 or are not written.
 inline V load_wide(const Number* p, int lanes) {
@@ -50,6 +55,15 @@ inline void store_narrow(Number* p, V v, int lanes) {
 #endif
 }
 
+inline V rounded(V v) {
+#if defined(__AVX512BF16__)
+    return (V)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)v)), 16);
+#else
+    for (int n = 0; n < Lanes::N; n++) v[n] = wide(narrow(v[n]));
+    return v;
+#endif
+}
+
 // sum + a0 b0 + a1 b1 in each lane; `pair` holds a0 and a1.
 inline V dot(V sum, std::uint32_t pair, const Number* b) {
 #if defined(__AVX512BF16__)
@@ -63,12 +77,10 @@ inline V dot(V sum, std::uint32_t pair, const Number* b) {
 }
 
 template <int M, int NN, class Emit>
-inline void block16(i64 m0, i64 n0, i64 pairs, const Number* a, i64 pitch, const Number* b, i64 width,
-                    const Emit& emit) {
+inline void block16(i64 m0, i64 n0, i64 pairs, const Number* a, i64 pitch, const Number* b, const Emit& emit) {
     V sum[M][NN] = {};
     a += m0 * pitch;
-    b += n0 * Lanes::N * 2;
-    for (i64 k = 0; k < pairs; k++, b += 2 * width)
+    for (i64 k = 0; k < pairs; k++, b += 2 * kStrip * Lanes::N)
         for (int m = 0; m < M; m++) {
             std::uint32_t pair;
             std::memcpy(&pair, a + m * pitch + 2 * k, sizeof(pair));
@@ -79,13 +91,12 @@ inline void block16(i64 m0, i64 n0, i64 pairs, const Number* a, i64 pitch, const
 }
 
 template <int NN, class Emit>
-inline void strip16(i64 rows, i64 n0, i64 pairs, const Number* a, i64 pitch, const Number* b, i64 width,
-                    const Emit& emit) {
+inline void strip16(i64 rows, i64 n0, i64 pairs, const Number* a, i64 pitch, const Number* b, const Emit& emit) {
     const int M = kAccumulators / NN;
     i64 m = 0;
-    for (; m + M <= rows; m += M) block16<M, NN>(m, n0, pairs, a, pitch, b, width, emit);
-    for (; m + 2 <= rows; m += 2) block16<2, NN>(m, n0, pairs, a, pitch, b, width, emit);
-    for (; m < rows; m++) block16<1, NN>(m, n0, pairs, a, pitch, b, width, emit);
+    for (; m + M <= rows; m += M) block16<M, NN>(m, n0, pairs, a, pitch, b, emit);
+    for (; m + 2 <= rows; m += 2) block16<2, NN>(m, n0, pairs, a, pitch, b, emit);
+    for (; m < rows; m++) block16<1, NN>(m, n0, pairs, a, pitch, b, emit);
 }
 
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__)
@@ -114,11 +125,10 @@ class Tiles {
     }
 };
 
-// Blocks of 32 x 32. Rows of a, up to a multiple of 16, and of b, up to a multiple of 16 pairs, must be readable; what
-// is added to the results from there must be 0.
+// Blocks of 32 x 32 of one strip. Rows of `a` up to a multiple of 16 are read; the results of the others are not used.
 template <class Emit>
-void tile_product(i64 rows, i64 vectors, i64 pairs, const Number* a, i64 pitch, const Number* b, i64 width,
-                  const Emit& emit) {
+void tile_strip(i64 rows, i64 n0, i64 vectors, i64 pairs, const Number* a, i64 pitch, const Number* b,
+                const Emit& emit) {
     float sums[32 * 32];
     for (i64 m = 0; m < rows; m += 32)
         for (i64 n = 0; n < vectors; n += 2) {
@@ -128,11 +138,12 @@ void tile_product(i64 rows, i64 vectors, i64 pairs, const Number* a, i64 pitch, 
             _tile_zero(2);
             _tile_zero(3);
             for (i64 k = 0; k < pairs; k += 16) {
+                const Number* from = b + (k * kStrip + n) * 16 * 2;
                 _tile_loadd(4, a + m * pitch + 2 * k, pitch * 2);
-                _tile_loadd(6, b + (k * width + n * 16) * 2, width * 4);
+                _tile_loadd(6, from, kStrip * 64);
                 _tile_dpbf16ps(0, 4, 6);
                 if (right) {
-                    _tile_loadd(7, b + (k * width + (n + 1) * 16) * 2, width * 4);
+                    _tile_loadd(7, from + 32, kStrip * 64);
                     _tile_dpbf16ps(1, 4, 7);
                 }
                 if (!below) continue;
@@ -145,7 +156,7 @@ void tile_product(i64 rows, i64 vectors, i64 pairs, const Number* a, i64 pitch, 
             _tile_stored(2, sums + 16 * 32, 128);
             _tile_stored(3, sums + 16 * 32 + 16, 128);
             for (i64 i = 0; i < 32 && m + i < rows; i++)
-                for (int j = 0; j <= right; j++) emit(m + i, n + j, Lanes::load(sums + i * 32 + j * 16));
+                for (int j = 0; j <= right; j++) emit(m + i, n0 + n + j, Lanes::load(sums + i * 32 + j * 16));
         }
 }
 #else
@@ -155,21 +166,24 @@ struct Tiles {
 };
 #endif
 
-// out(m, n) = sum over k of a[m * pitch + k] b(k, n). `emit(m, n, sums)` is called for each vector of results.
+// out(m, n) = sum over k of a[m * pitch + k] b(k, n). `emit(m, n, sums)` is called for each vector of results. Numbers
+// of `a` and b from `depth` up to padded(depth) must be 0.
 template <class Emit>
-void product16(i64 rows, i64 vectors, i64 depth, const Number* a, i64 pitch, const Number* b, i64 width,
-               const Emit& emit) {
-    const i64 pairs = (depth + 1) / 2, strips = (vectors + kStrip - 1) / kStrip;
+void product16(i64 rows, i64 vectors, i64 depth, const Number* a, i64 pitch, const Number* b, const Emit& emit) {
+    const i64 pairs = (depth + 1) / 2;
+    for (i64 n = 0; n < vectors; n += kStrip, b += padded(depth) * kStrip * Lanes::N) {
+        const i64 wide = vectors - n < kStrip ? vectors - n : kStrip;
 #if defined(__AMX_BF16__) && defined(__AMX_TILE__)
-    if (amx_allowed()) return tile_product(rows, vectors, pairs, a, pitch, b, width, emit);
+        if (amx_allowed()) {
+            tile_strip(rows, n, wide, pairs, a, pitch, b, emit);
+            continue;
+        }
 #endif
-    for (i64 s = 0; s < strips; s++) {
-        const i64 n0 = s * vectors / strips, wide = (s + 1) * vectors / strips - n0;
         switch (wide) {
-            case 1: strip16<1>(rows, n0, pairs, a, pitch, b, width, emit); break;
-            case 2: strip16<2>(rows, n0, pairs, a, pitch, b, width, emit); break;
-            case 3: strip16<3>(rows, n0, pairs, a, pitch, b, width, emit); break;
-            default: strip16<4>(rows, n0, pairs, a, pitch, b, width, emit); break;
+            case 1: strip16<1>(rows, n, pairs, a, pitch, b, emit); break;
+            case 2: strip16<2>(rows, n, pairs, a, pitch, b, emit); break;
+            case 3: strip16<3>(rows, n, pairs, a, pitch, b, emit); break;
+            default: strip16<4>(rows, n, pairs, a, pitch, b, emit); break;
         }
     }
 }
