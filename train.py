@@ -141,13 +141,16 @@ def stream(data, normalisation, start):
 
 def build_network(args, info):
     from models.layers.batch_norm import freeze
+    from utils import distributed
     from utils.training import amp
 
     options = {"cca_backend": args.cca_backend, **info["model_options"]}
     model = build_model(args.model, info["num_classes"], args.recurrence, **options)
     if args.frozen_bn:
         freeze(model)
-    return amp.mixed(model, args.amp) if args.amp else model
+    reason = amp.compute(model, args.amp) if args.amp else ""
+    distributed.print_main([f"--amp {args.amp}: computed in float32, because {reason}"] * bool(reason))
+    return model
 
 
 def build_criterion(args, info, model):

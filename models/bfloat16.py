@@ -102,4 +102,3 @@ def pack(model):
             like = jt.zeros((1, *USUAL_SIZE, conv.in_channels)).cast("bfloat16")
             conv.packed_weight = [part.stop_grad() for part in channels_last.pack(conv, like)]
     jt.sync_all()
-    model.bfloat16 = True
