@@ -148,8 +148,7 @@ def build_network(args, info):
     model = build_model(args.model, info["num_classes"], args.recurrence, **options)
     if args.frozen_bn:
         freeze(model)
-    reason = amp.compute(model, args.amp) if args.amp else ""
-    distributed.print_main([f"--amp {args.amp}: computed in float32, because {reason}"] * bool(reason))
+    distributed.print_main(amp.compute(model, args.amp) if args.amp else ())
     return model
 
 

@@ -1,7 +1,7 @@
 """Convolutions of a network in bfloat16 on the CPU, forward and gradients: maps (B, H, W, C), weights float32.
 
 oneDNN computes them (src/channels_last.h). Jittor's own operators for bfloat16 are not used: on the CPU they truncate,
-and its convolution and comparison take no bfloat16. maps16.py has the other layers.
+and its convolution and comparison take no bfloat16. maps16.py has the other layers, plain16.py the definitions.
 """
 
 from pathlib import Path

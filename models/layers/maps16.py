@@ -1,7 +1,7 @@
 """Layers between the convolutions of a network in bfloat16 on the CPU, forward and gradients: maps (B, H, W, C).
 
 src/maps16.h computes in float32 and rounds each result once, to nearest. BatchNorm has float32 weights and statistics,
-as in batch_norm.py. maps16_plain.py has the same functions in Jittor's operators.
+as in batch_norm.py. plain16.py has the definitions.
 """
 
 from pathlib import Path

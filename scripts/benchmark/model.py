@@ -116,9 +116,8 @@ def jittor_step(model, images, labels, way):
     from models.losses import segmentation_losses
     from utils.training import amp
 
-    reason = amp.compute(model, way) if way == "bfloat16" else ""
-    if reason:
-        print(f"{way}: float32, because {reason}")
+    for line in amp.compute(model, way) if way == "bfloat16" else ():
+        print(line)
     optimizer = jt.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
     x, y = jt.array(images), jt.array(labels)
 

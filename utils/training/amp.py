@@ -1,7 +1,7 @@
 """Mixed precision: convolutions and attention in 16 bits; norms, softmax, losses and weights in float32.
 
     amp.mixed(model, "float16")              # the weights, and so checkpoints, do not change
-    remark = amp.compute(model, "bfloat16")  # the same on a GPU; on the CPU with the layers that the network has for it
+    lines = amp.compute(model, "bfloat16")   # the same on a GPU; on the CPU with the layers that the network has for it
     scaler = amp.LossScaler("float16")
     updated = scaler.step(optimizer, loss)   # False: the gradients overflowed, and the weights were not updated
 
@@ -47,13 +47,13 @@ def mixed(model, dtype):
 
 
 def compute(model, dtype):
-    """Like `mixed` on a GPU. On the CPU the network computes in bfloat16 by itself, or stays in float32. -> why, or "" """
+    """Like `mixed` on a GPU. On the CPU the network computes in bfloat16 by itself, or in float32. -> lines to print"""
     reason = why_float32(model)
     if jt.flags.use_cuda:
         mixed(model, dtype)
     elif not reason:
         model.use_bfloat16()
-    return reason
+    return [f"--amp {dtype}: computed in float32, because {reason}"] if reason else []
 
 
 def why_float32(model):
