@@ -1,4 +1,4 @@
-"""A CCNet in bfloat16 on the CPU: the network of resnet.py and ccnet.py on maps (B, H, W, C), for training and evaluation.
+"""A CCNet in bfloat16 on the CPU, in training and evaluation: resnet.py and ccnet.py on maps (B, H, W, C).
 
 Convolutions, sums with the shortcut, activations, pooling and attention read and write bfloat16 and add in float32.
 Weights, the statistics of BatchNorm, the softmax and the last convolution (to the classes) are float32. With folded

@@ -17,8 +17,8 @@ def criss_cross_attention(q, k, v, backend="auto"):
         out[b, :, i, j] = sum over u of softmax_u(<q[b, :, i, j], k[b, :, u]>) v[b, :, u],   u in row i or column j
 
     q, k: (B, Cq, H, W), v: (B, C, H, W) -> (B, C, H, W). Volumes (B, C, H, W, D): the same over three axes.
-    float16 and bfloat16: sums and softmax in float32, with tensor cores on the GPU; on the CPU bfloat16 with AVX512-BF16
-    or AMX, and, without them and for float16, computed in float32 and rounded once.
+    float16 and bfloat16: sums and softmax in float32; tensor cores on the GPU; on the CPU bfloat16 with AVX512-BF16 or
+    AMX. Without them, and for float16 on the CPU, computed in float32 and rounded once.
     backend: `reference` (Jittor operations), `fused` (C++ or CUDA kernels that do not store the attention), `auto`
     (default: fused if available).
     """

@@ -14,7 +14,10 @@ from models.layers.conv import folder
 FILE = Path(__file__).resolve().parent / "src" / "channels_last.h"
 TYPE = "bfloat16"
 DESCRIPTION = 1024  # bytes; oneDNN's description of a layout is smaller
-WINDOW = 'const channels_last::Convolution window = {{{}, n("out"), n("oh"), n("ow"), n("kernel"), n("stride"), n("pad"), n("dilation")}};\n'
+WINDOW = """
+    const channels_last::Convolution window = {{{}, n("out"), n("oh"), n("ow"), n("kernel"), n("stride"), n("pad"),
+                                               n("dilation")}};
+"""
 
 
 def call(shapes, dtypes, inputs, source, **numbers):
@@ -83,21 +86,27 @@ class Convolution(jt.Function):
 
     def execute(self, x, weight, bias):
         self.saved = x, weight, bias
-        source = WINDOW.format("in0_shape0, in0_shape3, in0_shape1, in0_shape2") + f"""
+        source = (
+            WINDOW.format("in0_shape0, in0_shape3, in0_shape1, in0_shape2")
+            + f"""
             channels_last::forward(window, 1, in0_p, channels_last::plain_weight(window), in1_p,
                                    {"nullptr" if bias is None else "in2_p"}, nullptr, out0_p);"""
+        )
         shape = (x.shape[0], self.window["oh"], self.window["ow"], self.window["out"])
         return call([shape], [TYPE], [x, weight] + [bias] * (bias is not None), source, **self.window)[0]
 
     def grad(self, dy):
         x, weight, bias = self.saved
-        source = WINDOW.format("in0_shape0, n(\"in\"), n(\"h\"), n(\"w\")")
+        source = WINDOW.format('in0_shape0, n("in"), n("h"), n("w")')
         source += "channels_last::gradient_of_x(window, in0_p, in1_p, out0_p);"
         sizes = {"in": x.shape[3], "h": x.shape[1], "w": x.shape[2], **self.window}
         dx = call([x.shape], [TYPE], [dy, weight], source, **sizes)[0]
-        source = WINDOW.format("in0_shape0, in0_shape3, in0_shape1, in0_shape2") + f"""
+        source = (
+            WINDOW.format("in0_shape0, in0_shape3, in0_shape1, in0_shape2")
+            + f"""
             channels_last::gradient_of_weight(window, in0_p, in1_p, out0_p, {"nullptr" if bias is None else "out1_p"});
             """
+        )
         shapes = [weight.shape] + ([] if bias is None else [bias.shape])
         d_weight, *d_bias = call(shapes, ["float32"] * len(shapes), [x, dy], source, **self.window)
         return dx, d_weight, d_bias[0] if d_bias else None
@@ -121,10 +130,13 @@ def pack(conv, x):
 def infer(conv, x, residual=None, activation="none"):
     """activation(conv(x) + residual) with the packed weights of `conv`, without gradients."""
     window, last = window_of(conv, x), 3 + (conv.bias is not None)
-    source = WINDOW.format("in0_shape0, in0_shape3, in0_shape1, in0_shape2") + f"""
+    source = (
+        WINDOW.format("in0_shape0, in0_shape3, in0_shape1, in0_shape2")
+        + f"""
         channels_last::forward(window, data["slope"], in0_p, channels_last::described(in2_p), in1_p,
                                {"nullptr" if conv.bias is None else "in3_p"},
                                {"nullptr" if residual is None else f"in{last}_p"}, out0_p);"""
+    )
     inputs = [x, *conv.packed_weight] + [conv.bias] * (conv.bias is not None) + [residual] * (residual is not None)
     shape = (x.shape[0], window["oh"], window["ow"], window["out"])
     return call([shape], [TYPE], inputs, source, slope=SLOPES[activation], **window)[0]

@@ -33,7 +33,7 @@ def call(shapes, dtypes, inputs, source, **numbers):
 
 
 class Norm(jt.Function):
-    """BatchNorm, then the sum with `residual`, then the activation. `fixed`: mean and variance that are not computed."""
+    """BatchNorm, the sum with `residual`, the activation. `fixed`: mean and variance, instead of those of x."""
 
     def __init__(self, slope, fixed=None):
         self.slope, self.fixed = slope, fixed
@@ -44,7 +44,9 @@ class Norm(jt.Function):
         if self.fixed:
             mean, var = self.fixed
         else:
-            local_mean, squares = call([channels] * 2, ["float32"] * 2, [x], "maps16::moments(rows, bf(in0_p), out0_p, out1_p);")
+            local_mean, squares = call(
+                [channels] * 2, ["float32"] * 2, [x], "maps16::moments(rows, bf(in0_p), out0_p, out1_p);"
+            )
             total, count_of_all = sum_over_ranks(local_mean * count, count)
             mean = total / count_of_all
             (var,) = sum_over_ranks(squares + (local_mean - mean).sqr() * count)
@@ -52,7 +54,7 @@ class Norm(jt.Function):
             var = var / count
         deviation = jt.sqrt(var + eps)
         scale = weight / deviation
-        source = "maps16::apply(rows, data[\"slope\"], bf(in0_p), in1_p, in2_p, in3_p, {}, bf(out0_p));"
+        source = 'maps16::apply(rows, data["slope"], bf(in0_p), in1_p, in2_p, in3_p, {}, bf(out0_p));'
         source = source.format("nullptr" if residual is None else "bf(in4_p)")
         inputs = [x, mean, scale, bias] + [residual] * (residual is not None)
         y = call([x.shape], [TYPE], inputs, source, slope=self.slope)[0]
@@ -61,7 +63,7 @@ class Norm(jt.Function):
 
     def grad(self, g, *_):
         x, y, mean, deviation, scale, count, with_residual = self.saved
-        source = "maps16::sums(rows, data[\"slope\"], bf(in0_p), bf(in1_p), bf(in2_p), in3_p, out0_p, out1_p);"
+        source = 'maps16::sums(rows, data["slope"], bf(in0_p), bf(in1_p), bf(in2_p), in3_p, out0_p, out1_p);'
         d_bias, sum_gx = call([mean.shape] * 2, ["float32"] * 2, [g, x, y, mean], source, slope=self.slope)
         d_weight = sum_gx / deviation  # of this rank
         if self.fixed:

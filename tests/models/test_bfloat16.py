@@ -124,11 +124,13 @@ def test_a_processor_without_it_computes_in_float32(monkeypatch):
     assert "neither AVX512-BF16 nor AMX" in line and not model.bfloat16
     model.eval()
     done = amp.simplify("bfloat16", fold)(model)
-    assert done.endswith("maps packed for oneDNN, float32 instead of bfloat16: this processor has neither AVX512-BF16 nor AMX")
+    assert done.endswith(
+        "maps packed for oneDNN, float32 instead of bfloat16: this processor has neither AVX512-BF16 nor AMX"
+    )
 
 
 def test_evaluation_is_bitwise_the_same_with_any_number_of_threads(run_command):
-    """And a training step is with one number of threads; oneDNN divides the sums of some weight gradients by threads."""
+    """A training step is with one number of threads: oneDNN divides the sums of some weight gradients by threads."""
     code = """
 import sys; sys.path.insert(0, "."); sys.path.insert(0, "tests"); sys.path.insert(0, "tests/models")
 from utils import runtime; runtime.start("cpu")

@@ -13,7 +13,7 @@ A command runs as it is printed, with these changes:
     FILE` checks that the file exists; scripts/test.sh has installed it before the tests run.
  7. A published evaluation without a folder gets that of its page; one with Cityscapes where the page means ADE20K (151
     classes) runs with `--dataset ade20k`, and as printed it ends with one line (REFUSED).
- 8. --amp (float16) needs a GPU: without one the command runs without it, and as printed it ends with one line (REFUSED).
+ 8. --amp (float16) needs a GPU: without one the command runs without it; as printed it ends with one line (REFUSED).
 
 NOT_RUN lists what cannot run in a test, each with its reason; REFUSED what ends with an error where there is no GPU.
 """

@@ -53,8 +53,8 @@ inline void transpose_words(__m512i* x) {
         const __mmask16 upper = _mm512_test_epi32_mask(lane, _mm512_set1_epi32(half));
         // lane j takes a[j] or b[j - half]; a[j + half] or b[j]. Indices from 16 on mean b.
         const __m512i first = _mm512_mask_add_epi32(lane, upper, lane, _mm512_set1_epi32(16 - half));
-        const __m512i second = _mm512_mask_add_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(half)), upper, lane,
-                                                     _mm512_set1_epi32(16));
+        const __m512i second =
+            _mm512_mask_add_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(half)), upper, lane, _mm512_set1_epi32(16));
         for (int r = 0; r < 16; r++) {
             if (r & half) continue;
             const __m512i a = x[r], b = x[r + half];

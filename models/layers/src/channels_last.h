@@ -97,9 +97,8 @@ inline void forward(const Convolution& n, float slope, const void* x, const memo
         kernel = scratch(chosen.weights_desc());
         rearrange(at(from, weight), kernel);
     }
-    std::unordered_map<int, memory> arguments = {{DNNL_ARG_SRC, at(chosen.src_desc(), x)},
-                                                 {DNNL_ARG_WEIGHTS, kernel},
-                                                 {DNNL_ARG_DST, at(chosen.dst_desc(), y)}};
+    std::unordered_map<int, memory> arguments = {
+        {DNNL_ARG_SRC, at(chosen.src_desc(), x)}, {DNNL_ARG_WEIGHTS, kernel}, {DNNL_ARG_DST, at(chosen.dst_desc(), y)}};
     if (bias) arguments.insert({DNNL_ARG_BIAS, at(chosen.bias_desc(), bias)});
     if (add) arguments.insert({DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, at(chosen.dst_desc(), add)});
     dnnl::convolution_forward(chosen).execute(stream(), arguments);
@@ -126,9 +125,9 @@ inline memory::desc described(const void* desc) {
 inline void gradient_of_x(const Convolution& n, const void* dy, const float* weight, void* dx) {
     const Descriptions d(n);
     typedef dnnl::convolution_backward_data Backward;
-    const Backward::primitive_desc chosen(Backward::desc(dnnl::algorithm::convolution_direct, d.x, d.weight, d.y,
-                                                         d.strides, d.holes, d.pad, d.pad),
-                                          engine(), forward_choice(n, false, false, 1));
+    const Backward::primitive_desc chosen(
+        Backward::desc(dnnl::algorithm::convolution_direct, d.x, d.weight, d.y, d.strides, d.holes, d.pad, d.pad),
+        engine(), forward_choice(n, false, false, 1));
     const memory kernel = scratch(chosen.weights_desc());
     rearrange(at(plain_weight(n), weight), kernel);
     Backward(chosen).execute(stream(), {{DNNL_ARG_DIFF_DST, at(chosen.diff_dst_desc(), dy)},

@@ -86,8 +86,8 @@ inline void apply(Rows r, float slope, const Number* x, const float* mean, const
 }
 
 // For each channel the sums of h and h (x - mean), where h is the gradient before the activation.
-inline void sums(Rows r, float slope, const Number* g, const Number* x, const Number* y, const float* mean,
-                 float* of_h, float* of_h_x) {
+inline void sums(Rows r, float slope, const Number* g, const Number* x, const Number* y, const float* mean, float* of_h,
+                 float* of_h_x) {
     const Size C = r.channels, parts = r.parts();
     std::vector<float> first_sums(parts * C), second_sums(parts * C);
     r.each_part([&](Size part, Size first, Size end) {

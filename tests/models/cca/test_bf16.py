@@ -116,7 +116,19 @@ print("DIGEST", hashlib.sha256(b"".join(x.tobytes() for x in results)).hexdigest
 @pytest.mark.parametrize("machine", ["haswell", "skylake-avx512", "sapphirerapids"])
 def test_the_kernels_compile_for_each_processor(machine, tmp_path):
     """sapphirerapids has AMX, which these tests cannot run everywhere."""
-    command = ["g++", "-std=c++14", "-Ofast", f"-march={machine}", "-fopenmp", "-Wall", "-Werror", "-Wno-maybe-uninitialized", "-c", "-x", "c++"]
+    command = [
+        "g++",
+        "-std=c++14",
+        "-Ofast",
+        f"-march={machine}",
+        "-fopenmp",
+        "-Wall",
+        "-Werror",
+        "-Wno-maybe-uninitialized",
+        "-c",
+        "-x",
+        "c++",
+    ]
     file = tmp_path / "all.cc"
     file.write_text(f'#include "{SRC / "bf16_attention.h"}"\nauto one = cca::forward16;\nauto two = cca::backward16;\n')
     done = subprocess.run([*command, file, "-o", tmp_path / "all.o"], capture_output=True, text=True)

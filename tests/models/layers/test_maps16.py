@@ -1,5 +1,7 @@
 """The layers of a network in bfloat16 on the CPU, compared with their definitions in float32 at odd sizes."""
 
+import functools
+
 import jittor as jt
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ def compare(rng, function, definition, maps, others=(), tolerance=2**-8):
 
 def by(layer, name):
     """(function, definition) of a layer's name, with leading arguments."""
-    return [lambda *x, f=getattr(module, name): f(*layer, *x) for module in (maps16, plain16)]
+    return [functools.partial(getattr(module, name), *layer) for module in (maps16, plain16)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -84,8 +86,13 @@ def test_max_pool(rng, shape, ceil):
     x = rng.permutation(np.prod(shape)).reshape(shape)  # no two equal: both then choose the same place
     x = x.astype(np.float32) % 251 if x.size > 256 else x.astype(np.float32)
     small = shape[1] * shape[2] <= 251
-    results = [f(x) for f in (lambda x: maps16.max_pool(pool, jt.array(x).bfloat16()).float32().numpy(),
-                              lambda x: plain16.max_pool(pool, jt.array(x)).numpy())]
+    results = [
+        f(x)
+        for f in (
+            lambda x: maps16.max_pool(pool, jt.array(x).bfloat16()).float32().numpy(),
+            lambda x: plain16.max_pool(pool, jt.array(x)).numpy(),
+        )
+    ]
     np.testing.assert_array_equal(*results)
     if small:
         x = np.stack([rng.permutation(shape[1] * shape[2]).reshape(shape[1:3]) for _ in range(shape[0] * shape[3])])
