@@ -42,14 +42,19 @@ def open_data(args, meta):
     return data, lines
 
 
-def open_network(args):
+def open_network(args, device):
     """-> (the network of --restore-from in evaluation mode, what the file records)"""
     from models.layers.fold import fold
+    from utils.training import amp
     from utils.weights import network
+
+    if args.amp:
+        amp.check(args.amp, device, runtime.compute_capabilities())
 
     flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     options = {"source": args.source, "cca_backend": args.cca_backend}
-    return network.load_network(args.restore_from, build_model, flags, None if args.no_fold else fold, **options)
+    simplify = amp.simplify(args.amp, None if args.no_fold else fold)
+    return network.load_network(args.restore_from, build_model, flags, simplify, **options)
 
 
 def check_split(args, data):
@@ -109,7 +114,7 @@ def main():
     from utils.evaluation.exports import Export, save_label
     from utils.evaluation.gallery import Gallery
 
-    model, meta = open_network(args)
+    model, meta = open_network(args, machine["device"])
     data, lines = open_data(args, meta)
     count = min(args.max_images or data.total_len, data.total_len)
     save_dir = args.save_dir or os.path.join(os.path.dirname(meta["checkpoint"]), "outputs")

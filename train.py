@@ -141,13 +141,15 @@ def stream(data, normalisation, start):
 
 def build_network(args, info):
     from models.layers.batch_norm import freeze
+    from utils import distributed
     from utils.training import amp
 
     options = {"cca_backend": args.cca_backend, **info["model_options"]}
     model = build_model(args.model, info["num_classes"], args.recurrence, **options)
     if args.frozen_bn:
         freeze(model)
-    return amp.mixed(model, args.amp) if args.amp else model
+    distributed.print_main(amp.compute(model, args.amp) if args.amp else ())
+    return model
 
 
 def build_criterion(args, info, model):

@@ -6,10 +6,11 @@ Attribute names are the state-dict keys of the official checkpoint (head.conva.0
 import jittor as jt
 from jittor import nn
 
+from models import bfloat16
 from models.cca import RCCA
 from models.layers import packed
-from models.layers.batch_norm import BatchNorm, activate
-from models.layers.conv import Conv2d
+from models.layers.batch_norm import BatchNorm, Folded, activate
+from models.layers.conv import Conv2d, why_no_bfloat16
 from models.layers.dropout import Dropout2d
 from models.resnet import ResNet
 from models.van import VAN
@@ -100,11 +101,24 @@ class CCNet(ResNet):
         self.dsn = auxiliary_head(x3, aux_channels or x3 // 2, num_classes, activation, bias=aux_channels is None)
         self.aux_always = aux_always
         self.packed = False  # see models/layers/packed.py
+        self.bfloat16 = False  # see models/bfloat16.py
         self.train()
+
+    def why_no_bfloat16(self):
+        """Why use_bfloat16() cannot be called on this machine; "" if it can."""
+        return why_no_bfloat16()
+
+    def use_bfloat16(self):
+        """Compute in bfloat16 on the CPU from now on; the weights do not change."""
+        if isinstance(self.bn1, Folded):
+            bfloat16.pack(self)
+        self.bfloat16 = True
 
     def execute(self, x):
         if self.packed:
             return packed.run(self, x)
+        if self.bfloat16:
+            return bfloat16.run(self, x)
         x3, x4 = self.features(x)
         logits = [self.head(x4)]
         if self.is_training() or self.aux_always:

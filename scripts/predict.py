@@ -78,14 +78,18 @@ def main():
     from models.cca.functional import resolve
     from models.layers.fold import fold
     from utils import media
+    from utils.training import amp
     from utils.weights import network
 
+    if args.amp:
+        amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if jittor.in_mpi:
         raise ValueError("predict.py is one process: start it without mpirun (evaluate.py shares images over ranks)")
     files, others = find_inputs(args)
     flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     options = {"source": args.source, "cca_backend": args.cca_backend}
-    model, meta = network.load_network(args.restore_from, build_model, flags, None if args.no_fold else fold, **options)
+    simplify = amp.simplify(args.amp, None if args.no_fold else fold)
+    model, meta = network.load_network(args.restore_from, build_model, flags, simplify, **options)
     names, palette, settings["flip_pairs"] = classes_of(meta, args.dataset)
     classes = {"names": names, "palette": palette, "probability": class_numbers(args.probability, names)}
     images = [file for file in files if not media.is_video(file[0])]
@@ -94,6 +98,8 @@ def main():
     print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes, {eval_options.describe(settings)}")
     for remark in (*meta["remarks"], *eval_options.remarks(args, machine["device"], parallel=False)):
         print(remark)
+    if args.amp:
+        print(meta["simplified"])
     if args.probability and videos:
         print("--probability has no effect on videos")
     if others:

@@ -13,7 +13,7 @@ A command runs as it is printed, with these changes:
     FILE` checks that the file exists; scripts/test.sh has installed it before the tests run.
  7. A published evaluation without a folder gets that of its page; one with Cityscapes where the page means ADE20K (151
     classes) runs with `--dataset ade20k`, and as printed it ends with one line (REFUSED).
- 8. --amp needs a GPU: without one the command runs without --amp, and as printed it ends with one line (REFUSED).
+ 8. --amp (float16) needs a GPU: without one the command runs without it; as printed it ends with one line (REFUSED).
 
 NOT_RUN lists what cannot run in a test, each with its reason; REFUSED what ends with an error where there is no GPU.
 """
@@ -118,7 +118,7 @@ NOT_RUN = {
 REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's for the rank that ended first
     (r"scripts/benchmark/cca_gpu\.py", "--device cuda: .*or run with --device cpu"),
     (r"scripts/benchmark/step_gpu\.py(?!.*--device cpu)", "--device cuda: .*or run with --device cpu"),
-    (r".*--amp\b", "--amp float16 needs a GPU: .*Leave --amp out"),
+    (r".*--amp\b(?! bfloat16)", "--amp float16 needs a GPU; .*or no --amp"),
     (r".*--dataset cityscape --num-classes 151", "has 19 classes, not 151"),
 ]
 
@@ -150,7 +150,7 @@ def as_run(printed):
         refusal = next((line for pattern, line in REFUSED if re.search(pattern, command)), None)
         if refusal:
             results.append((cut(command), refusal))
-        if "--amp" in command:
+        if refusal and "--amp" in command:
             results.append((cut(re.sub(r" --amp\b", "", command)), None))
         elif "--num-classes 151" in command and refusal:
             results.append((cut(command.replace("--dataset cityscape", "--dataset ade20k")), None))

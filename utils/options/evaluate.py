@@ -83,6 +83,7 @@ def inference_parser(models):
     add("--num-workers", type=shared.whole, default=1, metavar="N", help=text)
     text = "do not fold BatchNorm into the convolutions: slower, the same results (default: fold)"
     add("--no-fold", action="store_true", help=text)
+    shared.add_amp(add)
     text = "visible GPU, as in the official script; sets CUDA_VISIBLE_DEVICES (default: all)"
     add("--gpu", metavar="N", help=text)
     return parser

@@ -125,6 +125,14 @@ def add_augmentation(parser):
     add("--cat-max-ratio", type=float, metavar="X", help=text)
 
 
+def add_amp(add):
+    text = (
+        "mixed precision: float16 needs a GPU, bfloat16 a GPU or a CPU with AVX512-BF16 or AMX (another CPU computes "
+    )
+    text += "in float32); float16 if no dtype is given (default: off, float32)"
+    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help=text)
+
+
 def add_source(add):
     """--source, for programs that read weights of other code; as in scripts/convert_weights.py."""
     names = ("auto", *SOURCES)

@@ -61,8 +61,7 @@ def schedule(parser):
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help=text)
     text = "gradient accumulation: split each batch into N parts (default: %(default)s)"
     add("--accumulate", type=options.positive, default=1, metavar="N", help=text)
-    text = "mixed precision, on a GPU; float16 if no dtype is given (default: off, float32)"
-    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help=text)
+    options.add_amp(add)
 
 
 def losses(parser):
