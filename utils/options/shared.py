@@ -63,6 +63,10 @@ def minutes(text):
     return parsed(text, float, lambda number: 0 <= number < math.inf, "minutes, 0 or more, for example 15")
 
 
+def share(text):
+    return parsed(text, float, lambda number: 0 <= number < 1, "a number from 0 to below 1, such as 0.333")
+
+
 def floats(text):
     return tuple(float(part) for part in text.split(","))
 
