@@ -80,7 +80,7 @@ def ann_lab(w, x, blocks=(3, 4, 12, 3), classes=19, recurrence=2):
 
 
 def ccnet_jittor(w, x, blocks=(3, 4, 23, 3), classes=150, recurrence=2):
-    """The names of mmsegmentation; a second stem that is not used; layer4 with dilation 2, then 8; ReLU in the heads."""
+    """The names of mmsegmentation; a second stem that is not used; dilation 2, then 8 in layer4; ReLU in the heads."""
 
     def head(x, key, out):
         return F.relu(w.norm(w.conv(x, f"{key}.conv", out, 3), f"{key}.bn"))

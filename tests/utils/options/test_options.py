@@ -108,6 +108,10 @@ TRAINING = {  # command line -> values of its arguments
 }
 
 
+OHEM = "--ohem-keep {} counts over the whole batch, on any number of GPUs; the official code counts on each GPU, "
+OHEM += "and its 100000 on each of 4 GPUs are 400000 here"
+
+
 @pytest.fixture(autouse=True)
 def all_names(monkeypatch):
     """Only the names of models and datasets; nothing is built."""
@@ -159,7 +163,14 @@ def test_flags_with_another_meaning_than_in_the_official_code_are_reported(monke
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
     lines = train_options.remarks(train.parse_args("--ohem --gpu 0,1,2,3".split()), "cpu", [])
     assert any("--gpu 0,1,2,3 has no effect under mpirun" in line for line in lines)
-    assert any("counts over the batch of all 4 ranks" in line for line in lines)
+
+
+@pytest.mark.parametrize("ranks", ["1", "2", "4"])
+def test_the_remark_about_ohem_keep_is_the_same_for_any_number_of_ranks(monkeypatch, ranks):
+    """And the recipe has that number: scripts/recipes/train_cityscapes.sh."""
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", ranks)
+    (line,) = train_options.remarks(train.parse_args("--ohem --ohem-keep 400000".split()), "cpu", [])
+    assert line == OHEM.format(400000)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +180,8 @@ def test_flags_with_another_meaning_than_in_the_official_code_are_reported(monke
         ("--ohem-thres=0.7", "--ohem-thres has no effect without --ohem"),
         ("--optimizer adamw --momentum 0.8", "--momentum has no effect with --optimizer adamw"),
         ("--eval-images 3", "--eval-images has no effect without --eval-every"),
+        ("--eval-overlap 0.5", "--eval-overlap has no effect without --eval-input-size"),
+        ("--eval-long-side 9", "--eval-long-side has no effect without --eval-short-side"),
         ("--source plain", "--source has no effect without --restore-from"),
         ("--random-scale --scale-range 0.5,2", "--scale-range replaces the scales of --random-scale"),
     ],
@@ -176,7 +189,7 @@ def test_flags_with_another_meaning_than_in_the_official_code_are_reported(monke
 def test_a_flag_that_another_one_makes_useless_is_reported(line, words):
     assert train_options.remarks(train.parse_args(line.split()), "cpu", line.split()) == [words]
     useful = "--ohem --ohem-keep 9 --momentum 0.8 --eval-every 5 --eval-images 3 --restore-from f --source plain"
-    assert not train_options.remarks(train.parse_args(useful.split()), "cpu", useful.split())
+    assert train_options.remarks(train.parse_args(useful.split()), "cpu", useful.split()) == [OHEM.format(9)]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
