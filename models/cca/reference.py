@@ -31,7 +31,7 @@ def exponentials(q, k):
 
 
 def criss_cross_energies(q, k):
-    """Dot products with the keys along each axis, (B, S1, .., Sn, S1 + .. + Sn); -1e30 for a repetition of the pixel."""
+    """Dot products with the keys along each axis, (B, S1, .., Sn, S1 + .. + Sn); -1e30 where the pixel repeats."""
     axes = len(q.shape) - 2
     energies = []
     for axis in range(axes):

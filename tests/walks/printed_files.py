@@ -145,7 +145,7 @@ class Workshop:
                 "--model ccnet_r18 --dataset scenes --input-size 65,65 --scene-size 64,128 --batch-size 2 --num-steps 2"
             )
             python("train.py", *flags.split(), "--save-pred-every", "1", "--snapshot-dir", path)
-            flags = "--scene-size 64,128 --max-images 2"
+            flags = "--scene-size 64,128 --eval-images 2"
             python("evaluate.py", "--restore-from", path / "CS_scenes_2.npz", "--save-dir", path, *flags.split())
 
         return self.once("run", make)

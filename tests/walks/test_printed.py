@@ -190,6 +190,6 @@ def test_the_rules_on_a_few_commands():
     for text, wanted in shell.items():
         assert printed_rules.as_run(printed.Printed("p", text, "shell")) == [(wanted, None)]
     both = printed_rules.as_run(printed.Printed("p", "python evaluate.py --model [a,b] 2>&1 | tee log", "shell"))
-    assert [run for run, _ in both] == [f"python evaluate.py --model {m} --max-images 2 2>&1 | tee log" for m in "ab"]
+    assert [run for run, _ in both] == [f"python evaluate.py --model {m} --eval-images 2 2>&1 | tee log" for m in "ab"]
     words = printed_rules.reads("python convert_weights.py ./dataset/a.pth b.npz --data-dir ${D} --out y")
     assert {"dataset/a.pth", "D"} <= set(words) and not {"b.npz", "y"} & set(words)
