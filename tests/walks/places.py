@@ -25,6 +25,8 @@ SCENES = {  # dataset -> value of --data-dir
     "ade20k": "data/ade20k/ADEChallengeData2016",
     "voc": "data/voc/VOCdevkit",
     "camvid": "data/camvid",
+    "lip": "data/lip",
+    "coco_stuff": "data/coco_stuff",
 }
 ROOT_MAY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
