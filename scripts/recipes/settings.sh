@@ -3,9 +3,9 @@
 #
 # Files to start from, in ./dataset; if one is missing, the run prints where it is published. --restore-from "" starts
 # from random weights. No publisher states a SHA-256; _v1c files have the first 8 digits of theirs in their names.
-#   resnet101-imagenet.pth        MIT's ImageNet ResNet-101 with a deep stem, 180 MB
-#   resnet101_v1c-e67eebb6.pth    mmsegmentation's ImageNet ResNet-101 (v1c), 180 MB
-#   van_large.pth                 van_large_839.pth.tar of VAN, 180 MB
+#   resnet101-imagenet.pth        ResNet-101, deep stem, 180 MB; http://sceneparsing.csail.mit.edu/model/pretrained_resnet
+#   resnet101_v1c-e67eebb6.pth    ResNet-101, v1c stem, 180 MB; https://download.openmmlab.com/pretrain/third_party
+#   van_large.pth                 van_large_839.pth.tar, 180 MB; https://huggingface.co/Visual-Attention-Network
 . "$(dirname "${BASH_SOURCE[0]}")/ranks.sh"
 
 # The official README: 8 crops of 769 on four GPUs of 12 GB. SLIDE: validation as by the official evaluate.py.

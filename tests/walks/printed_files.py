@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, COUNT = (64, 128), 3
 CITYSCAPES = r"(data/)?(datasets/)?[Cc]ityscapes|CITYSCAPES|YOUR_CS_PATH|data_path|OUT"
-WEIGHTS = r"(dataset|snapshots)/.*\.pth|[^/]*\.pth(\.tar)?"
+WEIGHTS = r"(scripts/recipes/)?(dataset|snapshots)/.*\.pth|[^/]*\.pth(\.tar)?"
 PLACES = [  # names that a command may read, and the method that makes them
     (CITYSCAPES, "cityscapes"),
     (r"fast/cityscapes", "packed"),

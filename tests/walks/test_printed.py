@@ -181,7 +181,7 @@ def test_the_rules_on_a_few_commands():
     shell = {
         "mpirun -np 4 python train.py --num-workers 8 ...": f"mpirun -np 2 python train.py --num-workers 1 {drawn}",
         "./run_local.sh D [more flags]": f"./run_local.sh D {cut} --num-workers 1 --eval-every 2 --eval-images 1 "
-        "--ohem-keep 1000",
+        "--eval-input-size 65,65 --eval-short-side 64 --ohem-keep 1000",
         "python run_ccnet.py --config c.py": f"cd scripts/recipes && python run_ccnet.py --config c.py {cut}",
         "scripts/demo.sh && python a.py --data-dir /data/d": "test -f runs/demo/CS_scenes_500.npz && "
         "python a.py --data-dir $PWD/data/d",
