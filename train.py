@@ -33,7 +33,6 @@ def main():
     begin, earlier_files = prepare(args, machine)
     data, val_data, info = build_data(args, begin)
     model = build_network(args, info)
-    info["protocol"] = train_options.protocol(args, model, info)
     criterion = build_criterion(args, info, model)
     optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
     scaler.load_state(begin["meta"].get("loss_scale"))
@@ -42,6 +41,7 @@ def main():
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
+    info["protocol"] = train_options.protocol(args, model, info)
     missing = check_data(args, info, data, model, machine["device"])
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()

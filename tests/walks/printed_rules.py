@@ -51,9 +51,8 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"train_cityscapes\.sh|run_local\.sh", CUT_TRAIN, f"{RECIPE} --ohem-keep 1000"),
     (r"train_\w+\.sh", CUT_TRAIN, RECIPE),
-    (r"evaluate\.py.*--export", CUT_SCORE, "--input-size 65,65"),
+    (r"(evaluate\.py.*--export|predict\.py.*\.pth)", CUT_SCORE, "--input-size 65,65"),
     (r"evaluate\.py(?!.*--whole).*\.pth", CUT_SCORE, "--eval-images 2 --input-size 65,65"),  # else windows of 769
-    (r"predict\.py.*\.pth", CUT_SCORE, "--input-size 65,65"),
     (r"evaluate\.py", CUT_SCORE, "--eval-images 2"),
     (r"benchmark/cca\.py", {"--sizes": "9,9", "--repeats": "1"}, "--sizes 9,9 9,12 --repeats 1 --only fused"),
     (r"benchmark/data\.py", {"--rounds": "1"}, "--size 64,128 --crop 33,33 --count 2 --rounds 1"),
