@@ -91,6 +91,8 @@ def test_which_networks_align_corners():
     flags = {"align_corners": None}
     old = {"model": "ccnet_mmseg_r50", "num_classes": 4, "recurrence": 2, "model_options": {}}
     assert network.resolve(flags, "old.npz", {}, old)[0]["options"] == {"align_corners": True}
+    trained = {**old, "protocol": {"align_corners": False}}  # without a flag, as the network is by default
+    assert network.resolve(flags, "trained.npz", {}, trained, True)[0]["options"] == {"align_corners": False}
     new = {**old, "model_options": {"align_corners": False}}
     assert network.resolve(flags, "new.npz", {}, new)[0]["options"] == {"align_corners": False}
     assert network.resolve({"align_corners": True}, "new.npz", {}, new)[0]["options"] == {"align_corners": True}
