@@ -1,5 +1,6 @@
 """align_corners both ways, as PyTorch computes it: loss, inference, the maps of VAN, ONNX; forward and gradient."""
 
+import cv2
 import jittor as jt
 import numpy as np
 import pytest
@@ -47,6 +48,14 @@ def test_resizing_in_inference_is_that_of_pytorch_also_in_bands(rng, small, larg
     rows = (large[0] // 3, large[0])
     band = resize(jt.array(x), large, rows, align_corners=corners).numpy()
     np.testing.assert_allclose(band, expected[:, rows[0] : rows[1]], atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [(41, 58), (96, 137)])
+def test_an_image_is_scaled_to_a_short_side_as_opencv_does(rng, size):
+    """As in mmsegmentation: linear, without smoothing."""
+    image = rng.standard_normal((3, 57, 81)).astype(np.float32)
+    expected = cv2.resize(image.transpose(1, 2, 0), size[::-1], interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    np.testing.assert_allclose(resize(jt.array(image), size, align_corners=False).numpy(), expected, atol=1e-4)
 
 
 @BOTH
