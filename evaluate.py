@@ -5,8 +5,9 @@
     python evaluate.py --restore-from CS_scenes_60000.pth --data-dir cityscapes --split test --export cityscapes
     mpirun -np 4 python evaluate.py ...          # each image on exactly one rank, the same result
 
-Model, classes, recurrence, normalisation and the folder of the data are recorded in the checkpoint. A flag that
-contradicts the network is an error; --data-dir selects other data.
+Model, classes, recurrence, normalisation, the folder of the data and the protocol (whole images or sliding windows,
+scaling, align_corners) are recorded in the checkpoint; the protocol is printed. A flag that contradicts the network is
+an error; flags change the protocol, --data-dir selects other data.
 """
 
 import json
@@ -50,8 +51,7 @@ def open_network(args, device):
 
     if args.amp:
         amp.check(args.amp, device, runtime.compute_capabilities())
-
-    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
+    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size", "align_corners")}
     options = {"source": args.source, "cca_backend": args.cca_backend}
     simplify = amp.simplify(args.amp, None if args.no_fold else fold)
     return network.load_network(args.restore_from, build_model, flags, simplify, **options)
@@ -78,12 +78,16 @@ def describe_run(args, machine, meta, settings, data, count, lines):
     record = meta["normalisation"]
     network = f"{meta['model']}, R = {meta['recurrence']}, {meta['num_classes']} classes"
     print(runtime.describe(machine, resolve(args.cca_backend)))
-    print(f"{network}, {eval_options.describe(settings)}; {record['channels']} minus {record['mean']}; ", end="")
-    print(meta["simplified"])
-    for line in (*meta["remarks"], *lines, *eval_options.remarks(args, machine["device"])):
+    print(f"{network}; {record['channels']} minus {record['mean']}; {meta['simplified']}")
+    for line in (
+        *lines,
+        *eval_options.describe(settings),
+        *meta["remarks"],
+        *eval_options.remarks(args, machine["device"]),
+    ):
         print(line)
     if args.export and count < data.total_len:
-        print(f"only {count} of {data.total_len} files will be exported (--max-images); the server wants all of them")
+        print(f"only {count} of {data.total_len} files will be exported (--eval-images); the server wants all of them")
     if data.instance_remark:
         print(data.instance_remark)
 
@@ -104,7 +108,7 @@ def build_scores(args, data, count):
 
 def main():
     args = parse_args()
-    settings = eval_options.inference_arguments(args)  # contradicting flags are an error before anything is loaded
+    eval_options.check_inference(args)  # contradicting flags are an error before anything is loaded
     eval_options.before_jittor()
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # Jittor is imported here, and not before
 
@@ -115,11 +119,13 @@ def main():
     from utils.evaluation.gallery import Gallery
 
     model, meta = open_network(args, machine["device"])
+    corners = getattr(model, "align_corners", True)
+    settings, meta["protocol"], line = eval_options.inference_arguments(args, meta, corners)
     data, lines = open_data(args, meta)
-    count = min(args.max_images or data.total_len, data.total_len)
+    count = min(args.eval_images or data.total_len, data.total_len)
     save_dir = args.save_dir or os.path.join(os.path.dirname(meta["checkpoint"]), "outputs")
     if is_main():
-        describe_run(args, machine, meta, settings, data, count, lines)
+        describe_run(args, machine, meta, settings, data, count, [line, *lines])
     check_split(args, data)
     os.makedirs(os.path.join(save_dir, "predictions" if args.save_predictions else ""), exist_ok=True)
     samples = [data.sample_name(index) for index in range(count)]
@@ -207,7 +213,8 @@ def write_results(args, machine, meta, data, samples, settings, scores, rows, sa
     result, left_out = scores.result(), int(scores.left_out[0])
     recorded = {"checkpoint": meta["checkpoint"], "step": meta.get("step"), "model": meta["model"]}
     recorded.update(dataset=data.dataset_name, recurrence=meta["recurrence"], normalisation=meta["normalisation"])
-    recorded.update({"how": settings, "split": args.split, "options": vars(args), "machine": machine})
+    recorded.update({"how": settings, "protocol": meta["protocol"], "split": args.split})
+    recorded.update(options=vars(args), machine=machine)
     result.update(images=len(samples) - left_out, left_out=left_out, settings=recorded)
     result["palette"] = [[int(part) for part in colour] for colour in data.palette]
     write_json(os.path.join(save_dir, "result.json"), result)

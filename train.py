@@ -41,6 +41,7 @@ def main():
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
+    info["protocol"] = train_options.protocol(args, model, info)
     missing = check_data(args, info, data, model, machine["device"])
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()
@@ -188,6 +189,7 @@ def start_log(args, info, machine, title, earlier_files, first):
     distributed.print_main(earlier_run.clear(args.snapshot_dir, earlier_files, first))
     log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
     log.begin({**record, "machine": machine})
+    print(train_options.protocol_line(info["protocol"]), flush=True)
     distributed.print_main(interrupt.advice(args.save_every_minutes) if interrupt.under_mpirun() else ())
     return record, log
 
@@ -197,7 +199,7 @@ def train_step(args, model, criterion, scaler, optimizer, snapshots, batch, step
     from utils import distributed
     from utils.training import interrupt, optim, postmortem
 
-    lr = optim.poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps)
+    lr = optim.poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps, args.min_learning_rate)
     optim.set_lr(optimizer, lr)
     losses = gradients(args, model, criterion, scaler, optimizer, batch, step)
     finite = scaler.ready(optimizer)  # False: an overflow of float16, and the weights are not updated
@@ -237,7 +239,7 @@ def evaluate(args, model, val_data, info, log, step):
 
     if not args.eval_every or (step % args.eval_every and step != args.last_step):
         return None
-    rules = (info["num_classes"], info["ignore_label"], args.eval_images)
+    rules = (info["num_classes"], info["ignore_label"], args.eval_images, info["protocol"])
     matrix, shown = validation.validate(model, val_data, lambda x: normalise(x, info["normalisation"]), *rules, show=6)
     if log:
         log.validation(step, matrix.miou, matrix.pixel_accuracy)

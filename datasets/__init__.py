@@ -113,12 +113,14 @@ def training_data(
     random_scale=False,
     random_mirror=False,
     short_side=None,
+    long_side=None,
     scale_range=None,
     color_jitter=False,
     cat_max_ratio=None,
     **options,
 ):
-    """A shuffled dataset that yields crops of `size`. The dataset defines what --random-scale does."""
+    """A shuffled dataset that yields crops of `size`. The dataset defines what --random-scale does, and the limit
+    of the long side where `long_side` is None."""
     from datasets.transforms import Scale, TrainTransform
 
     if augment not in AUGMENT:
@@ -128,7 +130,7 @@ def training_data(
     if random_scale or short_side or scale_range:
         factors = data.scales if random_scale and not scale_range else None
         sides = short_side or (data.sides if random_scale else None)
-        scale = Scale(factors, scale_range, sides, data.longest)
+        scale = Scale(factors, scale_range, sides, long_side or data.longest)
     data.transform = TrainTransform(
         size,
         scale,

@@ -10,11 +10,11 @@ import numpy as np
 from jittor import nn
 
 
-def upsample(logits, size):
-    """Bilinear with align_corners=True, as in the official loss and evaluation. The gradient is the exact adjoint."""
+def upsample(logits, size, align_corners=True):
+    """Bilinear, with align_corners as in the official loss and evaluation. The gradient is the exact adjoint."""
     if tuple(logits.shape[2:]) == tuple(size):
         return logits
-    return nn.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=True)
+    return nn.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 def mean_over_ranks(x):
@@ -114,21 +114,23 @@ def coarse_probabilities(logits, labels, full_probability, ignore, factor):
     return jt.ternary(labels == ignore, jt.full_like(probability, 2.0), probability).reshape((-1,))
 
 
-def segmentation_losses(logits, labels, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, total=None):
+def segmentation_losses(
+    logits, labels, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, total=None, align_corners=True
+):
     """logits [main, auxiliary], labels (B, H, W) int32 -> {"loss": main + aux_weight * aux, "main": .., "aux": ..}.
 
     `ohem`: options of `ohem_label` for the main loss, {"thresh": .., "min_kept": ..}; the auxiliary loss uses all
-    valid pixels.
+    valid pixels. `align_corners`: how logits are resized to the labels.
     """
     size = labels.shape[1:]
-    main = upsample(logits[0], size)  # (B, K, H, W)
+    main = upsample(logits[0], size, align_corners)  # (B, K, H, W)
     if ohem is None:
         losses = {"main": cross_entropy(main, labels, ignore, class_weight, total)}
     else:
         losses = {"main": cross_entropy(main, ohem_label(main, labels, ignore, **ohem), ignore, class_weight)}
     losses["loss"] = losses["main"]
     if len(logits) > 1:
-        losses["aux"] = cross_entropy(upsample(logits[1], size), labels, ignore, class_weight, total)
+        losses["aux"] = cross_entropy(upsample(logits[1], size, align_corners), labels, ignore, class_weight, total)
         losses["loss"] = losses["main"] + aux_weight * losses["aux"]
     return losses
 
@@ -198,6 +200,7 @@ class Criterion(nn.Module):
         if class_weight is not None and len(class_weight) != num_classes:
             raise ValueError(f"there are {len(class_weight)} class weights for {num_classes} classes")
         self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem}
+        self.options["align_corners"] = getattr(model, "align_corners", True)
         self.weights, self.ccl, attended = class_weight, ccl, []
         self.attended = attended.pop  # not the Var itself: an attribute would become a parameter
 

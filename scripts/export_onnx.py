@@ -90,7 +90,10 @@ def metadata(args, meta, names, palette, output):
             "file": os.path.basename(args.restore_from),
             "sha256": hashlib.sha256(Path(args.restore_from).read_bytes()).hexdigest(),
             "weights": weights,
-            **{key: meta.get(key) for key in ("model", "van_size", "recurrence", "model_options", "dataset", "step")},
+            **{
+                key: meta.get(key)
+                for key in ("model", "van_size", "recurrence", "model_options", "protocol", "dataset", "step")
+            },
             "commit": meta.get("commit"),
             "float16": args.float16,
         },
@@ -104,16 +107,16 @@ def difference(model, data, normalisation, output, size, batch):
     import onnxruntime
 
     from datasets import transforms
-    from utils.evaluation.inference import resize
+    from utils.evaluation.resize import resize
 
-    size = size or (65, 97)
+    size, corners = size or (65, 97), getattr(model, "align_corners", True)
     images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3)).astype(np.uint8)  # BGR
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     rgb = np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32)
     (exported,) = session.run(None, {"image": rgb})
     with jt.no_grad():
         logits = model(jt.array(np.stack([transforms.normalise(image, normalisation) for image in images])))[0]
-        expected = np.stack([resize(x, size).numpy() for x in logits])
+        expected = np.stack([resize(x, size, align_corners=corners).numpy() for x in logits])
         if output == "probabilities":
             expected = jt.nn.softmax(jt.array(expected), dim=1).numpy()
     if output == "labels":  # largest logit minus the logit of the predicted class

@@ -68,7 +68,7 @@ def find_inputs(args):
 
 def main():
     args = parse_args()
-    settings = eval_options.inference_arguments(args)
+    eval_options.check_inference(args)
     eval_options.before_jittor()
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)
 
@@ -86,17 +86,24 @@ def main():
     if jittor.in_mpi:
         raise ValueError("predict.py is one process: start it without mpirun (evaluate.py shares images over ranks)")
     files, others = find_inputs(args)
-    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
+    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size", "align_corners")}
     options = {"source": args.source, "cca_backend": args.cca_backend}
     simplify = amp.simplify(args.amp, None if args.no_fold else fold)
     model, meta = network.load_network(args.restore_from, build_model, flags, simplify, **options)
+    corners = getattr(model, "align_corners", True)
+    settings, _, protocol = eval_options.inference_arguments(args, meta, corners)
     names, palette, settings["flip_pairs"] = classes_of(meta, args.dataset)
     classes = {"names": names, "palette": palette, "probability": class_numbers(args.probability, names)}
     images = [file for file in files if not media.is_video(file[0])]
     videos = [file for file in files if media.is_video(file[0])]
     print(runtime.describe(machine, resolve(args.cca_backend)))
-    print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes, {eval_options.describe(settings)}")
-    for remark in (*meta["remarks"], *eval_options.remarks(args, machine["device"], parallel=False)):
+    print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes")
+    for remark in (
+        protocol,
+        *eval_options.describe(settings),
+        *meta["remarks"],
+        *eval_options.remarks(args, machine["device"], parallel=False),
+    ):
         print(remark)
     if args.amp:
         print(meta["simplified"])

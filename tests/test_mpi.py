@@ -63,7 +63,7 @@ def test_each_image_is_counted_once(run_command, run_dir):
         weights,
         "--scene-size",
         "48,96",
-        "--max-images",
+        "--eval-images",
         "21",
     ]
     two = mpi(run_command, *command, "--save-dir", run_dir / "two")

@@ -31,7 +31,7 @@ def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=Fals
     g = Graph(half)
     image = Map("image", (batch, 3, *size) if size else None)
     x = g.to_working(normalised(g, model, image, normalisation))
-    scores = resize(g, g.to_float32(emit(g, model, x, "")), image, "logits")
+    scores = resize(g, g.to_float32(emit(g, model, x, "")), image, "logits", getattr(model, "align_corners", True))
     finish(g, scores.name, output)
 
     free = image.shape or ("N", 3, "H", "W")

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, COUNT = (64, 128), 3
 CITYSCAPES = r"(data/)?(datasets/)?[Cc]ityscapes|CITYSCAPES|YOUR_CS_PATH|data_path|OUT"
-WEIGHTS = r"(dataset|snapshots)/.*\.pth|[^/]*\.pth(\.tar)?"
+WEIGHTS = r"(scripts/recipes/)?(dataset|snapshots)/.*\.pth|[^/]*\.pth(\.tar)?"
 PLACES = [  # names that a command may read, and the method that makes them
     (CITYSCAPES, "cityscapes"),
     (r"fast/cityscapes", "packed"),
@@ -146,7 +146,7 @@ class Workshop:
                 "--model ccnet_r18 --dataset scenes --input-size 65,65 --scene-size 64,128 --batch-size 2 --num-steps 2"
             )
             python("train.py", *flags.split(), "--save-pred-every", "1", "--snapshot-dir", path)
-            flags = "--scene-size 64,128 --max-images 2"
+            flags = "--scene-size 64,128 --eval-images 2"
             python("evaluate.py", "--restore-from", path / "CS_scenes_2.npz", "--save-dir", path, *flags.split())
 
         return self.once("run", make)

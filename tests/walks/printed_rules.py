@@ -33,7 +33,7 @@ ELLIPSES = [  # (program, what `...` stands for): the first that fits
 ]
 
 TRAIN = "--num-steps 2 --input-size 65,65 --batch-size 2"
-RECIPE = f"{TRAIN} --num-workers 1 --eval-every 2 --eval-images 1"
+RECIPE = f"{TRAIN} --num-workers 1 --eval-every 2 --eval-images 1 --eval-input-size 65,65 --eval-short-side 64"
 CUT_TRAIN = {
     "--num-steps": "2",
     "--save-pred-every": "2",
@@ -51,8 +51,9 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"train_cityscapes\.sh|run_local\.sh", CUT_TRAIN, f"{RECIPE} --ohem-keep 1000"),
     (r"train_\w+\.sh", CUT_TRAIN, RECIPE),
-    (r"evaluate\.py.*--export", CUT_SCORE, ""),
-    (r"evaluate\.py", CUT_SCORE, "--max-images 2"),
+    (r"(evaluate\.py.*--export|predict\.py.*\.pth)", CUT_SCORE, "--input-size 65,65"),
+    (r"evaluate\.py(?!.*--whole).*\.pth", CUT_SCORE, "--eval-images 2 --input-size 65,65"),  # else windows of 769
+    (r"evaluate\.py", CUT_SCORE, "--eval-images 2"),
     (r"benchmark/cca\.py", {"--sizes": "9,9", "--repeats": "1"}, "--sizes 9,9 9,12 --repeats 1 --only fused"),
     (r"benchmark/data\.py", {"--rounds": "1"}, "--size 64,128 --crop 33,33 --count 2 --rounds 1"),
     (
@@ -215,8 +216,14 @@ def reads(command):
 
 
 IMPLIED = [  # files that a command reads without naming them
-    (r"train_cityscapes\.sh|train_ade20k\.sh|train_voc\.sh|run_local\.sh", "dataset/resnet101-imagenet.pth"),
-    (r"train_cityscapes_van\.sh", "dataset/van_large.pth"),
+    (
+        r"train_(cityscapes(_r1|_r2|_ccl|_trainval)?|ade20k_8x60k|lip)\.sh|run_local\.sh",
+        "dataset/resnet101-imagenet.pth",
+    ),
+    (r"train_(ade20k|voc|coco_stuff)\.sh", "dataset/resnet101_v1c-e67eebb6.pth"),
+    (r"train_\w+_van\.sh", "dataset/van_large.pth"),
+    (r"^python scripts/recipes/run_ccnet\.py.*_r50", "dataset/resnet50_v1c-2cccc1ad.pth"),
+    (r"^cd scripts/recipes && python run_ccnet\.py.*_r50", "scripts/recipes/dataset/resnet50_v1c-2cccc1ad.pth"),
     (r"^python train\.py --num-steps", "ADEChallengeData2016"),
     (r"--resume auto", "snapshots/CS_scenes_1.npz"),
     (r"runs/demo/CS_scenes_500\.npz", "street.png"),

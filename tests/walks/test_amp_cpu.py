@@ -53,5 +53,5 @@ def test_trained_weights_score_the_same(run_command, run_folder):
 def test_float16_is_for_a_gpu(run_command, tmp_path):
     command = ["evaluate.py", "--device", "cpu", "--restore-from", tmp_path / "none.npz", "--amp"]
     done = run_command("python", *command)
-    expected = "evaluate.py: --amp float16 needs a GPU; the CPU has bfloat16. Next: --amp bfloat16, or no --amp"
+    expected = "evaluate.py: --amp float16 needs a GPU; the CPU has bfloat16. Fix: --amp bfloat16, or no --amp"
     assert done.returncode == 1 and done.stderr.strip() == expected

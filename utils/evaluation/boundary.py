@@ -24,7 +24,7 @@ class BoundaryScore:
         prediction = np.where(valid, prediction, self.ignore)  # both have the same outline along ignored regions
         for k in range(self.sums.shape[1]):
             truth, guess = ((x == k).astype(np.uint8) for x in (label, prediction))
-            if not truth.any() and not guess.any():
+            if k == self.ignore or not (truth.any() or guess.any()):
                 continue
             bands = [inner_band(mask, distance) & valid for mask in (truth, guess)]
             lines = [inner_band(mask, 1) & valid for mask in (truth, guess)]

@@ -23,7 +23,7 @@ class Scores:
     def update(self, number, label, prediction, instances=None):
         """-> the mean IoU of this image alone."""
         counts = self.matrix.update(label, prediction)
-        total, class_iou = counts.sum(), iou(counts)
+        total, class_iou = counts.sum(), self.matrix.scored(iou(counts))
         right = np.trace(counts) / total if total else np.nan
         self.per_image[number] = [nan_mean(class_iou), right, total, *class_iou]
         if self.instance and instances is not None:

@@ -63,6 +63,10 @@ def minutes(text):
     return parsed(text, float, lambda number: 0 <= number < math.inf, "minutes, 0 or more, for example 15")
 
 
+def share(text):
+    return parsed(text, float, lambda number: 0 <= number < 1, "a number from 0 to below 1, such as 0.333")
+
+
 def floats(text):
     return tuple(float(part) for part in text.split(","))
 
@@ -102,7 +106,7 @@ SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
 SOURCE += ["scene_size"]
-AUGMENTATION = "augment random_scale random_mirror short_side scale_range color_jitter cat_max_ratio".split()
+AUGMENTATION = "augment random_scale random_mirror short_side long_side scale_range color_jitter cat_max_ratio".split()
 
 
 def add_augmentation(parser):
@@ -119,6 +123,10 @@ def add_augmentation(parser):
         metavar="N,N..",
         help="scale the short side to one of these lengths (default: off)",
     )
+    text = (
+        "limit of the long side with --short-side, before --scale-range (default: that of the dataset: 1000 for ADE20K)"
+    )
+    add("--long-side", type=positive, metavar="N", help=text)
     add("--scale-range", type=span, metavar="LOW,HIGH", help="scale by a random factor of this range (default: off)")
     add("--color-jitter", action="store_true", help="random brightness, contrast, saturation and hue (default: off)")
     text = "crop again, up to 10 times, if one class has a larger share of the crop than X (default: off)"

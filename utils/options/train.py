@@ -3,6 +3,7 @@
 import argparse
 
 from utils import runtime
+from utils.evaluation import protocol as protocols
 from utils.options import shared as options
 
 
@@ -10,7 +11,7 @@ def parse(argv, models, datasets, devices, description):
     shared = options.common_parser(models, datasets, devices)
     parser = argparse.ArgumentParser("train.py", parents=[shared], description=description)
     network(parser, models)
-    for add_group in (schedule, losses, data, run):
+    for add_group in (schedule, losses, data, validation, run):
         add_group(parser)
     args = parser.parse_args(argv)
     settle(parser, args)
@@ -28,6 +29,8 @@ def network(parser, models):
     add("--plain-stride", action="store_true", default=None, help=text)
     text = f"stem of the ResNet ({default} v1c for ccnet_mmseg_*, deep for the others)"
     add("--stem", choices=("deep", "v1c", "v1"), help=text)
+    text = f"align_corners of the resizing of logits ({default} no for ccnet_mmseg_*, yes for the others)"
+    add("--align-corners", nargs="?", const=True, type=options.boolean, metavar="yes|no", help=text)
     text = 'weights to start from, of a backbone or a whole network; "" for random weights (default: random weights)'
     add("--restore-from", metavar="FILE", help=text)
     options.add_source(add)
@@ -48,6 +51,8 @@ def schedule(parser):
     add("--power", type=float, default=0.9, metavar="X", help=text)
     text = "steps in which the learning rate rises linearly from 0 (default: %(default)s)"
     add("--warmup-steps", type=options.whole, default=0, metavar="N", help=text)
+    text = "the poly schedule ends at this learning rate (default: %(default)s)"
+    add("--min-learning-rate", type=float, default=0.0, metavar="X", help=text)
     add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="sgd or adamw (default: %(default)s)")
     add("--momentum", type=float, default=0.9, metavar="X", help="momentum of SGD (default: %(default)s)")
     add(
@@ -57,7 +62,7 @@ def schedule(parser):
         metavar="X",
         help="weight decay; AdamW decays no norms and biases (default: %(default)s)",
     )
-    text = "learning rate of the head and the auxiliary head, times X (default: %(default)s)"
+    text = "learning rate of the heads and of the squeeze layer of VAN, times X (default: %(default)s)"
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help=text)
     text = "gradient accumulation: split each batch into N parts (default: %(default)s)"
     add("--accumulate", type=options.positive, default=1, metavar="N", help=text)
@@ -89,6 +94,21 @@ def data(parser):
     options.add_augmentation(parser)
 
 
+def validation(parser):
+    """Validation follows the protocol that the checkpoints record, and that evaluate.py will follow."""
+    add = parser.add_argument_group("validation, and the protocol that checkpoints record").add_argument
+    add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: no validation)")
+    add("--eval-images", type=options.positive, metavar="N", help="validate on the first N images (default: all)")
+    text = "sliding windows of this size (default: whole images)"
+    add("--eval-input-size", type=options.size, metavar="H,W", help=text)
+    text = "share of a sliding window that it has in common with the next (default: a third)"
+    add("--eval-overlap", type=options.share, metavar="X", help=text)
+    text = "scale each image to this short side (default: not scaled)"
+    add("--eval-short-side", type=options.positive, metavar="N", help=text)
+    text = "scale it less where its long side would exceed N (default: four times --eval-short-side)"
+    add("--eval-long-side", type=options.positive, metavar="N", help=text)
+
+
 def run(parser):
     add = parser.add_argument_group("run").add_argument
     add(
@@ -111,8 +131,6 @@ def run(parser):
     add("--overwrite", action="store_true", help=text)
     text = "number of checkpoints to keep, besides best.npz; 0: all (default: %(default)s)"
     add("--keep-last", type=options.whole, default=0, metavar="N", help=text)
-    add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: no validation)")
-    add("--eval-images", type=options.positive, metavar="N", help="validate on the first N images (default: all)")
     text = "checkpoint to resume from; auto: the newest one in --snapshot-dir (default: start a new run)"
     add("--resume", "--continue", "-c", metavar="FILE", help=text)
     text = "steps between lines where stderr is not a terminal (default: %(default)s)"
@@ -134,7 +152,13 @@ def settle(parser, args):
         parser.error("--overwrite deletes the run that --resume auto continues: leave one of them out")
     if args.start_iters >= args.last_step:
         parser.error(f"--start-iters {args.start_iters} is not before the last step, {args.last_step}")
-    for name, low, high in (("momentum", 0, 1), ("learning_rate", 0, 1e9), ("weight_decay", 0, 1e9), ("power", 0, 99)):
+    for name, low, high in (
+        ("momentum", 0, 1),
+        ("learning_rate", 0, 1e9),
+        ("weight_decay", 0, 1e9),
+        ("power", 0, 99),
+        ("min_learning_rate", 0, args.learning_rate),
+    ):
         if not low <= getattr(args, name) <= high:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)} is not between {low} and {high:g}")
     if not 0 <= args.ohem_thres <= 1:
@@ -148,14 +172,18 @@ def remarks(args, device, argv=None):
     gpus = len((args.gpu or "").split(","))
     if gpus > 1 and runtime.mpi_size() == 1 and args.batch_size % (gpus * args.accumulate):
         lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: it must be a multiple of {gpus}")
-    if args.ohem and runtime.mpi_size() > 1:
-        text = f"--ohem-keep {args.ohem_keep} counts over the batch of all {runtime.mpi_size()} ranks"
-        lines.append(f"{text}, but on each GPU in the official code: for its results, multiply it by their number")
+    if args.ohem:  # the same line for any number of ranks
+        text = (
+            f"--ohem-keep {args.ohem_keep} counts over the whole batch, on any number of GPUs; the official code counts"
+        )
+        lines.append(f"{text} on each GPU, and its 100000 on each of 4 GPUs are 400000 here")
     needs = {  # flag -> why it may have no effect, and whether it has one
         "--ohem-thres": ("without --ohem", args.ohem),
         "--ohem-keep": ("without --ohem", args.ohem),
         "--momentum": ("with --optimizer adamw", args.optimizer != "adamw"),
         "--eval-images": ("without --eval-every", args.eval_every),
+        "--eval-overlap": ("without --eval-input-size", args.eval_input_size),
+        "--eval-long-side": ("without --eval-short-side", args.eval_short_side),
         "--source": ("without --restore-from", args.restore_from),
     }
     unused = [(flag, why) for flag, (why, used) in needs.items() if not used and options.given(flag, argv)]
@@ -165,9 +193,26 @@ def remarks(args, device, argv=None):
     return lines
 
 
+NETWORK_FLAGS = ("model", "recurrence", "van_size", "drop_path", "stem", "align_corners")
+
+
+def protocol(args, model, info):
+    """The protocol of the validations, which the checkpoints record. `info`: the facts about the data."""
+    labels = {"dataset": info["dataset"], "classes": info["num_classes"], "ignored": info["ignore_label"]}
+    sides = {"short_side": args.eval_short_side, "long_side": args.eval_long_side}
+    corners = getattr(model, "align_corners", True)
+    return protocols.record(
+        args.input_size, args.eval_input_size, args.eval_overlap, **sides, align_corners=corners, **labels
+    )
+
+
+def protocol_line(protocol):
+    return f"protocol: {protocols.describe(protocol)} (validation follows it, checkpoints record it)"
+
+
 def network_options(settings):
     """The flags of the network by the names of build_model's arguments; None where a flag is not given."""
-    network = {name: settings[name] for name in ("model", "recurrence", "van_size", "drop_path", "stem")}
+    network = {name: settings[name] for name in NETWORK_FLAGS}
     stride = settings["output_stride"]
     network["output_stride"] = int(stride) if stride and stride != "multi" else stride
     return {**network, "dilate": False if settings["plain_stride"] else None}

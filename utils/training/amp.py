@@ -23,7 +23,7 @@ def check(dtype, device, capabilities=()):
     if dtype not in DTYPES:
         raise ValueError(f"--amp {dtype} is unknown; choose from {', '.join(DTYPES)}")
     if device != "cuda" and dtype == "float16":
-        raise ValueError("--amp float16 needs a GPU; the CPU has bfloat16. Next: --amp bfloat16, or no --amp")
+        raise ValueError("--amp float16 needs a GPU; the CPU has bfloat16. Fix: --amp bfloat16, or no --amp")
     if device == "cuda" and dtype == "bfloat16" and any(capability < 80 for capability in capabilities):
         raise ValueError(
             f"--amp bfloat16 needs compute capability 8.0, this GPU has {min(capabilities) / 10}; use float16"

@@ -10,7 +10,7 @@ from support import rule_weights
 from models import MMSEG, build_model
 from models.layers.fold import fold
 from models.tables import CAFFE_BGR, IMAGENET_RGB
-from utils.evaluation.inference import resize
+from utils.evaluation.resize import resize
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -26,6 +26,7 @@ NETWORKS = {  # (name, recurrence, options)
     "v1, floor": ("ccnet_r18", 1, {"stem": "v1", "ceil_pool": False}),
     "bottlenecks": ("ccnet_r50", 2, {"contract_dilation": True}),
     "van, multi": ("van", 2, {"van_size": "van_tiny"}),
+    "van, multi, centres of pixels": ("van", 1, {"van_size": "van_tiny", "align_corners": False}),
     "van, 8": ("van", 1, {"van_size": "van_tiny", "output_stride": 8}),
     "van, 16, plain": ("van", 3, {"van_size": "van_tiny", "output_stride": 16, "dilate": False}),
     "van, 32": ("van", 2, {"van_size": "van_tiny", "output_stride": 32}),
@@ -56,7 +57,7 @@ def ours(model, image, normalisation=IMAGENET_RGB):
     mean, std = (np.float32(normalisation[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     with jt.no_grad():
         logits = model(jt.array((x - mean) / std))[0]
-        return np.stack([resize(one, image.shape[2:]).numpy() for one in logits])
+        return np.stack([resize(one, image.shape[2:], align_corners=model.align_corners).numpy() for one in logits])
 
 
 def run(network, image):
@@ -90,7 +91,14 @@ def test_onnxruntime_gives_our_logits(network):
 
 
 def test_the_options_of_mmsegmentation_are_covered():
-    assert MMSEG["stem"] == "v1c" and MMSEG["contract_dilation"] and not MMSEG["ceil_pool"]
+    assert (
+        not MMSEG["align_corners"] and MMSEG["stem"] == "v1c" and MMSEG["contract_dilation"] and not MMSEG["ceil_pool"]
+    )
+
+
+def test_the_softmax_of_a_port_is_refused():
+    with pytest.raises(ValueError, match="head.cca has the softmax over the whole image .* --recurrence 0"):
+        export(build("ccnet_r18", 2, {"whole_softmax": True}))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (9, 130)])

@@ -28,6 +28,21 @@ def test_a_class_in_neither_labels_nor_predictions_is_nan_and_left_out_of_the_me
     assert matrix.miou == pytest.approx(0.25)
 
 
+def test_an_ignored_class_enters_no_mean():
+    """151 classes of ADE20K: 0 is ignored in labels, but the network may predict it."""
+    matrix = ConfusionMatrix(3, ignore=0)
+    matrix.update(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 2, 0, 1, 2, 2]))
+    np.testing.assert_allclose(matrix.iou, [np.nan, 1 / 2, 1])  # the prediction of 0 is a miss of class 1
+    assert matrix.miou == matrix.miou_absent_as_zero == pytest.approx(3 / 4)
+    assert matrix.mean_accuracy == pytest.approx(3 / 4) and matrix.pixel_accuracy == pytest.approx(3 / 4)
+    table = matrix.table(["other", "wall", "sky"])
+    assert "absent" not in table and table.splitlines()[1].split()[:3] == ["other", "-", "-"]
+    matrix = ConfusionMatrix(4, ignore=0)
+    matrix.update(np.array([1, 2]), np.array([0, 2]))
+    assert matrix.miou == pytest.approx(1 / 2) and matrix.miou_absent_as_zero == pytest.approx(1 / 3)
+    assert "(1 absent class counted 0" in matrix.table(["other", "wall", "sky", "tree"])
+
+
 def test_a_prediction_that_is_no_class_is_a_miss_and_nothing_else():
     matrix = ConfusionMatrix(2)
     matrix.update(np.array([0, 0, 1]), np.array([0, 200, 1]))
