@@ -114,6 +114,8 @@ class CCNet(ResNet):
 
     def why_no_bfloat16(self):
         """Why use_bfloat16() cannot be called on this machine; "" if it can."""
+        if isinstance(self.head.cca, WholeSoftmaxRCCA):
+            return "the softmax over the whole image has no form in bfloat16"
         return why_no_bfloat16()
 
     def use_bfloat16(self):

@@ -88,7 +88,7 @@ def test_a_training_step_is_as_near_to_float32_as_that_of_pytorch():
     peers = {key: p.grad.numpy() for key, p in other.named_parameters()}
     assert set(peers) == set(ours)
     keys = [key for key in peers if not key.endswith(("key_conv.bias", "dsn.0.bias"))]  # these gradients are 0
-    errors = [np.array([relative(found[key], exact[key]) for key in keys]) for found in (ours, peers)]
+    errors = [np.array([relative(grads[key], exact[key]) for key in keys]) for grads in (ours, peers)]
     assert np.median(errors[0]) < 1.2 * np.median(errors[1]) and (errors[0] < 2 * errors[1] + 0.02).all()
 
 
@@ -144,5 +144,5 @@ for name, parts in (("LOGITS", logits(build_folded(), (1, 3, 97, 57))), ("GRADIE
 """
     done = [run_command("python", "-c", code, env={"OMP_NUM_THREADS": n}) for n in ("1", "1", "2")]
     assert all(d.returncode == 0 for d in done), [d.stderr for d in done]
-    found = [dict(line.split() for line in d.stdout.splitlines() if line.startswith(("LOG", "GRAD"))) for d in done]
-    assert found[0] == found[1] and found[0]["LOGITS"] == found[2]["LOGITS"] and len(found[0]) == 2
+    digests = [dict(line.split() for line in d.stdout.splitlines() if line.startswith(("LOG", "GRAD"))) for d in done]
+    assert digests[0] == digests[1] and digests[0]["LOGITS"] == digests[2]["LOGITS"] and len(digests[0]) == 2

@@ -35,8 +35,8 @@ def test_trained_weights_score_the_same(run_command, run_folder):
     scores, labels = [], []
     for name, options in (("a", ()), ("b", ("--amp", "bfloat16"))):
         command = ["evaluate.py", "--device", "cpu", "--restore-from", file, "--save-predictions"]
-        said = call(run_command, *command, "--save-dir", run_folder / name, *options)
-        assert ("BatchNorms folded, bfloat16" in said) == (name == "b")
+        output = call(run_command, *command, "--save-dir", run_folder / name, *options)
+        assert ("BatchNorms folded, bfloat16" in output) == (name == "b")
         scores.append(json.loads((run_folder / name / "result.json").read_text())["miou"])
         files = sorted((run_folder / name / "predictions").glob("*.png"))
         labels.append(np.stack([cv2.imread(str(path)) for path in files]))
@@ -46,8 +46,8 @@ def test_trained_weights_score_the_same(run_command, run_folder):
     photo = run_folder / "photo.png"
     cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 255, (57, 73, 3)).astype(np.uint8))
     command = ["scripts/predict.py", "--device", "cpu", "--restore-from", file, "--amp", "bfloat16"]
-    said = call(run_command, *command, "--input", photo, "--save-dir", run_folder / "out")
-    assert "BatchNorms folded, bfloat16" in said and (run_folder / "out" / "photo_label.png").is_file()
+    output = call(run_command, *command, "--input", photo, "--save-dir", run_folder / "out")
+    assert "BatchNorms folded, bfloat16" in output and (run_folder / "out" / "photo_label.png").is_file()
 
 
 def test_float16_is_for_a_gpu(run_command, tmp_path):

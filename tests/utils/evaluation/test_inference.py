@@ -105,7 +105,7 @@ def test_bands_and_tiles_add_up_to_the_full_size_mean(monkeypatch, average, tile
 
 @pytest.mark.parametrize("corners", [True, False])
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         dict(scales=(0.75, 1), flip=True),
         dict(tile=(33, 41), overlap=0.5),
@@ -114,13 +114,13 @@ def test_bands_and_tiles_add_up_to_the_full_size_mean(monkeypatch, average, tile
     ],
     ids=["scales", "overlap", "short side", "windows of scaled images"],
 )
-def test_the_parts_of_a_protocol_add_up_likewise(monkeypatch, corners, how):
+def test_the_parts_of_a_protocol_add_up_likewise(monkeypatch, corners, options):
     monkeypatch.setattr(inference, "BAND_NUMBERS", 5 * 70 * 7)
     model, image, size = Strided(), make_image(57, 81), (50, 70)
     model.align_corners = corners
-    _, probability = predict_probabilities(model, image, size, **how)
-    want = definition(model, image, size, **how)
-    np.testing.assert_allclose(probability, softmax(want) if "average" not in how else want, atol=2e-5)
+    _, probability = predict_probabilities(model, image, size, **options)
+    want = definition(model, image, size, **options)
+    np.testing.assert_allclose(probability, softmax(want) if "average" not in options else want, atol=2e-5)
 
 
 def test_the_short_side_and_the_limit_of_the_long_side():
