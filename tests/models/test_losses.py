@@ -6,7 +6,8 @@ import pytest
 from support.ohem import ohem_by_numpy
 
 from models import losses
-from models.losses import category_consistency_losses, cross_entropy, ohem_label, segmentation_losses, upsample
+from models.layers.pixel_loss import upsample
+from models.losses import category_consistency_losses, cross_entropy, ohem_label, segmentation_losses
 
 GOLDEN = np.load(Path(__file__).resolve().parents[1] / "golden" / "losses.npz")
 
