@@ -11,8 +11,8 @@ from pathlib import Path
 
 BASE = 80e6  # bytes: Python, Jittor, OpenCV
 COPIES = {"sgd": 5.0, "adamw": 6.0}  # arrays of the size of the weights at the peak of a step
-# Bytes a pixel for each class. On the GPU: both logits at the size of the label, and the arrays of the losses. On the CPU
-# nothing has that size (models/layers/pixel_loss.py).
+# Bytes a pixel for each class. On the GPU: both logits at the size of the label, and the arrays of the losses. On the
+# CPU nothing has that size (models/layers/pixel_loss.py).
 PER_CLASS = {"cpu": 1, "cuda": 73}
 PER_PIXEL = {  # bytes a pixel for all else, measured at 65x65 to 385x385, with 19 and 150 classes
     "ccnet_r18": 2450,
