@@ -11,6 +11,7 @@ from models.layers import packed
 from models.layers.batch_norm import BatchNorm, activate
 from models.layers.conv import Conv2d
 from models.layers.dropout import Dropout2d
+from models.layers.resize import resize
 from models.resnet import ResNet
 from models.van import VAN
 
@@ -146,7 +147,7 @@ class VANCCNet(VAN):
         _, x2, x3, x4 = self.features(x)
         if self.multi:
             size = tuple(x2.shape[2:])
-            maps = [x2, *(nn.interpolate(m, size, mode="bilinear", align_corners=True) for m in (x3, x4))]
+            maps = [x2, *(resize(m, size) for m in (x3, x4))]
             logits = [self.head(self.squeeze(jt.concat(maps, dim=1)))]  # (B, K, H/8, W/8)
         else:
             logits = [self.head(x4)]

@@ -9,18 +9,12 @@ from pathlib import Path
 
 import jittor as jt
 import numpy as np
-from jittor import nn
+
+from models.layers.resize import plain_resize
 
 FOLDER = Path(__file__).resolve().parent
-FILES = (FOLDER.parent / "cca" / "src" / "simd.h", FOLDER / "src" / "pixel_loss.h")
+FILES = (FOLDER.parent / "cca" / "src" / "simd.h", FOLDER / "src" / "resize.h", FOLDER / "src" / "pixel_loss.h")
 HEADER = "".join(f'#include "{path}"\n' for path in FILES)  # all named: Jittor recompiles when one of them changes
-
-
-def upsample(logits, size, align_corners=True):
-    """Bilinear; align_corners=True as in the official loss and evaluation. The gradient is the exact adjoint."""
-    if tuple(logits.shape[2:]) == tuple(size):
-        return logits
-    return nn.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=align_corners)
 
 
 def on_cpu(logits):
@@ -37,7 +31,7 @@ def pixel_loss(logits, labels, align_corners=True):
 
 
 def plain(logits, labels, align_corners=True):
-    x = upsample(logits, labels.shape[1:], align_corners).float32()
+    x = plain_resize(logits, labels.shape[1:], align_corners).float32()
     most = x.max(1, keepdims=True).stop_grad()
     x = x - most
     at_label = jt.index(x.shape, dim=1) == labels.unsqueeze(1).broadcast(x.shape)
@@ -111,7 +105,7 @@ def coarse_plain(logits, labels, log_sum, probability, ignore, factor, align_cor
         low = np.minimum(at.astype(np.int32), side - 1)
         axes.append((low, np.minimum(low + 1, side - 1), at - low, np.floor(at + 0.5).astype(np.int32)))
     (y0, y1, fy, near_y), (x0, x1, fx, near_x) = axes
-    logits = upsample(logits, (height, width), align_corners).float32()
+    logits = plain_resize(logits, (height, width), align_corners).float32()
     rows = logits.reshape((batch, logits.shape[1], -1))
 
     def flat(y, x):

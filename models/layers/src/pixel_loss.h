@@ -15,32 +15,19 @@
 #ifndef CCA_SIMD_H
 #    include "../../cca/src/simd.h"
 #endif
+#ifndef RESIZE_H
+#    include "resize.h"
+#endif
 
 namespace pixel_loss {
+
+using resize::Axis;
 
 typedef cca::Simd<float> Simd;
 typedef Simd::V V;
 typedef Simd::I I;
 typedef int64_t Size;
 const int N = Simd::N;
-
-// Bilinear interpolation along one axis: output n lies between `low[n]` and `low[n] + 1`, at the fraction `share[n]`.
-// The outputs first[i] to first[i + 1] - 1 have low == i.
-struct Axis {
-    std::vector<int> low, first;
-    std::vector<float> share;
-
-    Axis(int from, int to, bool corners) : low(to), first(from + 1), share(to) {
-        const double scale = corners ? (from - 1.0) / std::max(to - 1, 1) : double(from) / to;
-        for (int n = 0; n < to; n++) {
-            const double at = std::min(std::max(corners ? n * scale : (n + 0.5) * scale - 0.5, 0.0), from - 1.0);
-            low[n] = int(at);
-            share[n] = at - low[n];
-            first[low[n] + 1]++;
-        }
-        for (int i = 0; i < from; i++) first[i + 1] += first[i];
-    }
-};
 
 struct Shape {
     int batch, classes, h, w, height, width;
@@ -188,20 +175,6 @@ inline void forward(Shape s, const float* logits, const int32_t* labels, float* 
     }
 }
 
-// Adds the adjoint of the interpolation along x of one row of `width` values to `to` (w).
-inline void shrink(const Axis& x, int w, const float* from, float* to) {
-    for (int j = 0; j < w; j++) to[j] = 0;
-    for (int j = 0; j < w; j++) {
-        float all = 0, right = 0;
-        for (int n = x.first[j]; n < x.first[j + 1]; n++) {
-            all += from[n];
-            right += x.share[n] * from[n];
-        }
-        to[j] += all - right;
-        if (j + 1 < w) to[j + 1] += right;
-    }
-}
-
 // d_logits, given g, the gradient of `loss`. A band contributes to the rows above and below it: the first go to
 // d_logits, the others to `lower`, and the two are added at the end.
 inline void backward(Shape s, const float* logits, const int32_t* labels, const float* log_sum, const float* g,
@@ -245,8 +218,8 @@ inline void backward(Shape s, const float* logits, const int32_t* labels, const 
             }
             for (int k = 0; k < s.classes; k++) {
                 const Size at = (Size(b) * s.classes + k) * plane + Size(i) * s.w;
-                shrink(x, s.w, above.data() + Size(k) * stride, d_logits + at);
-                if (i + 1 < s.h) shrink(x, s.w, below.data() + Size(k) * stride, lower.data() + at + s.w);
+                resize::shrink(x, s.w, above.data() + Size(k) * stride, d_logits + at);
+                if (i + 1 < s.h) resize::shrink(x, s.w, below.data() + Size(k) * stride, lower.data() + at + s.w);
             }
         }
 #pragma omp for
