@@ -83,42 +83,45 @@ def replace(old, new):
         a.update(b.stop_grad() if a.is_stop_grad() else b)
 
 
-class Fused:
-    """Sums of gradients in one call, for an optimizer of Jittor: put before it in the bases."""
+def backward(optimizer, plain, loss, retain_graph):
+    """`plain`: the method of Jittor, which adds gradients to earlier ones parameter by parameter."""
+    groups = optimizer.param_groups
+    earlier = [group["grads"] for group in groups if "grads" in group]
+    if vars(optimizer)["_Optimizer__zero_grad"] or not supported(*earlier):
+        return plain(loss, retain_graph)
+    for group in groups:
+        del group["grads"]
+    optimizer.zero_grad()
+    plain(loss, retain_graph)
+    for group, before in zip(groups, earlier):
+        replace(group["grads"], add(group["grads"], before))
 
+
+def step(optimizer, plain, update, loss, retain_graph):
+    """`plain`: the method of Jittor. `update(group, lists)`: the step of one group, {field: Vars}."""
+    if loss is not None:
+        optimizer.backward(loss, retain_graph)
+    groups = optimizer.param_groups
+    if not all(supported(group["params"], group["grads"]) for group in groups):
+        return plain()
+    optimizer.pre_step(None)
+    for group in groups:
+        trained = [k for k, p in enumerate(group["params"]) if not p.is_stop_grad()]
+        names = {"p": "params", "g": "grads", "values": "values", "m": "m"}
+        lists = {field: [group[name][k] for k in trained] for field, name in names.items() if name in group}
+        if trained:
+            update(group, lists)
+    optimizer.post_step()
+
+
+class SGD(jt.optim.SGD):
     def backward(self, loss, retain_graph=False):
-        earlier = [group["grads"] for group in self.param_groups if "grads" in group]
-        summed = not self._Optimizer__zero_grad and supported(*earlier)
-        if not summed:
-            return super().backward(loss, retain_graph)
-        for group in self.param_groups:
-            del group["grads"]
-        self.zero_grad()
-        super().backward(loss, retain_graph)
-        for group, before in zip(self.param_groups, earlier):
-            replace(group["grads"], add(group["grads"], before))
+        backward(self, super().backward, loss, retain_graph)
 
     def step(self, loss=None, retain_graph=False):
-        if loss is not None:
-            self.backward(loss, retain_graph)
-        groups = self.param_groups
-        if not all(supported(group["params"], group["grads"]) for group in groups):
-            return super().step()
-        self.pre_step(None)
-        for group in groups:
-            trained = [k for k, p in enumerate(group["params"]) if not p.is_stop_grad()]
-            names = [name for name in ("params", "grads", "values", "m") if name in group]
-            lists = {
-                FIELDS[("params", "grads", "values", "m").index(name)]: [group[name][k] for k in trained]
-                for name in names
-            }
-            if trained:
-                self.fused_step(group, lists)
-        self.post_step()
+        step(self, super().step, self.update, loss, retain_graph)
 
-
-class SGD(Fused, jt.optim.SGD):
-    def fused_step(self, group, lists):
+    def update(self, group, lists):
         source = """optimizer::sgd(all, count, data["lr"], data["momentum"], data["decay"]);"""
         numbers = {"lr": group.get("lr", self.lr), "momentum": self.momentum, "decay": group["weight_decay"]}
         new = over_groups(lists, ("p", "values"), source, **{key: float(value) for key, value in numbers.items()})
@@ -126,8 +129,14 @@ class SGD(Fused, jt.optim.SGD):
         replace(lists["p"], new["p"])
 
 
-class AdamW(Fused, jt.optim.AdamW):
-    def fused_step(self, group, lists):
+class AdamW(jt.optim.AdamW):
+    def backward(self, loss, retain_graph=False):
+        backward(self, super().backward, loss, retain_graph)
+
+    def step(self, loss=None, retain_graph=False):
+        step(self, super().step, self.update, loss, retain_graph)
+
+    def update(self, group, lists):
         source = """optimizer::adamw(all, count, data["lr"], data["decay"], data["beta_m"], data["beta_values"],
                                      data["correction_m"], data["correction_values"], data["eps"]);"""
         numbers = {"lr": group.get("lr", self.lr), "decay": group["weight_decay"], "eps": self.eps}
