@@ -12,6 +12,7 @@ from models.layers import packed
 from models.layers.batch_norm import BatchNorm, Folded, activate
 from models.layers.conv import Conv2d, why_no_bfloat16
 from models.layers.dropout import Dropout2d
+from models.layers.resize import resize
 from models.ports import WholeSoftmaxRCCA
 from models.resnet import ResNet
 from models.van import VAN
@@ -171,7 +172,7 @@ class VANCCNet(VAN):
         _, x2, x3, x4 = self.features(x)
         if self.multi:
             size = tuple(x2.shape[2:])
-            maps = [x2, *(nn.interpolate(m, size, mode="bilinear", align_corners=self.align_corners) for m in (x3, x4))]
+            maps = [x2, *(resize(m, size, self.align_corners) for m in (x3, x4))]
             logits = [self.head(self.squeeze(jt.concat(maps, dim=1)))]  # (B, K, H/8, W/8)
         else:
             logits = [self.head(x4)]

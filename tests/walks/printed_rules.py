@@ -63,6 +63,7 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     ),
     (r"benchmark/onnx_runtimes\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
     (r"benchmark/model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
+    (r"benchmark/operators\.py", {"--repeats": "1"}, "--repeats 1"),
     (r"benchmark/step_gpu\.py --device cpu", {"--steps": "1"}, "--precision float32 --warm 1"),
     (r"prepare_voc_aug\.py", {}, "--any-count"),
     (r"-m pytest|scripts/test\.sh", {}, "--collect-only -q"),

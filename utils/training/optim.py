@@ -2,6 +2,8 @@
 
 import jittor as jt
 
+from utils.training import fused_step
+
 MOMENTS = ("values", "m")  # what Jittor's optimizers keep for each parameter: SGD "values", AdamW both
 
 
@@ -24,8 +26,8 @@ def build(named, optimizer, lr, momentum=0.9, weight_decay=5e-4, head_factor=1.0
         raise ValueError("no parameter has a gradient: there is nothing to train")
     groups = [{**group, "factor": key[0], "weight_decay": key[1]} for key, group in groups.items()]
     if optimizer == "sgd":
-        return jt.optim.SGD(groups, lr, momentum, weight_decay)
-    return jt.optim.AdamW(groups, lr, weight_decay=weight_decay)
+        return fused_step.SGD(groups, lr, momentum, weight_decay)
+    return fused_step.AdamW(groups, lr, weight_decay=weight_decay)
 
 
 def poly(base, step, total, power=0.9, warmup=0, least=0.0):
@@ -44,7 +46,9 @@ def set_lr(optimizer, lr):
 def gradient_norm(optimizer):
     """L2 norm of all gradients together, a Var of one number. It is NaN or infinity when the network has diverged, also
     where the loss is not: compiled with -Ofast, a ReLU turns NaN into 0."""
-    squares = [g.sqr().sum() for group in optimizer.param_groups for g in group["grads"]]
+    gradients = [g for group in optimizer.param_groups for g in group["grads"]]
+    fast = fused_step.supported(gradients)
+    squares = fused_step.squares(gradients) if fast else [g.sqr().sum() for g in gradients]
     return jt.concat(squares).sum().sqrt()
 
 
