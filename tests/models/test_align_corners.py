@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models import build_model
-from models.layers.resize import resize
+from models.layers.resize import resize as resize_maps
 from models.losses import Criterion, segmentation_losses
 from utils.evaluation.resize import resize
 from utils.weights import network
@@ -34,7 +34,7 @@ def test_upsampling_and_its_gradient_are_those_of_pytorch(rng, small, large, cor
     x0 = rng.standard_normal((2, 3, *small)).astype(np.float32)
     y = rng.standard_normal((2, 3, *large)).astype(np.float32)
     x, t = jt.array(x0), torch.tensor(x0, requires_grad=True)
-    up, expected = resize(x, large, corners), theirs(t, large, corners)
+    up, expected = resize_maps(x, large, corners), theirs(t, large, corners)
     (expected * torch.from_numpy(y)).sum().backward()
     np.testing.assert_allclose(up.numpy(), expected.detach().numpy(), atol=2e-5)
     np.testing.assert_allclose(jt.grad((up * jt.array(y)).sum(), x).numpy(), t.grad.numpy(), atol=3e-4)
