@@ -27,13 +27,12 @@ def main():
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # imports Jittor
 
     from utils import distributed
-    from utils.training import amp, class_counts, interrupt, resume
-    from utils.training.snapshots import Snapshots
+    from utils.training import amp, class_counts, interrupt, resume, snapshots
 
     begin, earlier_files = prepare(args, machine)
     data, val_data, info = build_data(args, begin)
     model = build_network(args, info)
-    criterion = build_criterion(args, info, model)
+    criterion = build_criterion(args, info, model, data, begin)
     optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
     scaler.load_state(begin["meta"].get("loss_scale"))
     resume.load(begin, model, criterion, optimizer)
@@ -44,14 +43,14 @@ def main():
     missing = check_data(args, info, data, model, machine["device"])
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()
-    snapshots = Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
+    saver = snapshots.Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
     counts = class_counts.FirstEpoch(data.names, data.total_len, missing)
     batches = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         started = time.time()
         batch = [next(batches) for _ in range(args.accumulate)]  # each (images, labels, names)
         data_time = time.time() - started
-        lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, snapshots, batch, step)
+        lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, saver, batch, step)
 
         done, samples = step + 1, samples + args.batch_size
         last = done == args.last_step
@@ -67,7 +66,7 @@ def main():
             if log:
                 place = resume.position(done, samples, data.total_len, best, args.random_seed, scaler.state())
                 state = resume.state(optimizer, criterion)
-                path = snapshots.save(done, model, {**record, **place}, state, keep, improved)
+                path = saver.save(done, model, {**record, **place}, state, keep, improved)
                 log.draw()
             distributed.wait_for_all()
         if stop:
@@ -150,11 +149,15 @@ def build_network(args, info):
     return amp.mixed(model, args.amp) if args.amp else model
 
 
-def build_criterion(args, info, model):
+def build_criterion(args, info, model, data, begin):
     from models.losses import Criterion
+    from utils.training import class_weights
 
+    weights = args.class_weights
+    if weights == "auto":
+        weights = args.auto_class_weights = class_weights.automatic(data, begin)  # recorded as an option of the run
     ohem = {"thresh": args.ohem_thres, "min_kept": args.ohem_keep} if args.ohem else None
-    options = (args.aux_weight, ohem, args.class_weights, args.ccl)
+    options = (args.aux_weight, ohem, weights, args.ccl, args.dice)
     return Criterion(model, info["num_classes"], info["ignore_label"], *options)
 
 
@@ -216,12 +219,12 @@ def gradients(args, model, criterion, scaler, optimizer, batch, step):
 
     from models.layers import dropout
 
-    labels, sums, total = [jt.array(labels) for _, labels, _ in batch], {}, None
+    labels, sums, totals = [jt.array(labels) for _, labels, _ in batch], {}, (None, None)
     if len(batch) > 1:  # every pixel has the same weight, whatever its piece
-        total = sum(criterion.total_weight(label) for label in labels) / len(batch)
+        totals = [sum(values) / len(batch) for values in zip(*map(criterion.totals, labels))]
     for k, (images, *_) in enumerate(batch):
         dropout.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
-        losses = criterion(model(images), labels[k], total)
+        losses = criterion(model(images), labels[k], totals)
         scaler.backward(optimizer, losses["loss"] / len(batch))
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
         jt.sync_all()  # frees the memory of this piece; and the update always starts from finished gradients

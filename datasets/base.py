@@ -89,6 +89,23 @@ class SegmentationDataset(Dataset):
         image, label = self.open_pair(int(index))
         return image(), label
 
+    def state(self):
+        """What identifies the labels of this dataset, for caches: changed files give another value."""
+        return [type(self).__name__, self.total_len, *map(str, getattr(self, "drawing", ()))]
+
+    def label_counts(self):
+        """The pixels of each label value, (256,), of each sample in order. on_bad_sample="skip": 0 if unreadable."""
+
+        def count(index):
+            try:
+                return np.bincount(self.open_pair(index)[1].ravel(), minlength=256)
+            except DataError:
+                if self.on_bad_sample == "error":
+                    raise
+                return np.zeros(256, np.int64)
+
+        return workers.run(count, range(self.total_len), self.num_workers, name=self.sample_name)
+
     def set_epoch(self, epoch):
         """Set the order and augmentation of the next iteration. A finished iteration increments the epoch."""
         self.epoch = epoch

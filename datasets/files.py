@@ -148,6 +148,12 @@ class FileDataset(SegmentationDataset):
     def has_labels(self):
         return any(label is not None for _, label in self.pairs)
 
+    def state(self):
+        """Changes with any label file, and with the meaning of its values."""
+        labels = [label for _, label in self.pairs if label is not None]
+        files = [(str(path), image_io.state(path)) for path in labels]
+        return [*super().state(), self.table.tolist(), self.on_bad_label, self.resize_labels, files]
+
     # --- read a pair
 
     def sample_name(self, index):

@@ -80,6 +80,14 @@ class Packed(SegmentationDataset):
     def sample_name(self, index):
         return self.samples[index][0]
 
+    def state(self):
+        facts = (self.root / "pack.json", Path(self.bytes.filename))
+        return [
+            *super().state(),
+            self.split,
+            [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in facts],
+        ]
+
     def open_pair(self, index):
         _, height, width, offset = self.samples[index]
         middle = offset + 3 * height * width

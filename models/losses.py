@@ -9,6 +9,8 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
+from models.dice import dice_loss, labelled_images
+
 
 def upsample(logits, size):
     """Bilinear with align_corners=True, as in the official loss and evaluation. The gradient is the exact adjoint."""
@@ -114,11 +116,14 @@ def coarse_probabilities(logits, labels, full_probability, ignore, factor):
     return jt.ternary(labels == ignore, jt.full_like(probability, 2.0), probability).reshape((-1,))
 
 
-def segmentation_losses(logits, labels, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, total=None):
+def segmentation_losses(
+    logits, labels, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, total=None, dice=0.0, images=None
+):
     """logits [main, auxiliary], labels (B, H, W) int32 -> {"loss": main + aux_weight * aux, "main": .., "aux": ..}.
 
     `ohem`: options of `ohem_label` for the main loss, {"thresh": .., "min_kept": ..}; the auxiliary loss uses all
-    valid pixels.
+    valid pixels. `dice`: weight of the soft Dice loss of the main logits (dice.py), "dice"; `images`: the number of
+    images that it divides by, as `total` is the sum of weights.
     """
     size = labels.shape[1:]
     main = upsample(logits[0], size)  # (B, K, H, W)
@@ -130,6 +135,10 @@ def segmentation_losses(logits, labels, ignore=255, aux_weight=0.4, ohem=None, c
     if len(logits) > 1:
         losses["aux"] = cross_entropy(upsample(logits[1], size), labels, ignore, class_weight, total)
         losses["loss"] = losses["main"] + aux_weight * losses["aux"]
+    if dice:
+        images = mean_over_ranks(labelled_images(labels, ignore) if images is None else images)
+        losses["dice"] = dice_loss(main, labels, ignore, images)
+        losses["loss"] = losses["loss"] + dice * losses["dice"]
     return losses
 
 
@@ -191,13 +200,14 @@ def euclidean_norm(x):
 class Criterion(nn.Module):
     """The training loss: `criterion(model(images), labels)` -> {"loss": total, "main": .., "aux": .., "ccl": ..}.
 
-    `ccl`: weight of the category consistent loss on the attention output of `model` (default: 0, not computed).
+    `ccl`: weight of the category consistent loss on the attention output of `model`, `dice`: of the soft Dice loss
+    (default: 0, not computed).
     """
 
-    def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0):
+    def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0, dice=0.0):
         if class_weight is not None and len(class_weight) != num_classes:
             raise ValueError(f"there are {len(class_weight)} class weights for {num_classes} classes")
-        self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem}
+        self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem, "dice": dice}
         self.weights, self.ccl, attended = class_weight, ccl, []
         self.attended = attended.pop  # not the Var itself: an attribute would become a parameter
 
@@ -208,8 +218,9 @@ class Criterion(nn.Module):
             self.consistency = CategoryConsistentLoss(model.head.cca.value_conv.out_channels, num_classes)
             model.head.cca.register_forward_hook(lambda module, inputs, output: keep(output))
 
-    def execute(self, logits, labels, total=None):
-        losses = segmentation_losses(logits, labels, class_weight=self.class_weight(), total=total, **self.options)
+    def execute(self, logits, labels, totals=(None, None)):
+        weights = {"class_weight": self.class_weight(), "total": totals[0], "images": totals[1]}
+        losses = segmentation_losses(logits, labels, **weights, **self.options)
         if self.ccl:
             losses["ccl"] = self.consistency(self.attended(), labels, self.options["ignore"])["ccl"]
             losses["loss"] = losses["loss"] + self.ccl * losses["ccl"]
@@ -218,5 +229,7 @@ class Criterion(nn.Module):
     def class_weight(self):
         return None if self.weights is None else jt.array(self.weights).float32()
 
-    def total_weight(self, labels):
-        return pixel_weights(labels, self.options["ignore"], self.class_weight()).sum()
+    def totals(self, labels):
+        """What the losses of these labels divide by: the sum of weights, and the number of labelled images."""
+        ignore = self.options["ignore"]
+        return pixel_weights(labels, ignore, self.class_weight()).sum(), labelled_images(labels, ignore)

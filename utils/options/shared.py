@@ -63,6 +63,10 @@ def minutes(text):
     return parsed(text, float, lambda number: 0 <= number < math.inf, "minutes, 0 or more, for example 15")
 
 
+def weight(text):
+    return parsed(text, float, lambda number: 0 <= number < math.inf, "a weight, 0 or more, for example 0.5")
+
+
 def floats(text):
     return tuple(float(part) for part in text.split(","))
 

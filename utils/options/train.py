@@ -77,8 +77,10 @@ def losses(parser):
     add("--aux-weight", type=float, default=0.4, metavar="X", help=text)
     text = "weight of the category consistent loss; 1 if X is not given (default: %(default)s)"
     add("--ccl", type=float, nargs="?", const=1.0, default=0.0, metavar="X", help=text)
-    text = "weight of each class in the cross entropy (default: all 1)"
-    add("--class-weights", type=numbers, metavar="W,W,...", help=text)
+    text = "weight of each class in the cross entropy; auto: median frequency in the training labels (default: all 1)"
+    add("--class-weights", type=class_weights, metavar="W,W,...|auto", help=text)
+    text = "weight of a soft Dice loss of the main head, added to the cross entropy (default: %(default)s)"
+    add("--dice", type=options.weight, default=0.0, metavar="W", help=text)
 
 
 def data(parser):
@@ -122,6 +124,10 @@ def run(parser):
 
 def numbers(text):
     return list(options.parsed(text, options.floats, lambda values: True, "numbers with commas between them"))
+
+
+def class_weights(text):
+    return text if text == "auto" else numbers(text)
 
 
 def settle(parser, args):
