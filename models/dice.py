@@ -1,8 +1,8 @@
 """Soft Dice loss of each image, over the classes that occur in its label; `dice_loss` is the weight of --dice.
 
 Dice of a class c in an image: 2 sum(p_c y_c) / (sum(p_c) + sum(y_c)) over the pixels that are not ignored, p the
-softmax and y 1 where the label is c. The loss of an image is 1 minus the mean over the classes in its label. It is taken
-per image and not over the batch, so that it is a mean over images: the ranks and the pieces of an accumulated batch add
+softmax and y 1 where the label is c. The loss of an image is 1 minus the mean over the classes in its label. It is per
+image and not over the batch, so that it is a mean over images: the ranks and the pieces of an accumulated batch add
 up to the loss of one process. It uses all valid pixels, also with OHEM, and no class weights: classes count the same.
 """
 

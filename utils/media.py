@@ -29,6 +29,15 @@ def read_upright(path):
     return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
+def size_of(path):
+    """(height, width) from the header, not rotated; None if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # reading the pixels reports it
+        return None
+
+
 def find(inputs, without=None):
     """Files and folders -> (images and videos, other paths). Files count with any ending; in folders the ending
     decides, and the folder `without` is left out. Each as (path, name of the files to write)."""

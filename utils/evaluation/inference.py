@@ -32,22 +32,26 @@ def predict(model, images, sizes=None, **settings):
     return [fetch(bands) for bands in launch(model, images, sizes, **settings)]
 
 
-def launch(model, images, sizes=None, **settings):
-    """Like `predict`, but on a GPU it returns before the results are computed; `fetch` waits for each."""
+def launch(model, images, sizes=None, confidence=False, **settings):
+    """Like `predict`, but on a GPU it returns before the results are computed; `fetch` waits for each. `confidence`:
+    each result is (classes, largest probability of each pixel)."""
     sizes = sizes or [image.shape[1:] for image in images]
     with jt.no_grad():
         results = []
         for views, size in zip(run_tiles(model, images, **settings), sizes):
             bands = []
             for scores in score_bands(views, size, settings.get("average", "logits")):
-                bands.append(class_of(scores))
-                bands[-1].sync()
+                bands.append([class_of(scores)])
+                if confidence:
+                    bands[-1].append(confidence_of(scores, settings.get("average", "logits")))
+                jt.sync(bands[-1])
             results.append(bands)
         return results
 
 
 def fetch(bands):
-    return np.concatenate([band.numpy() for band in bands])
+    parts = [np.concatenate([part.numpy() for part in column]) for column in zip(*bands)]
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def predict_probabilities(model, image, size=None, **settings):
@@ -66,6 +70,11 @@ def class_of(scores):
     """(K, rows, W) -> (rows, W); uint8 where the classes fit."""
     best, _ = jt.argmax(scores, dim=0)
     return best.uint8() if scores.shape[0] <= 256 else best.int32()
+
+
+def confidence_of(scores, average):
+    """(K, rows, W) -> the largest probability of each pixel (rows, W) float32."""
+    return (jt.nn.softmax(scores, dim=0) if average == "logits" else scores).max(0)
 
 
 def starts(length, tile):
