@@ -105,6 +105,7 @@ def prepare(args, machine):
 def build_data(args, begin):
     """-> training data, validation data, and the facts about them that a checkpoint records."""
     from datasets.find import locate, record, recorded_place
+    from datasets.reading import bands
     from models.tables import CAFFE_BGR, IMAGENET_RGB
     from utils import distributed
     from utils.training import snapshots
@@ -113,18 +114,17 @@ def build_data(args, begin):
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
     distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
     source = {name: vars(args)[name] for name in shared.SOURCE} | place
-    name = source.pop("name")
+    name, known = source.pop("name"), begin["meta"].get("normalisation")
+    source.update({key: value for key, value in bands.facts_of(known).items() if source[key] is None})
     augmentation = {name: vars(args)[name] for name in shared.AUGMENTATION}
     augmentation.update(seed=args.random_seed, batch_size=args.batch_size // args.accumulate)
     data = training_data(name, args.split, args.input_size, **source, **augmentation)
-    source.update(data_list=None, cache="off")
-    val_data = build_dataset(name, "val", **source) if args.eval_every else None
+    val_data = build_dataset(name, "val", **{**source, "data_list": None, "cache": "off"}) if args.eval_every else None
     default = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
         **snapshots.facts(data),
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
-        "normalisation": begin["meta"].get("normalisation") or default,
-        "model_options": begin["network"]["options"],
+        **bands.for_network(data, known, default, begin["network"]["options"], args.channel_mean, args.channel_std),
     }
     return data, val_data, info
 
@@ -134,8 +134,8 @@ def stream(data, normalisation, start):
     from datasets.transforms import normalise_batch
 
     for batch in data.forever(start):
-        images = normalise_batch(batch.images, normalisation, batch.boxes)
-        yield images, batch.labels.astype("int32"), [data.sample_name(index) for index in batch.indices]
+        names = [data.sample_name(index) for index in batch.indices]
+        yield normalise_batch(batch.images, normalisation, batch.boxes), batch.labels.astype("int32"), names
 
 
 def build_network(args, info):
@@ -157,8 +157,9 @@ def build_criterion(args, info, model, data, begin):
     if weights == "auto":
         weights = args.auto_class_weights = class_weights.automatic(data, begin)  # recorded as an option of the run
     ohem = {"thresh": args.ohem_thres, "min_kept": args.ohem_keep} if args.ohem else None
-    options = (args.aux_weight, ohem, weights, args.ccl, args.dice)
-    return Criterion(model, info["num_classes"], info["ignore_label"], *options)
+    return Criterion(
+        model, info["num_classes"], info["ignore_label"], args.aux_weight, ohem, weights, args.ccl, args.dice
+    )
 
 
 def build_optimizer(args, model, criterion):

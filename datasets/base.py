@@ -57,6 +57,7 @@ class SegmentationDataset(Dataset):
 
     dataset_name, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # dataset_name: its key in DATASETS
     scales, sides, longest = CITYSCAPES_SCALES, None, None  # what --random-scale does with this dataset
+    channels, value_range = 3, None  # of the images; other numbers than 3: reading/bands.py
     categories, instance_remark = None, ""  # groups of classes that are scored as well; why instances are not
 
     def __init__(self, count, transform=None, seed=0, on_bad_sample="error", **options):
@@ -171,7 +172,9 @@ class SegmentationDataset(Dataset):
                 yield from ((epoch, index, replace) for epoch, index in group)
 
         size = getattr(self.transform, "size", None)
-        slot_bytes = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else SLOT_BYTES
+        slot_bytes = (
+            int(np.prod(size)) * (self.channels + 1) * getattr(self, "frames", 1) + 4096 if size else SLOT_BYTES
+        )
         name = lambda task: self.sample_name(task[1])  # noqa: E731
         wanted = 2 * self.batch_size // self.world_size  # read in advance, so that workers never wait for a step
         ahead = max(3, -(-wanted // max(self.num_workers, 1)))

@@ -93,8 +93,9 @@ class CCNet(ResNet):
         aux_channels=None,  # None: half the channels of stage 3, conv with bias (official)
         cca_backend="auto",
         aux_always=False,
+        in_channels=3,
     ):
-        super().__init__(depth, stem, contract_dilation, ceil_pool)
+        super().__init__(depth, stem, contract_dilation, ceil_pool, in_channels)
         x3, x4 = self.channels
         self.head = RCCAHead(x4, x4 // 4, checked(num_classes), recurrence, cca_backend, activation)
         self.dsn = auxiliary_head(x3, aux_channels or x3 // 2, num_classes, activation, bias=aux_channels is None)
@@ -130,9 +131,10 @@ class VANCCNet(VAN):
         drop_path=None,  # None: the published value of this size
         cca_backend="auto",
         aux_always=False,
+        in_channels=3,
     ):
         multi = output_stride == "multi"
-        super().__init__(van_size, 32 if multi else output_stride, dilate, drop_path)
+        super().__init__(van_size, 32 if multi else output_stride, dilate, drop_path, in_channels=in_channels)
         dims = self.dims
         if multi:
             self.squeeze = nn.Sequential(*conv_bn_act(sum(dims[1:]), dims[3], "leaky_relu", kernel=1))

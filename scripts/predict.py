@@ -62,7 +62,7 @@ def class_numbers(text, names):
     return [list(names).index(name) for name in wanted]
 
 
-def find_inputs(args):
+def find_inputs(args, endings):
     """-> ([(path, name of the files to write)], other files in the folders)"""
     from utils import media
 
@@ -70,7 +70,7 @@ def find_inputs(args):
         raise ValueError(
             f"--save-dir {args.save_dir} is an input folder, too: results would be read as input; choose another"
         )
-    files, others = media.find(args.input, without=args.save_dir)
+    files, others = media.find(args.input, args.save_dir, endings)
     if not files:
         endings = " ".join((*media.IMAGES, *media.VIDEOS))
         raise ValueError(f"--input {' '.join(args.input)} holds no image or video ({endings})")
@@ -86,6 +86,7 @@ def main():
     import jittor
 
     from datasets.classes import classes_of
+    from datasets.reading.bands import facts_of
     from models.cca.functional import resolve
     from models.layers.fold import fold
     from utils import media
@@ -94,10 +95,11 @@ def main():
 
     if jittor.in_mpi:
         raise ValueError("predict.py is one process: start it without mpirun (evaluate.py shares images over ranks)")
-    files, others = find_inputs(args)
     flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
     options = {"source": args.source, "cca_backend": args.cca_backend}
     model, meta = network.load_network(args.restore_from, build_model, flags, None if args.no_fold else fold, **options)
+    facts = facts_of(meta["normalisation"])  # of images of another number of channels than three
+    files, others = find_inputs(args, (*media.IMAGES, ".npy") if facts else media.IMAGES)
     names, palette, settings["flip_pairs"] = classes_of(meta, args.dataset)
     void = 255 if meta.get("ignore_label") is None else meta["ignore_label"]
     look = result_files.Appearance(names, palette, args.opacity, args.min_confidence, void, args.confidence)
@@ -108,14 +110,15 @@ def main():
     print(f"{meta['model']}, R = {meta['recurrence']}, {len(names)} classes, {eval_options.describe(settings)}")
     for remark in (*meta["remarks"], *eval_options.remarks(args, machine["device"], parallel=False)):
         print(remark)
-    if args.probability and videos:
-        print("--probability has no effect on videos")
+    for flag in [flag for flag in ("probability", "confidence") if vars(args)[flag] and videos]:
+        print(f"--{flag} has no effect on videos")
     if others:
         print(f"{len(others)} other files in the folders are left alone, such as {others[0]}")
-
-    if args.confidence and videos:
-        print("--confidence has no effect on videos")
     unsuited = "--scales and --probability need the whole image" if args.scales != (1.0,) or args.probability else None
+    if facts:
+        unsuited = "only images of three channels can be read by rows"
+        if videos:
+            raise ValueError(f"{meta['checkpoint']} is not for images of three channels, and {videos[0][0]} is a video")
     whole, by_rows, failed = large.choose(images, args.by_rows, unsuited)
     failed += segment_images(args, model, meta, whole, look, probability, settings)
     for path, name in by_rows + videos:
@@ -135,7 +138,7 @@ def segment_images(args, model, meta, files, look, probability, settings):
     from tqdm import tqdm
 
     from datasets import transforms
-    from datasets.reading import workers
+    from datasets.reading import bands, workers
     from utils import media
     from utils.evaluation import inference, result_files, stream
 
@@ -145,8 +148,10 @@ def segment_images(args, model, meta, files, look, probability, settings):
     def normalise(image):
         return transforms.normalise(image, meta["normalisation"])
 
+    read_image = media.reader(bands.read, bands.facts_of(meta["normalisation"]))
+
     def read(file):
-        return media.read_upright(file[0]), None
+        return read_image(file[0]), None
 
     def skip(_, error):
         failed.append(str(error))

@@ -23,7 +23,7 @@ def done(weights, tmp_path_factory):  # noqa: F811
     image.save(root / "a.png")
     image.save(root / "map.tif", compression="tiff_lzw", tiffinfo={278: 16, 33550: (2.0, 2.0, 0.0), 42113: "255"})
     image.save(root / "photo.jpg")
-    options = ["--restore-from", weights, "--input", root, *WINDOWS, "--confidence", "--min-confidence", "0.3"]
+    options = ["--restore-from", weights, "--input", root, *WINDOWS, "--confidence", "--min-confidence", "0.1174"]
     for way in ("never", "always"):
         process = predict(*options, "--save-dir", root.parent / way, "--by-rows", way)
         assert process.returncode == 0, process.stdout + process.stderr
@@ -51,7 +51,7 @@ def test_confidence_is_the_largest_probability_and_below_the_minimum_is_void(don
     root, _ = done
     level, label = read(root / "never/a_confidence.png"), read(root / "never/a_label.png")
     assert level.dtype == np.uint16 and level.min() >= 65535 // 9 and level.shape == (150, 131)
-    sure = level >= round(0.3 * 65535)
+    sure = level >= round(0.1174 * 65535)
     assert 0.02 < sure.mean() < 0.98  # both occur
     np.testing.assert_array_equal(label != 255, sure)
     assert label[sure].max() < 9

@@ -140,7 +140,7 @@ def run_tiles(
         together = batch or min(max(CALL_PIXELS // (shape[0] * shape[1]), 1), CALL_TILES)
         for first in range(0, len(windows), together):
             chunk = windows[first : first + together]
-            x = np.zeros((len(chunk), 3, *shape), np.float32)  # 0 is the mean colour
+            x = np.zeros((len(chunk), images[0].shape[0], *shape), np.float32)  # 0 is the mean colour
             for row, (number, k, (top, left, height, width)) in zip(x, chunk):
                 row[:, :height, :width] = pixels(number, k)[:, top : top + height, left : left + width]
             maps = forward(model, x, flip, average, flip_pairs)  # (B, K, h, w) each

@@ -44,7 +44,7 @@ class Appearance:
 
     def overlay(self, image, drawn):
         """`image`: BGR."""
-        return figures.overlay(image[:, :, ::-1], drawn, self.palette, self.opacity)
+        return figures.overlay(figures.visible(image), drawn, self.palette, self.opacity)
 
 
 def stored(label):

@@ -105,7 +105,7 @@ def span(text):
 SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
-SOURCE += ["scene_size"]
+SOURCE += ["scene_size", "channels", "value_range"]
 AUGMENTATION = "augment random_scale random_mirror short_side scale_range color_jitter cat_max_ratio".split()
 
 
@@ -127,6 +127,18 @@ def add_augmentation(parser):
     add("--color-jitter", action="store_true", help="random brightness, contrast, saturation and hue (default: off)")
     text = "crop again, up to 10 times, if one class has a larger share of the crop than X (default: off)"
     add("--cat-max-ratio", type=float, metavar="X", help=text)
+
+
+def value_range(text):
+    expected = "LOW,HIGH with LOW below HIGH, for example 0,10000"
+    return parsed(text, floats, lambda values: len(values) == 2 and values[0] < values[1], expected)
+
+
+def add_channels(add):
+    text = "channels of the images of a folder, .tif or .npy (default: recorded in the checkpoint, else 3)"
+    add("--channels", type=positive, metavar="N", help=text)
+    text = "values that become 0 and 255, with --channels (default: uint16 0,65535, float 0,1)"
+    add("--value-range", type=value_range, metavar="LOW,HIGH", help=text)
 
 
 def add_source(add):
@@ -171,6 +183,7 @@ def common_parser(models, datasets, devices):
     text = "ignore: treat label values that are not a class as ignored (default: error)"
     add("--on-bad-label", choices=("error", "ignore"), default="error", help=text)
     add("--resize-labels", action="store_true", help="resize labels to the size of their images (default: off)")
+    add_channels(add)
     add("--cache", choices=("off", "ram"), default="off", help="ram: keep decoded images in memory (default: off)")
     add = parser.add_argument_group("generated scenes").add_argument
     text = "size of the images (default: recorded in the checkpoint, else 128,256)"

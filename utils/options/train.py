@@ -89,6 +89,10 @@ def data(parser):
     add("--split", default="train", metavar="NAME", help=text)
     text = "crop size (default: 769,769)"
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help=text)
+    text = "mean of each channel on the scale 0..255, with --channels (default: measured)"
+    add("--channel-mean", type=numbers, metavar="M,M,..", help=text)
+    text = "standard deviation of each channel, with --channel-mean (default: measured)"
+    add("--channel-std", type=numbers, metavar="S,S,..", help=text)
     options.add_augmentation(parser)
 
 
