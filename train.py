@@ -4,8 +4,7 @@
     mpirun -np 4 python train.py ...                                                       # four, the same global batch
     python train.py ... --resume auto                                                      # continue a run that stopped
 
-Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.csv, args.json, loss.png and, after each
-validation, sheet.png. evaluate.py reads the checkpoints.
+Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.csv, args.json, loss.png and sheet.png.
 """
 
 import json
@@ -157,9 +156,8 @@ def build_criterion(args, info, model, data, begin):
     if weights == "auto":
         weights = args.auto_class_weights = class_weights.automatic(data, begin)  # recorded as an option of the run
     ohem = {"thresh": args.ohem_thres, "min_kept": args.ohem_keep} if args.ohem else None
-    return Criterion(
-        model, info["num_classes"], info["ignore_label"], args.aux_weight, ohem, weights, args.ccl, args.dice
-    )
+    rules = (info["num_classes"], info["ignore_label"], args.aux_weight, ohem, weights, args.ccl, args.dice)
+    return Criterion(model, *rules)
 
 
 def build_optimizer(args, model, criterion):
