@@ -17,7 +17,7 @@ def test_values_become_8_bits_by_their_dtype_or_a_range(tmp_path):
         (np.uint16([[0, 32896, 65535]]), None, [0, 128, 255]),
         (np.float32([[-1, 0.5, 2]]), None, [0, 128, 255]),
         (np.uint16([[1000, 6000, 20000]]), (1000, 11000), [0, 128, 255]),
-        (np.uint8([[0, 50, 100]]), (0, 100), [0, 128, 255]),
+        (np.uint8([[0, 60, 100]]), (0, 100), [0, 153, 255]),
     ):
         np.save(path, values)
         image = bands.read(path, 1, value_range)
