@@ -27,11 +27,13 @@ def parse_args(argv=None):
 def open_data(args, meta):
     """-> the dataset that the flags name or the checkpoint records, with the checkpoint's classes; lines to print."""
     from datasets.find import recorded_place
+    from datasets.reading.bands import facts_of
 
     if args.cache != "off":
         raise ValueError("--cache has no effect in evaluation, which reads each image once: leave it out")
     place, line = recorded_place(meta, meta["checkpoint"], args.dataset, args.data_dir, args.scene_size)
     source = {**{name: vars(args)[name] for name in shared.SOURCE}, **place}
+    source.update(facts_of(meta["normalisation"]))
     source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
     if args.ignore_label is None:
         source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))

@@ -4,8 +4,7 @@
     mpirun -np 4 python train.py ...                                                       # four, the same global batch
     python train.py ... --resume auto                                                      # continue a run that stopped
 
-Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.csv, args.json, loss.png and, after each
-validation, sheet.png. evaluate.py reads the checkpoints.
+Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.csv, args.json, loss.png and sheet.png.
 """
 
 import json
@@ -27,13 +26,12 @@ def main():
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # imports Jittor
 
     from utils import distributed
-    from utils.training import amp, class_counts, interrupt, resume
-    from utils.training.snapshots import Snapshots
+    from utils.training import amp, class_counts, interrupt, resume, snapshots
 
     begin, earlier_files = prepare(args, machine)
     data, val_data, info = build_data(args, begin)
     model = build_network(args, info)
-    criterion = build_criterion(args, info, model)
+    criterion = build_criterion(args, info, model, data, begin)
     optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
     scaler.load_state(begin["meta"].get("loss_scale"))
     resume.load(begin, model, criterion, optimizer)
@@ -45,14 +43,14 @@ def main():
     missing = check_data(args, info, data, model, machine["device"])
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()
-    snapshots = Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
+    saver = snapshots.Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
     counts = class_counts.FirstEpoch(data.names, data.total_len, missing)
     batches = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         started = time.time()
         batch = [next(batches) for _ in range(args.accumulate)]  # each (images, labels, names)
         data_time = time.time() - started
-        lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, snapshots, batch, step)
+        lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, saver, batch, step)
 
         done, samples = step + 1, samples + args.batch_size
         last = done == args.last_step
@@ -68,7 +66,7 @@ def main():
             if log:
                 place = resume.position(done, samples, data.total_len, best, args.random_seed, scaler.state())
                 state = resume.state(optimizer, criterion)
-                path = snapshots.save(done, model, {**record, **place}, state, keep, improved)
+                path = saver.save(done, model, {**record, **place}, state, keep, improved)
                 log.draw()
             distributed.wait_for_all()
         if stop:
@@ -107,6 +105,7 @@ def prepare(args, machine):
 def build_data(args, begin):
     """-> training data, validation data, and the facts about them that a checkpoint records."""
     from datasets.find import locate, record, recorded_place
+    from datasets.reading import bands
     from models.tables import CAFFE_BGR, IMAGENET_RGB
     from utils import distributed
     from utils.training import snapshots
@@ -115,18 +114,17 @@ def build_data(args, begin):
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
     distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
     source = {name: vars(args)[name] for name in shared.SOURCE} | place
-    name = source.pop("name")
+    name, known = source.pop("name"), begin["meta"].get("normalisation")
+    source.update({key: value for key, value in bands.facts_of(known).items() if source[key] is None})
     augmentation = {name: vars(args)[name] for name in shared.AUGMENTATION}
     augmentation.update(seed=args.random_seed, batch_size=args.batch_size // args.accumulate)
     data = training_data(name, args.split, args.input_size, **source, **augmentation)
-    source.update(data_list=None, cache="off")
-    val_data = build_dataset(name, "val", **source) if args.eval_every else None
+    val_data = build_dataset(name, "val", **{**source, "data_list": None, "cache": "off"}) if args.eval_every else None
     default = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
         **snapshots.facts(data),
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
-        "normalisation": begin["meta"].get("normalisation") or default,
-        "model_options": begin["network"]["options"],
+        **bands.for_network(data, known, default, begin["network"]["options"], args.channel_mean, args.channel_std),
     }
     return data, val_data, info
 
@@ -136,8 +134,8 @@ def stream(data, normalisation, start):
     from datasets.transforms import normalise_batch
 
     for batch in data.forever(start):
-        images = normalise_batch(batch.images, normalisation, batch.boxes)
-        yield images, batch.labels.astype("int32"), [data.sample_name(index) for index in batch.indices]
+        names = [data.sample_name(index) for index in batch.indices]
+        yield normalise_batch(batch.images, normalisation, batch.boxes), batch.labels.astype("int32"), names
 
 
 def build_network(args, info):
@@ -153,12 +151,16 @@ def build_network(args, info):
     return model
 
 
-def build_criterion(args, info, model):
+def build_criterion(args, info, model, data, begin):
     from models.losses import Criterion
+    from utils.training import class_weights
 
+    weights = args.class_weights
+    if weights == "auto":
+        weights = args.auto_class_weights = class_weights.automatic(data, begin)  # recorded as an option of the run
     ohem = {"thresh": args.ohem_thres, "min_kept": args.ohem_keep} if args.ohem else None
-    options = (args.aux_weight, ohem, args.class_weights, args.ccl)
-    return Criterion(model, info["num_classes"], info["ignore_label"], *options)
+    rules = (info["num_classes"], info["ignore_label"], args.aux_weight, ohem, weights, args.ccl, args.dice)
+    return Criterion(model, *rules)
 
 
 def build_optimizer(args, model, criterion):
@@ -220,12 +222,12 @@ def gradients(args, model, criterion, scaler, optimizer, batch, step):
 
     from models.layers import dropout
 
-    labels, sums, total = [jt.array(labels) for _, labels, _ in batch], {}, None
+    labels, sums, totals = [jt.array(labels) for _, labels, _ in batch], {}, (None, None)
     if len(batch) > 1:  # every pixel has the same weight, whatever its piece
-        total = sum(criterion.total_weight(label) for label in labels) / len(batch)
+        totals = [sum(values) / len(batch) for values in zip(*map(criterion.totals, labels))]
     for k, (images, *_) in enumerate(batch):
         dropout.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
-        losses = criterion(model(images), labels[k], total)
+        losses = criterion(model(images), labels[k], totals)
         scaler.backward(optimizer, losses["loss"] / len(batch))
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
         jt.sync_all()  # frees the memory of this piece; and the update always starts from finished gradients

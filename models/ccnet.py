@@ -102,8 +102,9 @@ class CCNet(ResNet):
         blocks=None,  # None: those of `depth`
         dilations=(2, 4),
         whole_softmax=False,  # see models/ports.py
+        in_channels=3,
     ):
-        super().__init__(depth, stem, contract_dilation, ceil_pool, blocks, dilations)
+        super().__init__(depth, stem, contract_dilation, ceil_pool, blocks, dilations, in_channels)
         x3, x4 = self.channels
         head = (checked(num_classes), recurrence, cca_backend, activation, whole_softmax)
         self.head = RCCAHead(x4, x4 // 4, *head)
@@ -156,9 +157,10 @@ class VANCCNet(VAN):
         cca_backend="auto",
         aux_always=False,
         align_corners=True,  # also of the maps that "multi" resizes
+        in_channels=3,
     ):
         multi = output_stride == "multi"
-        super().__init__(van_size, 32 if multi else output_stride, dilate, drop_path)
+        super().__init__(van_size, 32 if multi else output_stride, dilate, drop_path, in_channels=in_channels)
         dims = self.dims
         if multi:
             self.squeeze = nn.Sequential(*conv_bn_act(sum(dims[1:]), dims[3], "leaky_relu", kernel=1))

@@ -9,7 +9,9 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
+from models.dice import dice_loss, labelled_images
 from models.layers.pixel_loss import coarse_probabilities, pixel_loss
+from models.layers.resize import resize
 
 
 def mean_over_ranks(x):
@@ -70,12 +72,22 @@ def ohem_label(logits, labels, ignore=255, thresh=0.7, min_kept=100000, factor=8
 
 
 def segmentation_losses(
-    logits, labels, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, total=None, align_corners=True
+    logits,
+    labels,
+    ignore=255,
+    aux_weight=0.4,
+    ohem=None,
+    class_weight=None,
+    total=None,
+    align_corners=True,
+    dice=0.0,
+    images=None,
 ):
     """logits [main, auxiliary], labels (B, H, W) int32 -> {"loss": main + aux_weight * aux, "main": .., "aux": ..}.
 
     `ohem`: options of `ohem_label` for the main loss, {"thresh": .., "min_kept": ..}; the auxiliary loss uses all
-    valid pixels. `align_corners`: how logits are resized to the labels.
+    valid pixels. `align_corners`: how logits are resized to the labels. `dice`: weight of the soft Dice loss of the
+    main logits (dice.py), "dice"; `images`: the number of images that it divides by, as `total` is the sum of weights.
     """
     computed, main_labels, main_total = pixel_loss(logits[0], labels, align_corners), labels, total
     if ohem is not None:
@@ -86,6 +98,10 @@ def segmentation_losses(
     if len(logits) > 1:
         losses["aux"] = cross_entropy(logits[1], labels, ignore, class_weight, total, align_corners)
         losses["loss"] = losses["main"] + aux_weight * losses["aux"]
+    if dice:
+        images = mean_over_ranks(labelled_images(labels, ignore) if images is None else images)
+        losses["dice"] = dice_loss(resize(logits[0], labels.shape[1:], align_corners), labels, ignore, images)
+        losses["loss"] = losses["loss"] + dice * losses["dice"]
     return losses
 
 
@@ -147,13 +163,14 @@ def euclidean_norm(x):
 class Criterion(nn.Module):
     """The training loss: `criterion(model(images), labels)` -> {"loss": total, "main": .., "aux": .., "ccl": ..}.
 
-    `ccl`: weight of the category consistent loss on the attention output of `model` (default: 0, not computed).
+    `ccl`: weight of the category consistent loss on the attention output of `model`, `dice`: of the soft Dice loss
+    (default: 0, not computed).
     """
 
-    def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0):
+    def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0, dice=0.0):
         if class_weight is not None and len(class_weight) != num_classes:
             raise ValueError(f"there are {len(class_weight)} class weights for {num_classes} classes")
-        self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem}
+        self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem, "dice": dice}
         self.options["align_corners"] = getattr(model, "align_corners", True)
         self.weights, self.ccl, attended = class_weight, ccl, []
         self.attended = attended.pop  # not the Var itself: an attribute would become a parameter
@@ -165,8 +182,9 @@ class Criterion(nn.Module):
             self.consistency = CategoryConsistentLoss(model.head.cca.value_conv.out_channels, num_classes)
             model.head.cca.register_forward_hook(lambda module, inputs, output: keep(output))
 
-    def execute(self, logits, labels, total=None):
-        losses = segmentation_losses(logits, labels, class_weight=self.class_weight(), total=total, **self.options)
+    def execute(self, logits, labels, totals=(None, None)):
+        weights = {"class_weight": self.class_weight(), "total": totals[0], "images": totals[1]}
+        losses = segmentation_losses(logits, labels, **weights, **self.options)
         if self.ccl:
             losses["ccl"] = self.consistency(self.attended(), labels, self.options["ignore"])["ccl"]
             losses["loss"] = losses["loss"] + self.ccl * losses["ccl"]
@@ -175,5 +193,7 @@ class Criterion(nn.Module):
     def class_weight(self):
         return None if self.weights is None else jt.array(self.weights).float32()
 
-    def total_weight(self, labels):
-        return pixel_weights(labels, self.options["ignore"], self.class_weight()).sum()
+    def totals(self, labels):
+        """What the losses of these labels divide by: the sum of weights, and the number of labelled images."""
+        ignore = self.options["ignore"]
+        return pixel_weights(labels, ignore, self.class_weight()).sum(), labelled_images(labels, ignore)

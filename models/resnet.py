@@ -59,18 +59,25 @@ class ResNet(nn.Module):
     folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))  # pairs that fold() merges
 
     def __init__(
-        self, depth=101, stem="deep", contract_dilation=False, ceil_pool=True, blocks=None, dilations=(2, 4)
-    ):  # blocks: in each stage (None: those of `depth`); dilations: of stages 3 and 4
+        self,
+        depth=101,
+        stem="deep",
+        contract_dilation=False,
+        ceil_pool=True,
+        blocks=None,  # in each stage; None: those of `depth`
+        dilations=(2, 4),  # of stages 3 and 4
+        in_channels=3,
+    ):
         for value, known, name in ((depth, RESNET_BLOCKS, "depth"), (stem, RESNET_STEMS, "stem")):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(str, known))}")
         block, counts = BasicBlock if depth == 18 else Bottleneck, blocks or RESNET_BLOCKS[depth]
         planes = RESNET_STEMS[stem]
         if stem == "v1":
-            self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+            self.conv1 = Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
             self.bn1 = BatchNorm(64)
         else:
-            self.conv1, self.bn1 = conv3x3(3, planes[0], stride=2), BatchNorm(planes[0])
+            self.conv1, self.bn1 = conv3x3(in_channels, planes[0], stride=2), BatchNorm(planes[0])
             self.conv2, self.bn2 = conv3x3(planes[0], planes[1]), BatchNorm(planes[1])
             self.conv3, self.bn3 = conv3x3(planes[1], planes[2]), BatchNorm(planes[2])
         self.stem = stem

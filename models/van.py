@@ -126,7 +126,9 @@ class PatchEmbed(nn.Module):
 class VAN(nn.Module):
     """The backbone. With `num_classes` also the ImageNet classifier: `classify(x)` -> (B, num_classes)."""
 
-    def __init__(self, van_size="van_base", output_stride=32, dilate=True, drop_path=None, num_classes=0):
+    def __init__(
+        self, van_size="van_base", output_stride=32, dilate=True, drop_path=None, num_classes=0, in_channels=3
+    ):
         name = van_size if van_size.startswith("van_") else f"van_{van_size}"  # accepts "tiny" and "b0", too
         name = VAN_ALIASES.get(name, name)
         if name not in VAN_SIZES:
@@ -136,7 +138,7 @@ class VAN(nn.Module):
         self.dims, depths, default = VAN_SIZES[name]
         drop_path = default if drop_path is None else drop_path
         rates = [drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))]  # linear over all blocks
-        stride, density, channels = 1, 1, 3
+        stride, density, channels = 1, 1, in_channels
         for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, VAN_MLP_RATIOS), 1):
             kernel, step = (7, 4) if stage == 1 else (3, 2)
             embed_dilation = density if dilate else 1  # by how much the input is denser than in the published network

@@ -4,8 +4,9 @@
     python scripts/predict.py --restore-from runs/demo/CS_scenes_500.npz --input photo.jpg holiday/ --save-dir out
     python scripts/predict.py --restore-from CS_scenes_60000.pth --input drive.mp4 --save-dir out
 
-Writes NAME_label.png (pixels are class numbers), NAME_color.png, NAME_overlay.png; of a video NAME_overlay.mp4. Files
-that cannot be read are reported and skipped; the exit code is then 1.
+Writes NAME_label.png (pixels are class numbers), NAME_color.png, NAME_overlay.png; of a video NAME_overlay.mp4; of a
+georeferenced TIFF also NAME_label.tif. PNG and TIFF images larger than memory are read and written by rows. Files that
+cannot be read are reported and skipped; the exit code is then 1.
 """
 
 import argparse
@@ -34,6 +35,16 @@ def parse_args(argv=None):
     add("--opacity", type=eval_options.fraction, default=0.55, metavar="X", help=text)
     text = "also write NAME_probability_CLASS.png, 255 = 1.0, of these classes, or of all (default: none)"
     add("--probability", nargs="?", const="all", metavar="CLASS,..", help=text)
+    text = (
+        "also write NAME_confidence.png, the largest probability, 16 bit, and NAME_confidence_heat.png (default: off)"
+    )
+    add("--confidence", action="store_true", help=text)
+    text = "void where the largest probability is below X: the ignore label, not tinted (default: off)"
+    add("--min-confidence", type=eval_options.fraction, metavar="X", help=text)
+    text = (
+        "read and write PNG and TIFF images by rows: auto if they need over half of the memory (default: %(default)s)"
+    )
+    add("--by-rows", choices=("auto", "always", "never"), default="auto", help=text)
     add = parser.add_argument_group("machine").add_argument
     backends = ("auto", "reference", "fused")
     add("--cca-backend", default="auto", choices=backends, help="attention backend (default: auto)")
@@ -51,7 +62,7 @@ def class_numbers(text, names):
     return [list(names).index(name) for name in wanted]
 
 
-def find_inputs(args):
+def find_inputs(args, endings):
     """-> ([(path, name of the files to write)], other files in the folders)"""
     from utils import media
 
@@ -59,7 +70,7 @@ def find_inputs(args):
         raise ValueError(
             f"--save-dir {args.save_dir} is an input folder, too: results would be read as input; choose another"
         )
-    files, others = media.find(args.input, without=args.save_dir)
+    files, others = media.find(args.input, args.save_dir, endings)
     if not files:
         endings = " ".join((*media.IMAGES, *media.VIDEOS))
         raise ValueError(f"--input {' '.join(args.input)} holds no image or video ({endings})")
@@ -75,9 +86,11 @@ def main():
     import jittor
 
     from datasets.classes import classes_of
+    from datasets.reading.bands import facts_of
     from models.cca.functional import resolve
     from models.layers.fold import fold
     from utils import media
+    from utils.evaluation import large, result_files
     from utils.training import amp
     from utils.weights import network
 
@@ -85,15 +98,17 @@ def main():
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if jittor.in_mpi:
         raise ValueError("predict.py is one process: start it without mpirun (evaluate.py shares images over ranks)")
-    files, others = find_inputs(args)
     flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size", "align_corners")}
     options = {"source": args.source, "cca_backend": args.cca_backend}
     simplify = amp.simplify(args.amp, None if args.no_fold else fold)
     model, meta = network.load_network(args.restore_from, build_model, flags, simplify, **options)
-    corners = getattr(model, "align_corners", True)
-    settings, _, protocol = eval_options.inference_arguments(args, meta, corners)
+    settings, _, protocol = eval_options.inference_arguments(args, meta, getattr(model, "align_corners", True))
+    facts = facts_of(meta["normalisation"])  # of images of another number of channels than three
+    files, others = find_inputs(args, (*media.IMAGES, ".npy") if facts else media.IMAGES)
     names, palette, settings["flip_pairs"] = classes_of(meta, args.dataset)
-    classes = {"names": names, "palette": palette, "probability": class_numbers(args.probability, names)}
+    void = 255 if meta.get("ignore_label") is None else meta["ignore_label"]
+    look = result_files.Appearance(names, palette, args.opacity, args.min_confidence, void, args.confidence)
+    probability = class_numbers(args.probability, names)
     images = [file for file in files if not media.is_video(file[0])]
     videos = [file for file in files if media.is_video(file[0])]
     print(runtime.describe(machine, resolve(args.cca_backend)))
@@ -107,15 +122,22 @@ def main():
         print(remark)
     if args.amp:
         print(meta["simplified"])
-    if args.probability and videos:
-        print("--probability has no effect on videos")
+    for flag in [flag for flag in ("probability", "confidence") if vars(args)[flag] and videos]:
+        print(f"--{flag} has no effect on videos")
     if others:
         print(f"{len(others)} other files in the folders are left alone, such as {others[0]}")
-
-    failed = segment_images(args, model, meta, images, classes, settings)
-    for path, name in videos:
+    whole_only = args.scales != (1.0,) or args.probability or settings["short_side"]
+    unsuited = "--scales, --short-side and --probability need the whole image" if whole_only else None
+    if facts:
+        unsuited = "only images of three channels can be read by rows"
+        if videos:
+            raise ValueError(f"{meta['checkpoint']} is not for images of three channels, and {videos[0][0]} is a video")
+    whole, by_rows, failed = large.choose(images, args.by_rows, unsuited)
+    failed += segment_images(args, model, meta, whole, look, probability, settings)
+    for path, name in by_rows + videos:
         try:
-            segment_video(args, model, meta, path, name, palette, settings)
+            one = segment_video if media.is_video(path) else segment_by_rows
+            one(args, model, meta, path, name, look, settings)
         except ValueError as error:
             failed.append(str(error))
             print(f"skipped: {error}", file=sys.stderr)
@@ -124,14 +146,14 @@ def main():
         raise ValueError(f"{len(failed)} of {len(files)} files could not be read; they are named above")
 
 
-def segment_images(args, model, meta, files, classes, settings):
+def segment_images(args, model, meta, files, look, probability, settings):
     """Segment and write each file. -> messages about those that could not be read"""
     from tqdm import tqdm
 
     from datasets import transforms
-    from datasets.reading import workers
+    from datasets.reading import bands, workers
     from utils import media
-    from utils.evaluation import inference, stream
+    from utils.evaluation import inference, result_files, stream
 
     failed = []
     bar = tqdm(total=len(files), desc="predict", unit="image", dynamic_ncols=True, disable=not files)
@@ -139,8 +161,10 @@ def segment_images(args, model, meta, files, classes, settings):
     def normalise(image):
         return transforms.normalise(image, meta["normalisation"])
 
+    read_image = media.reader(bands.read, bands.facts_of(meta["normalisation"]))
+
     def read(file):
-        return media.read_upright(file[0]), None
+        return read_image(file[0]), None
 
     def skip(_, error):
         failed.append(str(error))
@@ -148,58 +172,57 @@ def segment_images(args, model, meta, files, classes, settings):
         bar.update(1)
 
     samples = zip(files, workers.run(read, files, args.num_workers, return_errors=True))
-    if classes["probability"]:
+
+    def write(name, path, image, label, sure):
+        result_files.write(os.path.join(args.save_dir, name), image, label, look, sure, result_files.reference_of(path))
+        bar.update(1)
+
+    if probability:
         for file, sample in samples:
             if isinstance(sample, Exception):
                 skip(file, sample)
                 continue
             image, _ = sample
-            label, probability = inference.predict_probabilities(model, normalise(image), **settings)
-            write_image(args, file[1], image, label, classes)
-            write_probabilities(args, file[1], probability, classes)
+            label, scores = inference.predict_probabilities(model, normalise(image), **settings)
+            write(file[1], file[0], image, label, scores.max(0))
+            result_files.write_probabilities(os.path.join(args.save_dir, file[1]), scores, probability, look.names)
             stream.release_memory()
-            bar.update(1)
     else:
-        results = stream.predictions(model, samples, normalise, on_error=skip, **settings)
-        for (_, name), (image, _), label in results:
-            write_image(args, name, image, label, classes)
-            bar.update(1)
+        options = {"on_error": skip, "confidence": look.wants_confidence, **settings}
+        for (path, name), (image, _), found in stream.predictions(model, samples, normalise, **options):
+            write(name, path, image, *(found if look.wants_confidence else (found, None)))
     bar.close()
     return failed
 
 
-def write_image(args, name, image, label, classes):
-    """NAME_label.png, NAME_color.png, NAME_overlay.png."""
+def segment_by_rows(args, model, meta, path, name, look, settings):
+    """An image larger than memory: windows, and all files written from top to bottom."""
     import numpy as np
-    from PIL import Image
+    from tqdm import tqdm
 
-    from utils.drawing import figures
-    from utils.evaluation.exports import save_png
+    from datasets import transforms
+    from utils.evaluation import large, result_files
+    from utils.raster import open_rows
 
-    names, palette = classes["names"], classes["palette"]
-    base = os.path.join(args.save_dir, name)
-    os.makedirs(os.path.dirname(base) or ".", exist_ok=True)
-    overlay = figures.overlay(image[:, :, ::-1], label, palette, args.opacity)
-    indices = label if label.dtype == np.uint8 else label.astype(np.uint16)
-    save_png(Image.fromarray(indices), f"{base}_label.png")
-    save_png(Image.fromarray(figures.colourise(label, palette)), f"{base}_color.png")
-    save_png(figures.with_legend(overlay, label, names, palette), f"{base}_overlay.png")
+    source = open_rows(path)
+    settings = {**settings, "tile": settings["tile"] or large.TILE}
+    print(
+        f"{path} is read by rows, in windows of {settings['tile'][0]}x{settings['tile'][1]}; its overlay has no legend"
+    )
 
+    def normalise(image):
+        return transforms.normalise(image, meta["normalisation"])
 
-def write_probabilities(args, name, probability, classes):
-    """NAME_probability_CLASS.png of the classes that --probability names."""
-    import numpy as np
-    from PIL import Image
-
-    from utils.evaluation.exports import save_png
-
-    for k in classes["probability"]:
-        level = Image.fromarray((255 * probability[k]).round().astype(np.uint8))
-        class_name = classes["names"][k].replace(" ", "_").replace("/", "_")
-        save_png(level, os.path.join(args.save_dir, f"{name}_probability_{class_name}.png"))
+    base, reference = os.path.join(args.save_dir, name), result_files.reference_of(path)
+    dtype = np.uint8 if len(look.names) <= 256 else np.uint16
+    with result_files.Bands(base, source.size, dtype, look, reference) as files:
+        with tqdm(total=source.size[0], desc=name, unit="row", dynamic_ncols=True) as bar:
+            for image, label, sure in large.predict_rows(model, source, normalise, settings, look.wants_confidence):
+                files.write(image, label, sure)
+                bar.update(len(label))
 
 
-def segment_video(args, model, meta, path, name, palette, settings):
+def segment_video(args, model, meta, path, name, look, settings):
     """Write NAME_overlay.mp4; an interrupted run leaves NAME_overlay.part.mp4."""
     import numpy as np
     from tqdm import tqdm
@@ -207,7 +230,6 @@ def segment_video(args, model, meta, path, name, palette, settings):
     from datasets import transforms
     from datasets.reading import workers
     from utils import media
-    from utils.drawing import figures
     from utils.evaluation import stream
 
     rate, count = media.video_facts(path)
@@ -221,8 +243,9 @@ def segment_video(args, model, meta, path, name, palette, settings):
         return transforms.normalise(image, meta["normalisation"])
 
     try:
-        for _, (image, _), label in stream.stream(model, frames, normalise, **settings):
-            overlay = figures.overlay(image[:, :, ::-1], label, palette, args.opacity)
+        unsure = look.minimum is not None
+        for _, (image, _), found in stream.stream(model, frames, normalise, confidence=unsure, **settings):
+            overlay = look.overlay(image, look.shown(*(found if unsure else (found, None)))[1])
             writer = writer or media.video_writer(part, overlay.shape[:2], rate)
             writer.write(np.ascontiguousarray(overlay[:, :, ::-1]))
             bar.update(1)

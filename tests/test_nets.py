@@ -62,7 +62,7 @@ BREAKS = [
     ),
     ("models/layers/fold.py", "def fold(", "def fold_all(", "fold"),
     ("utils/weights/checkpoint.py", "def prune(", "def prune_old(", "module utils.weights.checkpoint has no prune"),
-    ("models/losses.py", "def total_weight(self", "def total_weights(self", "has no total_weight"),
+    ("models/losses.py", "def totals(self", "def all_totals(self", "has no totals"),
     ("utils/training/logger.py", "    def close(self", "    def finish(self", "has no close"),
     (
         "models/layers/batch_norm.py",

@@ -28,6 +28,8 @@ def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=Fals
     """
     if model.is_training() or getattr(model, "packed", False):
         raise ValueError("to_onnx() needs a network in evaluation mode, not packed: eval(), fold(model, packing=False)")
+    if normalisation["channels"] not in ("rgb", "bgr"):
+        raise ValueError("ONNX export is for networks of three channels, and this one has another number")
     g = Graph(half)
     image = Map("image", (batch, 3, *size) if size else None)
     x = g.to_working(normalised(g, model, image, normalisation))

@@ -45,6 +45,7 @@ def main():
 
     name = known_dataset(args, detect) if args.dataset == "auto" else args.dataset
     options = dict(num_classes=args.num_classes, ignore_label=args.ignore_label, data_list=args.data_list)
+    options.update(channels=args.channels, value_range=args.value_range)
     report = {"data_dir": args.data_dir, "dataset": name, "splits": {}, "errors": [], "warnings": []}
     errors, warnings = report["errors"], report["warnings"]
     samples, earlier, data, missing, pairs = [], {}, None, [], []
@@ -183,7 +184,7 @@ def examine(data, index):
     image, label = data.read(index)
     notices = image_io.NOTICES[:]
     image_io.NOTICES.clear()
-    grey = bool((image[:, :, 0] == image[:, :, 1]).all() and (image[:, :, 0] == image[:, :, 2]).all())
+    grey = image.shape[2] == 1 or bool((image[:, :, :1] == image).all())
     return {
         "size": label.shape,
         "counts": np.bincount(label.ravel(), minlength=256),

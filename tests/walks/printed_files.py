@@ -29,6 +29,7 @@ PLACES = [  # names that a command may read, and the method that makes them
     (r"(A|B|runs/a|runs/b)/log\.csv|reference\.csv|port\.csv", "log"),
     (r"machines", "machines"),
     (r"exports/\w+", "exported"),
+    (r"data/satellite", "four_bands"),
     (r"\.venv/bin/activate", "environment"),
     (r"\.venv/bin/python", "empty_environment"),
     (r"ccnet\.npz", "converted"),
@@ -173,6 +174,11 @@ class Workshop:
 
     def machines(self, target, _word):
         target.write_text("localhost slots=8\n")
+
+    def four_bands(self, target, _word):
+        from walks import test_channels
+
+        test_channels.write(target, 4, test_channels.tif)
 
     def environment(self, target, _word):
         target.parent.rmdir()

@@ -35,8 +35,9 @@ def predict(model, images, sizes=None, **settings):
     return [fetch(bands) for bands in launch(model, images, sizes, **settings)]
 
 
-def launch(model, images, sizes=None, **settings):
-    """Like `predict`, but on a GPU it returns before the results are computed; `fetch` waits for each."""
+def launch(model, images, sizes=None, confidence=False, **settings):
+    """Like `predict`, but on a GPU it returns before the results are computed; `fetch` waits for each. `confidence`:
+    each result is (classes, largest probability of each pixel)."""
     sizes = sizes or [image.shape[1:] for image in images]
     average, corners = settings.get("average", "logits"), align_corners(model)
     with jt.no_grad():
@@ -44,8 +45,10 @@ def launch(model, images, sizes=None, **settings):
         for views, size in zip(run_tiles(model, images, **settings), sizes):
             bands = []
             for scores in score_bands(views, size, average, corners):
-                bands.append(class_of(scores))
-                bands[-1].sync()
+                bands.append([class_of(scores)])
+                if confidence:
+                    bands[-1].append(confidence_of(scores, average))
+                jt.sync(bands[-1])
             results.append(bands)
         return results
 
@@ -56,7 +59,8 @@ def align_corners(model):
 
 
 def fetch(bands):
-    return np.concatenate([band.numpy() for band in bands])
+    parts = [np.concatenate([part.numpy() for part in column]) for column in zip(*bands)]
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def predict_probabilities(model, image, size=None, **settings):
@@ -75,6 +79,11 @@ def class_of(scores):
     """(K, rows, W) -> (rows, W); uint8 where the classes fit."""
     best, _ = jt.argmax(scores, dim=0)
     return best.uint8() if scores.shape[0] <= 256 else best.int32()
+
+
+def confidence_of(scores, average):
+    """(K, rows, W) -> the largest probability of each pixel (rows, W) float32."""
+    return (jt.nn.softmax(scores, dim=0) if average == "logits" else scores).max(0)
 
 
 def starts(length, tile, overlap=OVERLAP):
@@ -156,7 +165,7 @@ def run_tiles(
         together = batch or min(max(CALL_PIXELS // (shape[0] * shape[1]), 1), CALL_TILES)
         for first in range(0, len(windows), together):
             chunk = windows[first : first + together]
-            x = np.zeros((len(chunk), 3, *shape), np.float32)  # 0 is the mean colour
+            x = np.zeros((len(chunk), images[0].shape[0], *shape), np.float32)  # 0 is the mean colour
             for row, (number, k, (top, left, height, width)) in zip(x, chunk):
                 row[:, :height, :width] = pixels(number, k)[:, top : top + height, left : left + width]
             maps = forward(model, x, flip, average, flip_pairs)  # (B, K, h, w) each

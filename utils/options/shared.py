@@ -67,6 +67,10 @@ def share(text):
     return parsed(text, float, lambda number: 0 <= number < 1, "a number from 0 to below 1, such as 0.333")
 
 
+def weight(text):
+    return parsed(text, float, lambda number: 0 <= number < math.inf, "a weight, 0 or more, for example 0.5")
+
+
 def floats(text):
     return tuple(float(part) for part in text.split(","))
 
@@ -105,7 +109,7 @@ def span(text):
 SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
-SOURCE += ["scene_size"]
+SOURCE += ["scene_size", "channels", "value_range"]
 AUGMENTATION = "augment random_scale random_mirror short_side long_side scale_range color_jitter cat_max_ratio".split()
 
 
@@ -139,6 +143,18 @@ def add_amp(add):
     )
     text += "in float32); float16 if no dtype is given (default: off, float32)"
     add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help=text)
+
+
+def value_range(text):
+    expected = "LOW,HIGH with LOW below HIGH, for example 0,10000"
+    return parsed(text, floats, lambda values: len(values) == 2 and values[0] < values[1], expected)
+
+
+def add_channels(add):
+    text = "channels of the images of a folder, .tif or .npy (default: recorded in the checkpoint, else 3)"
+    add("--channels", type=positive, metavar="N", help=text)
+    text = "values that become 0 and 255, with --channels (default: uint16 0,65535, float 0,1)"
+    add("--value-range", type=value_range, metavar="LOW,HIGH", help=text)
 
 
 def add_source(add):
@@ -183,6 +199,7 @@ def common_parser(models, datasets, devices):
     text = "ignore: treat label values that are not a class as ignored (default: error)"
     add("--on-bad-label", choices=("error", "ignore"), default="error", help=text)
     add("--resize-labels", action="store_true", help="resize labels to the size of their images (default: off)")
+    add_channels(add)
     add("--cache", choices=("off", "ram"), default="off", help="ram: keep decoded images in memory (default: off)")
     add = parser.add_argument_group("generated scenes").add_argument
     text = "size of the images (default: recorded in the checkpoint, else 128,256)"

@@ -81,8 +81,10 @@ def losses(parser):
     add("--aux-weight", type=float, default=0.4, metavar="X", help=text)
     text = "weight of the category consistent loss; 1 if X is not given (default: %(default)s)"
     add("--ccl", type=float, nargs="?", const=1.0, default=0.0, metavar="X", help=text)
-    text = "weight of each class in the cross entropy (default: all 1)"
-    add("--class-weights", type=numbers, metavar="W,W,...", help=text)
+    text = "weight of each class in the cross entropy; auto: median frequency in the training labels (default: all 1)"
+    add("--class-weights", type=class_weights, metavar="W,W,...|auto", help=text)
+    text = "weight of a soft Dice loss of the main head, added to the cross entropy (default: %(default)s)"
+    add("--dice", type=options.weight, default=0.0, metavar="W", help=text)
 
 
 def data(parser):
@@ -91,6 +93,10 @@ def data(parser):
     add("--split", default="train", metavar="NAME", help=text)
     text = "crop size (default: 769,769)"
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help=text)
+    text = "mean of each channel on the scale 0..255, with --channels (default: measured)"
+    add("--channel-mean", type=numbers, metavar="M,M,..", help=text)
+    text = "standard deviation of each channel, with --channel-mean (default: measured)"
+    add("--channel-std", type=numbers, metavar="S,S,..", help=text)
     options.add_augmentation(parser)
 
 
@@ -139,6 +145,10 @@ def run(parser):
 
 def numbers(text):
     return list(options.parsed(text, options.floats, lambda values: True, "numbers with commas between them"))
+
+
+def class_weights(text):
+    return text if text == "auto" else numbers(text)
 
 
 def settle(parser, args):

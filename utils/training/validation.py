@@ -33,4 +33,4 @@ def validate(model, data, normalise, num_classes, ignore=255, max_images=None, p
 
 def panels(shown, palette):
     """-> a row of RGB images for each (image, label, prediction): the image and both maps in colours."""
-    return [[image[:, :, ::-1], *(figures.colourise(x, palette) for x in maps)] for image, *maps in shown]
+    return [[figures.visible(image), *(figures.colourise(x, palette) for x in maps)] for image, *maps in shown]

@@ -19,6 +19,7 @@ from utils.evaluation import protocol
 from utils.files import whole_file
 from utils.weights import names, published
 from utils.weights.formats import mapped, pytorch, safetensors
+from utils.weights.widen import widened
 
 OURS = "ccnet"  # key of our metadata in a .safetensors file
 REQUIRED = {
@@ -239,10 +240,11 @@ def start_from(model, arrays, path):
     from utils.weights import checkpoint  # imports Jittor, which the other functions do not need
 
     state = model.state_dict()
+    arrays, line = widened(arrays, state)
     result = names.compare(arrays, {key: tuple(value.shape) for key, value in state.items()})
     kept = [key for key in result["missing"] if key.startswith(HEADS)]
     kept += [key for key in result["wrong shape"] if key.startswith(CLASSIFIERS)]
     rest = {key: array for key, array in arrays.items() if key not in kept}
     checkpoint.load_weights(model, {**rest, **{key: state[key].numpy() for key in kept}}, path)
     listed = f": {', '.join(names.folded(kept))}" if kept else ""
-    return f"{path}: {len(result['matched'])} arrays loaded; {len(kept)} keep their random start{listed}"
+    return f"{path}: {len(result['matched'])} arrays loaded; {len(kept)} keep their random start{listed}{line}"
