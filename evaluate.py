@@ -33,7 +33,7 @@ def open_data(args, meta):
         raise ValueError("--cache has no effect in evaluation, which reads each image once: leave it out")
     place, line = recorded_place(meta, meta["checkpoint"], args.dataset, args.data_dir, args.scene_size)
     source = {**{name: vars(args)[name] for name in shared.SOURCE}, **place}
-    source.update(facts_of(meta["normalisation"]))
+    source.update({key: value for key, value in facts_of(meta["normalisation"]).items() if source[key] is None})
     source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
     if args.ignore_label is None:
         source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))

@@ -13,7 +13,7 @@ import time
 from datasets import CHOICES, build_dataset, training_data
 from models import MODELS, build_model
 from utils import runtime
-from utils.options import shared
+from utils.options import resumed, shared
 from utils.options import train as train_options
 
 
@@ -52,8 +52,7 @@ def main():
         data_time = time.time() - started
         lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, saver, batch, step)
 
-        done, samples = step + 1, samples + args.batch_size
-        last = done == args.last_step
+        done, samples, last = step + 1, samples + args.batch_size, step + 1 == args.last_step
         if log:
             values.update(epoch=samples // data.total_len, gamma=float(model.head.cca.gamma.item()))
             log.step(done, lr, time.time() - started, data_time, **values)
@@ -91,11 +90,11 @@ def prepare(args, machine):
     jt.set_global_seed(args.random_seed)
     if args.amp:
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
-    remarks = train_options.remarks(args, machine["device"])
-    distributed.print_main([runtime.describe(machine, resolve(args.cca_backend)), *remarks])
+    first_line = runtime.describe(machine, resolve(args.cca_backend))
+    distributed.print_main([first_line, *train_options.remarks(args, machine["device"])])
     flags = (args.resume, args.overwrite, args.start_iters, args.restore_from)
     earlier_files = earlier_run.conflicts(args.snapshot_dir, *flags) if distributed.is_main() else []
-    options = (train_options.network_options(vars(args)), vars(args), train_options.compare)
+    options = (train_options.network_options(vars(args)), vars(args), resumed.compare)
     start = {"source": args.source, "step": args.start_iters, "samples": args.start_iters * args.batch_size}
     begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, *options, **start)
     args.model, args.recurrence = begin["network"]["model"], begin["network"]["recurrence"]
@@ -106,7 +105,7 @@ def build_data(args, begin):
     """-> training data, validation data, and the facts about them that a checkpoint records."""
     from datasets.find import locate, record, recorded_place
     from datasets.reading import bands
-    from models.tables import CAFFE_BGR, IMAGENET_RGB
+    from models.tables import default_normalisation
     from utils import distributed
     from utils.training import snapshots
 
@@ -114,17 +113,16 @@ def build_data(args, begin):
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
     distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
     source = {name: vars(args)[name] for name in shared.SOURCE} | place
-    name, known = source.pop("name"), begin["meta"].get("normalisation")
-    source.update({key: value for key, value in bands.facts_of(known).items() if source[key] is None})
+    name, usual = source.pop("name"), begin["meta"].get("normalisation") or default_normalisation(args.model)
+    source.update({key: value for key, value in bands.facts_of(usual).items() if source[key] is None})
     augmentation = {name: vars(args)[name] for name in shared.AUGMENTATION}
     augmentation.update(seed=args.random_seed, batch_size=args.batch_size // args.accumulate)
     data = training_data(name, args.split, args.input_size, **source, **augmentation)
     val_data = build_dataset(name, "val", **{**source, "data_list": None, "cache": "off"}) if args.eval_every else None
-    default = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
         **snapshots.facts(data),
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
-        **bands.for_network(data, known, default, begin["network"]["options"], args.channel_mean, args.channel_std),
+        **bands.for_network(data, usual, begin["network"]["options"], args.channel_mean, args.channel_std),
     }
     return data, val_data, info
 
@@ -155,12 +153,11 @@ def build_criterion(args, info, model, data, begin):
     from models.losses import Criterion
     from utils.training import class_weights
 
-    weights = args.class_weights
-    if weights == "auto":
-        weights = args.auto_class_weights = class_weights.automatic(data, begin)  # recorded as an option of the run
+    args.auto_class_weights = class_weights.automatic(data, begin) if args.class_weights == "auto" else None  # recorded
+    weights = args.auto_class_weights or args.class_weights
     ohem = {"thresh": args.ohem_thres, "min_kept": args.ohem_keep} if args.ohem else None
-    rules = (info["num_classes"], info["ignore_label"], args.aux_weight, ohem, weights, args.ccl, args.dice)
-    return Criterion(model, *rules)
+    numbers = info["num_classes"], info["ignore_label"], args.aux_weight
+    return Criterion(model, *numbers, ohem, weights, args.ccl, args.dice)
 
 
 def build_optimizer(args, model, criterion):
@@ -184,8 +181,7 @@ def start_log(args, info, machine, title, earlier_files, first):
     from utils import distributed
     from utils.training import earlier_run, interrupt, logger
 
-    record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
-    record["commit"] = logger.git_commit()
+    record = dict(info, model=args.model, recurrence=args.recurrence, options=vars(args), commit=logger.git_commit())
     if not distributed.is_main():
         return record, None
     distributed.print_main(earlier_run.clear(args.snapshot_dir, earlier_files, first))

@@ -81,6 +81,8 @@ def build_dataset(
     cls = dataset_class(name)
     if channels not in (None, 3) and name not in ("folder", "packed"):
         raise ValueError(f"--channels {channels} is for a folder of one's own images, and this is {name}: leave it out")
+    if value_range and channels in (None, 3):
+        raise ValueError(f"--value-range {value_range} is for images with --channels N: add it, or leave the range out")
     if name == "scenes":
         for flag, value in (("--data-dir", data_dir), ("--data-list", data_list)):
             if value:
@@ -109,6 +111,10 @@ def build_dataset(
     data = cls(data_dir, split, data_list=data_list, **options)
     if channels not in (None, data.channels):
         raise ValueError(f"{data_dir} was packed with {data.channels} channels, not {channels}: pack it again")
+    if value_range and list(value_range) != list(data.value_range or ()):
+        raise ValueError(
+            f"{data_dir} was packed with --value-range {data.value_range}, not {value_range}: pack it again"
+        )
     if name != "packed":  # a packed folder keeps the name of the original dataset
         data.dataset_name = name
     return data

@@ -18,9 +18,7 @@ from models.tables import CITYSCAPES_CATEGORIES
 # key of pack.json -> attribute of the dataset
 RECORDED = ("title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
 RECORDED = {"kind": "dataset_name", **{name: name for name in RECORDED}}
-OPTIONAL = {
-    name: name for name in ("grey_labels", "channels", "value_range")
-}  # only some datasets have it, and older packed folders lack it
+OPTIONAL = {name: name for name in ("grey_labels", "channels", "value_range")}  # not in every dataset or older folder
 
 
 class Packed(SegmentationDataset):

@@ -82,11 +82,16 @@ def record(mean, std, value_range=None):
     return {"channels": "bands", **numbers, "range": list(value_range) if value_range else None}
 
 
-def for_network(data, recorded, default, options, mean=None, std=None):
+def for_network(data, recorded, options, mean=None, std=None):
     """-> {"normalisation": the record, "model_options"} of a run that trains on `data`. `recorded`: the record of the
-    file that it starts from, or None; `mean`, `std`: given by flags."""
+    file that it starts from, or that of the network; `mean`, `std`: given by flags."""
     if data.channels == 3:
-        return {"normalisation": recorded or default, "model_options": options}
+        if mean or std:
+            flag = "--channel-mean" if mean else "--channel-std"
+            raise ValueError(
+                f"{flag} is for images of another number of channels than three (--channels): leave it out"
+            )
+        return {"normalisation": recorded, "model_options": options}
     for name, values in (("mean", mean), ("std", std)):
         if values and len(values) != data.channels:
             raise ValueError(f"--channel-{name} has {len(values)} numbers for {data.channels} channels")

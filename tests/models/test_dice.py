@@ -32,11 +32,11 @@ def by_numpy(logits, label, ignore=255):
 @pytest.mark.parametrize("ignore", [255, 0])
 def test_the_loss_is_that_of_the_definition(rng, losses, shape, ignore):
     logits, label = example(rng, shape)
-    found = dice.dice_loss(jt.array(logits), jt.array(label), ignore, losses=losses).item()
+    loss = dice.dice_loss(jt.array(logits), jt.array(label), ignore, losses=losses).item()
     if ignore == 0:
         label[label == 255] = 1
-        found = dice.dice_loss(jt.array(logits), jt.array(label), ignore, losses=losses).item()
-    np.testing.assert_allclose(found, by_numpy(logits, label, ignore), rtol=1e-5)
+        loss = dice.dice_loss(jt.array(logits), jt.array(label), ignore, losses=losses).item()
+    np.testing.assert_allclose(loss, by_numpy(logits, label, ignore), rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -54,8 +54,8 @@ def test_the_gradient_is_that_of_pytorch_in_float64(rng, shape):
     expected = x.grad.numpy()
     for losses in (dice.plain, dice.lean):
         var = jt.array(logits)
-        found = jt.grad(dice.dice_loss(var, jt.array(label), losses=losses), var).numpy()
-        assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
+        gradient = jt.grad(dice.dice_loss(var, jt.array(label), losses=losses), var).numpy()
+        assert np.abs(gradient - expected).max() <= 2e-6 * np.abs(expected).max()
 
 
 def test_an_image_without_a_label_does_not_count(rng):

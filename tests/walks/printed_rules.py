@@ -18,8 +18,9 @@ A command runs as it is printed, with these changes:
 NOT_RUN lists what cannot run in a test, each with its reason; REFUSED what ends with an error where there is no GPU.
 """
 
-import ast
 import re
+
+from printed_python import python_script
 
 LEAST = "--model ccnet_r18 --dataset scenes"
 ELLIPSES = [  # (program, what `...` stands for): the first that fits
@@ -124,19 +125,6 @@ REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's 
     (r".*--dataset cityscape --num-classes 151", "has 19 classes, not 151"),
 ]
 
-NAMES = {  # names that a snippet of Python uses and does not define
-    "model": "from models import build_model; model = build_model('ccnet_r18', 3)",
-    "optimizer": "from jittor import nn; optimizer = nn.SGD(model.parameters(), 0.01)",
-    "loss": "import jittor as jt; loss = model(jt.randn(1, 3, 33, 33))[0].float32().mean()",
-    "images": "import jittor as jt; images = jt.randn(1, 3, 33, 33)",
-    "image": "import numpy as np; image = np.zeros((3, 40, 50), np.float32)",
-    "path": "path = 'runs/demo/CS_scenes_500.npz'",
-    "build_model": "from models import build_model",
-    "flags": "flags = {**dict.fromkeys('model recurrence van_size drop_path stem output_stride dilate'.split()), "
-    "'num_classes': 9}",
-    "arrays": "from utils.weights import any_file; arrays = any_file.read(path)[0]",
-}
-
 
 def reason(printed):
     """Why it is not run, or None."""
@@ -229,23 +217,3 @@ IMPLIED = [  # files that a command reads without naming them
     (r"--resume auto", "snapshots/CS_scenes_1.npz"),
     (r"runs/demo/CS_scenes_500\.npz", "street.png"),
 ]
-
-
-def python_script(printed):
-    """A program from a snippet: undefined names are set, and each loop ends after one round."""
-    tree = ast.parse(printed.text)
-    names = {node.id: type(node.ctx) for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.For):
-            node.body = [ast.Break()]
-    head = []
-    if printed.place.endswith(".py") and "import" not in printed.text:  # a docstring uses the names of its module
-        module = printed.place[: -len(".py")].replace("/", ".").removesuffix(".__init__")
-        head = ["from utils import runtime", "runtime.start('cpu')", f"from {module} import *"]
-        head += [f"from {module.rpartition('.')[0]} import {module.rpartition('.')[2]}"] if "." in module else []
-    needed = [name for name in NAMES if name in names and name not in stored]
-    if "optimizer" in needed or "loss" in needed:
-        needed = ["model", *[name for name in needed if name != "model"]]
-    body = ast.unparse(ast.fix_missing_locations(tree)).replace("'/data/", "'data/")
-    return "\n".join(head + [NAMES[name] for name in needed] + [body])

@@ -5,7 +5,7 @@ import os
 
 from utils import runtime
 from utils.evaluation import protocol as protocols
-from utils.options import shared
+from utils.options import gpus, shared
 
 # oneDNN caches the compiled primitive of each size of a convolution, by default up to 1024. Images of many sizes would
 # fill the cache with primitives of tens of MB that are not used again.
@@ -167,7 +167,7 @@ def describe(settings):
 def remarks(args, device, argv=None, parallel=True):
     """Lines about flags that have no effect. `parallel`: can mpirun start this program?"""
     lines = [f"{name} has no effect; it is accepted for old command lines" for name in shared.legacy_in(argv)]
-    lines += shared.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv, parallel)
+    lines += gpus.remarks(args.gpu, runtime.mpi_size(), device, argv, parallel)
     if getattr(args, "drop_path", None) is not None:
         lines.append("--drop-path has no effect on evaluation")
     return lines

@@ -4,6 +4,7 @@ import argparse
 
 from utils import runtime
 from utils.evaluation import protocol as protocols
+from utils.options import gpus
 from utils.options import shared as options
 
 
@@ -178,10 +179,10 @@ def settle(parser, args):
 def remarks(args, device, argv=None):
     """Lines about flags that have no effect, or another meaning than in the official code."""
     lines = [f"{name} has no effect; it is accepted for old command lines" for name in options.legacy_in(argv)]
-    lines += options.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv)
-    gpus = len((args.gpu or "").split(","))
-    if gpus > 1 and runtime.mpi_size() == 1 and args.batch_size % (gpus * args.accumulate):
-        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: it must be a multiple of {gpus}")
+    lines += gpus.remarks(args.gpu, runtime.mpi_size(), device, argv)
+    count = len((args.gpu or "").split(","))
+    if count > 1 and runtime.mpi_size() == 1 and args.batch_size % (count * args.accumulate):
+        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: it must be a multiple of {count}")
     if args.ohem:  # the same line for any number of ranks
         text = (
             f"--ohem-keep {args.ohem_keep} counts over the whole batch, on any number of GPUs; the official code counts"
@@ -226,33 +227,3 @@ def network_options(settings):
     stride = settings["output_stride"]
     network["output_stride"] = int(stride) if stride and stride != "multi" else stride
     return {**network, "dilate": False if settings["plain_stride"] else None}
-
-
-# The options of a resumed run. Those of NETWORK must not change; weights/network.py checks those of SETTLED; those
-# of RECORDED are taken from the checkpoint where no flag gives them; those of INCIDENTAL may change.
-NETWORK = ("recurrence", "drop_path", "num_classes", "optimizer", "ccl", "frozen_bn")
-SETTLED = ("model", "van_size", "output_stride", "plain_stride", "stem")
-RECORDED = ("data_dir", "scene_size")
-INCIDENTAL = "resume restore_from source snapshot_dir device gpu verbose last_step keep_last save_every_minutes".split()
-INCIDENTAL += "overwrite eval_images num_workers cache start_iters".split()
-
-
-def compare(now, then, source):
-    """Options of this run and of the run it resumes: an error if the network differs, lines for the other options."""
-    differ = {key: (then[key], now[key]) for key in now if key in then and plain(then[key]) != plain(now[key])}
-    for key in NETWORK:
-        if key in differ and not (key in ("recurrence", "drop_path") and now[key] is None):
-            old, new = differ[key]
-            raise ValueError(
-                f"{source} is of a run with --{key.replace('_', '-')} {old}, this one has {new}: it cannot be resumed"
-            )
-    return [
-        f"--{key.replace('_', '-')} was {old} in the run that is resumed, now {new}"
-        for key, (old, new) in differ.items()
-        if key not in (*NETWORK, *SETTLED, *INCIDENTAL) and not (new is None and key in RECORDED)
-    ]
-
-
-def plain(value):
-    """A value as JSON returns it."""
-    return list(value) if isinstance(value, tuple) else value

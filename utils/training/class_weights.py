@@ -59,14 +59,14 @@ def counted(label_counts, state, classes, total):
     for each in tqdm(label_counts(), disable=not sys.stderr.isatty(), **bar):
         pixels += each[:classes]
         context += np.where(each[:classes] > 0, each[:classes].sum(), 0)
-    found = {"pixels": pixels.tolist(), "context": context.tolist()}
+    counts = {"pixels": pixels.tolist(), "context": context.tolist()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, "w") as file:
-            json.dump(found, file)
+            json.dump(counts, file)
     except OSError as error:
         print(f"--class-weights auto: the count is not cached ({error})", flush=True)
-    return found["pixels"], found["context"]
+    return counts["pixels"], counts["context"]
 
 
 def cache_folder():

@@ -1,5 +1,7 @@
 """Images of other numbers of channels: values, files, statistics, augmentation."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from datasets.normalise import normalise, normalise_batch
 from datasets.reading import bands
 from datasets.reading.image_io import DataError
 from datasets.transforms import Scale, TrainTransform
+from models import tables
 
 
 def test_values_become_8_bits_by_their_dtype_or_a_range(tmp_path):
@@ -61,17 +64,21 @@ class Data:
 
 def test_mean_and_deviation_are_measured_given_or_recorded():
     pixels = np.stack([Data().open_pair(k)[0]() for k in range(4)]).reshape(-1, 5)
-    found = bands.for_network(Data(), None, "default", {"stem": "v1"})
-    record = found["normalisation"]
+    measured = bands.for_network(Data(), tables.CAFFE_BGR, {"stem": "v1"})
+    record = measured["normalisation"]
     np.testing.assert_allclose(record["mean"], pixels.mean(0), rtol=1e-5)
     np.testing.assert_allclose(record["std"], pixels.std(0), rtol=1e-5)
-    assert found["model_options"] == {"stem": "v1", "in_channels": 5} and record["range"] == [0, 10]
+    assert measured["model_options"] == {"stem": "v1", "in_channels": 5} and record["range"] == [0, 10]
     assert bands.facts_of(record) == {"channels": 5, "value_range": [0, 10]} and bands.facts_of(None) == {}
-    assert bands.for_network(Data(), record, "default", {})["normalisation"] is record
-    given = bands.for_network(Data(), None, "default", {}, [1, 2, 3, 4, 5], [2] * 5)["normalisation"]
+    assert bands.for_network(Data(), record, {})["normalisation"] is record
+    given = bands.for_network(Data(), tables.CAFFE_BGR, {}, [1, 2, 3, 4, 5], [2] * 5)["normalisation"]
     assert given["mean"] == [1, 2, 3, 4, 5] and given["std"] == [2] * 5
     with pytest.raises(ValueError, match="belong together"):
-        bands.for_network(Data(), None, "default", {}, [1, 2, 3, 4, 5])
+        bands.for_network(Data(), tables.CAFFE_BGR, {}, [1, 2, 3, 4, 5])
+    three = SimpleNamespace(channels=3)
+    assert bands.for_network(three, tables.CAFFE_BGR, {})["normalisation"] is tables.CAFFE_BGR
+    with pytest.raises(ValueError, match="--channel-mean is for images of another number of channels than three"):
+        bands.for_network(three, tables.CAFFE_BGR, {}, [1, 2, 3], [1, 1, 1])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])

@@ -18,6 +18,7 @@ PRINTED_BY = {  # module of utils -> the programs that print its messages
     "weights/names.py": (CONVERT,),
     "distributed.py": (TRAIN,),
     "options/evaluate.py": (EVALUATE,),
+    "options/gpus.py": (TRAIN, EVALUATE, PREDICT),
     "evaluation/exports.py": (EVALUATE,),
     "evaluation/large.py": (PREDICT,),
     "evaluation/result_files.py": (PREDICT,),

@@ -49,7 +49,7 @@ def run_here(args, data, weights=None):
     if weights:
         model.load_parameters(weights)
     start = {key: value.numpy().copy() for key, value in model.state_dict().items()}
-    criterion = train.build_criterion(args, {"num_classes": 5, "ignore_label": 255}, model)
+    criterion = train.build_criterion(args, {"num_classes": 5, "ignore_label": 255}, model, None, {})
     optimizer = train.build_optimizer(args, model, criterion)
     curve = []
     for step, (images, label) in enumerate(data):
