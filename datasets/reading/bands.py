@@ -55,7 +55,7 @@ def to_uint8(values, value_range, path):
     if not np.isfinite(values).all():
         raise DataError(f"{path} has values that are NaN or infinity; replace them")
     low, high = map(float, value_range)
-    return np.rint((np.clip(values.astype(np.float64), low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    return np.rint((np.clip(values.astype(np.float64), low, high) - low) * 255 / (high - low)).astype(np.uint8)
 
 
 def statistics(data, most=200):

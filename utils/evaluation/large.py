@@ -1,6 +1,7 @@
 """Sliding windows over an image larger than memory: rows are read, predicted and given out from top to bottom.
 
-The results are those of inference.predict with the same settings, bit for bit: the same windows in the same calls.
+The labels are those of inference.predict with the same settings: the same windows in the same calls. The confidence
+may differ in the last bit, as a band of rows ends elsewhere.
 """
 
 import resource
