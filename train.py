@@ -40,11 +40,10 @@ def main():
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
 
     info["protocol"] = train_options.protocol(args, model, info)
-    missing = check_data(args, info, data, model, machine["device"])
+    counts = class_counts.FirstEpoch(data.names, data.total_len, check_data(args, info, data, model, machine["device"]))
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()
     saver = snapshots.Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
-    counts = class_counts.FirstEpoch(data.names, data.total_len, missing)
     batches = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         started = time.time()
@@ -107,7 +106,7 @@ def build_data(args, begin):
     from datasets.reading import bands
     from models.tables import default_normalisation
     from utils import distributed
-    from utils.training import snapshots
+    from utils.training import measured, snapshots
 
     flags = (args.dataset, args.data_dir, args.scene_size)
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
@@ -119,10 +118,11 @@ def build_data(args, begin):
     augmentation.update(seed=args.random_seed, batch_size=args.batch_size // args.accumulate)
     data = training_data(name, args.split, args.input_size, **source, **augmentation)
     val_data = build_dataset(name, "val", **{**source, "data_list": None, "cache": "off"}) if args.eval_every else None
+    given = (begin["network"]["options"], args.channel_mean, args.channel_std)
     info = {
         **snapshots.facts(data),
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
-        **bands.for_network(data, usual, begin["network"]["options"], args.channel_mean, args.channel_std),
+        **bands.for_network(data, usual, *given, measured.once),
     }
     return data, val_data, info
 

@@ -8,6 +8,8 @@ range, that of the dtype: uint8 0..255 (unchanged), uint16 0..65535, float 0..1.
 import numpy as np
 from PIL import Image, ImageSequence
 
+from datasets.base import report_once
+from datasets.reading import image_io
 from datasets.reading.image_io import DataError, read_bytes
 
 ENDINGS = (".npy", ".tif", ".tiff")
@@ -58,13 +60,24 @@ def to_uint8(values, value_range, path):
     return np.rint((np.clip(values.astype(np.float64), low, high) - low) * 255 / (high - low)).astype(np.uint8)
 
 
-def statistics(data, most=200):
-    """-> the normalisation record of the training images: mean and standard deviation of each channel, over at most
-    `most` images, evenly spaced."""
+def chosen(data, most=200):
+    """At most `most` images, evenly spaced."""
     count = min(most, data.total_len)
-    chosen = [k * data.total_len // count for k in range(count)]
+    return [k * data.total_len // count for k in range(count)]
+
+
+def state_of(data):
+    """What `statistics` depends on, for caches: changed image files give another value."""
+    files = [data.pairs[index][0] for index in chosen(data)] if hasattr(data, "pairs") else []
+    states = [(str(path), image_io.state(path)) for path in files] or data.state()  # a packed folder has no pairs
+    return [data.channels, data.value_range, states]
+
+
+def statistics(data):
+    """-> the normalisation record of the training images: mean and standard deviation of each channel, over the images
+    that are `chosen`."""
     total, squares, pixels = 0, 0, 0
-    for index in chosen:
+    for index in chosen(data):
         image = data.open_pair(index)[0]().reshape(-1, data.channels)
         histogram = np.stack([np.bincount(column, minlength=256) for column in image.T])
         total = total + histogram @ np.arange(256.0)
@@ -82,9 +95,15 @@ def record(mean, std, value_range=None):
     return {"channels": "bands", **numbers, "range": list(value_range) if value_range else None}
 
 
-def for_network(data, recorded, options, mean=None, std=None):
+def at_once(_topic, _state, measure):
+    """Measures without a cache."""
+    return measure()
+
+
+def for_network(data, recorded, options, mean=None, std=None, once=at_once):
     """-> {"normalisation": the record, "model_options"} of a run that trains on `data`. `recorded`: the record of the
-    file that it starts from, or that of the network; `mean`, `std`: given by flags."""
+    file that it starts from, or that of the network; `mean`, `std`: given by flags.
+    once(topic, state, measure) -> measure(), or what an earlier run measured while state() was the same."""
     if data.channels == 3:
         if mean or std:
             flag = "--channel-mean" if mean else "--channel-std"
@@ -100,11 +119,9 @@ def for_network(data, recorded, options, mean=None, std=None):
     if mean:
         recorded = record(mean, std, data.value_range)
     elif facts_of(recorded).get("channels") != data.channels:
-        recorded = statistics(data)
-        print(
-            f"{data.channels} channels: mean {recorded['mean']}, standard deviation {recorded['std']} (0..255)",
-            flush=True,
-        )
+        recorded = once("mean and standard deviation of the channels", lambda: state_of(data), lambda: statistics(data))
+        values = f"mean {recorded['mean']}, standard deviation {recorded['std']}"
+        report_once(f"{data.channels} channels: {values} (0..255)")
     return {"normalisation": recorded, "model_options": {**options, "in_channels": data.channels}}
 
 

@@ -1,4 +1,5 @@
-"""Images of one, four and five channels: verify, train, resume, pack, evaluate, predict, without repeating a flag."""
+"""Images of one, four and five channels: verify, train, resume, pack, evaluate, predict, export, without repeating a
+flag."""
 
 import json
 
@@ -68,6 +69,16 @@ def test_from_images_to_predictions(walk, tmp_path, case):  # noqa: F811
     walk("scripts/predict.py", *file, "--input", "data/images/val", "--save-dir", "out")
     label = np.asarray(Image.open(tmp_path / "out/tile 0_label.png"))
     assert label.shape == (50, 60) and label.max() < 2
+
+    output = walk("scripts/export_onnx.py", *file[2:], "--out", "net.onnx", "--check")
+    assert f"image N x {channels} x H x W, float32, bands, 0..255 -> logits" in output
+    image = "data/images/val/tile 0" + (".tif" if save is tif else ".npy")
+    command = ["scripts/predict_onnx.py", "--model", "net.onnx", "--input", image, "--save-dir", "onnx"]
+    output = walk(*command, code=int(save is tif))
+    if save is tif:
+        assert f"is not .npy: this network has {channels} bands" in output
+    else:
+        assert (np.asarray(Image.open(tmp_path / "onnx/tile 0_label.png")) == label).mean() > 0.999
 
 
 def test_a_wrong_number_of_channels_is_named(walk, tmp_path):  # noqa: F811

@@ -2,21 +2,16 @@
 
 The frequency of a class is its share of the valid pixels in the images in which it occurs; its weight is the median of
 the frequencies divided by its own. A class without a pixel gets weight 1, which has no effect, and a warning. The count
-is cached under a hash of the dataset's files, so a changed dataset is counted again.
+is cached (measured.py) until a file of the dataset changes.
 """
 
-import hashlib
-import json
-import os
 import sys
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from utils import distributed
-from utils.files import whole_file
-from utils.training import class_counts
+from utils.training import class_counts, measured
 
 
 def automatic(data, begin):
@@ -46,31 +41,20 @@ def median_frequency(pixels, context):
 
 def counted(label_counts, state, classes, total):
     """-> (pixels, context) as median_frequency takes them: from the cache, or counted now."""
-    path = cache_folder() / f"{hashlib.sha256(json.dumps([state, classes]).encode()).hexdigest()[:32]}.json"
-    try:
-        known = json.loads(path.read_text())
-        if len(known["pixels"]) == len(known["context"]) == classes:
-            print(f"--class-weights auto: counted before, {path}", flush=True)
-            return known["pixels"], known["context"]
-    except (OSError, ValueError, KeyError, TypeError):  # not counted yet, or a damaged file
-        pass
-    pixels, context = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
-    bar = {"total": total, "desc": "class weights", "unit": "label", "dynamic_ncols": True}
-    for each in tqdm(label_counts(), disable=not sys.stderr.isatty(), **bar):
-        pixels += each[:classes]
-        context += np.where(each[:classes] > 0, each[:classes].sum(), 0)
-    counts = {"pixels": pixels.tolist(), "context": context.tolist()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path, "w") as file:
-            json.dump(counts, file)
-    except OSError as error:
-        print(f"--class-weights auto: the count is not cached ({error})", flush=True)
+
+    def count():
+        pixels, context = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
+        bar = {"total": total, "desc": "class weights", "unit": "label", "dynamic_ncols": True}
+        for each in tqdm(label_counts(), disable=not sys.stderr.isatty(), **bar):
+            pixels += each[:classes]
+            context += np.where(each[:classes] > 0, each[:classes].sum(), 0)
+        return {"pixels": pixels.tolist(), "context": context.tolist()}
+
+    def valid(known):
+        return len(known["pixels"]) == len(known["context"]) == classes
+
+    counts = measured.cached("--class-weights auto", [state, classes], count, valid)
     return counts["pixels"], counts["context"]
-
-
-def cache_folder():
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ccnet", "class_counts")
 
 
 def table(names, pixels, weights, total):

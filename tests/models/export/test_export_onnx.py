@@ -52,9 +52,9 @@ def pixels(shape):
 
 
 def ours(model, image, normalisation=IMAGENET_RGB):
-    """0..255 RGB -> logits at the size of the image."""
-    x = image if normalisation["channels"] == "rgb" else image[:, ::-1]
-    mean, std = (np.float32(normalisation[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    """0..255 RGB or bands -> logits at the size of the image."""
+    x = image[:, ::-1] if normalisation["channels"] == "bgr" else image
+    mean, std = (np.float32(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
     with jt.no_grad():
         logits = model(jt.array((x - mean) / std))[0]
         return np.stack([resize(one, image.shape[2:], align_corners=model.align_corners).numpy() for one in logits])
@@ -114,6 +114,19 @@ def test_models_of_bgr_networks_take_rgb(name, normalisation):
     expected = ours(model, image, normalisation)
     assert_close(run(export(model, normalisation), image), expected)
     assert np.abs(run(export(model, normalisation), image[:, ::-1]) - expected).max() > 0.01 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("name, channels", [("ccnet_r18", 5), ("van", 1)])
+def test_networks_of_other_numbers_of_channels_take_their_bands(name, channels):
+    options = {"in_channels": channels, **({"van_size": "van_tiny"} if name == "van" else {})}
+    model, shape = build(name, 1, options), (1, channels, 33, 41)
+    numbers = np.random.default_rng(0).integers(20, 200, (2, channels)).tolist()
+    record = {"channels": "bands", "mean": numbers[0], "std": numbers[1], "range": None}
+    image = pixels(shape)
+    expected = ours(model, image, record)
+    for network in (export(model, record), export(model, record, size=shape[2:])):
+        assert network.graph.input[0].type.tensor_type.shape.dim[1].dim_value == channels
+        assert_close(run(network, image), expected)
 
 
 def test_folded_and_unfolded_networks_give_the_same_result(r18):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets import build_dataset
-from utils.training import class_weights
+from utils.training import class_weights, measured
 
 NAMES = ("road", "tree", "car", "sign")
 START = {"meta": {}, "resumed": False}
@@ -39,21 +39,21 @@ def test_the_count_is_cached_until_a_file_changes(root, capsys):
     first = class_weights.automatic(build_dataset("folder", "train", str(root)), START)
     data = build_dataset("folder", "train", str(root))
     read, data.open_pair = data.open_pair, None  # a second count would fail
-    assert class_weights.automatic(data, START) == first and "counted before" in capsys.readouterr().out
-    (cached,) = class_weights.cache_folder().glob("*.json")
+    assert class_weights.automatic(data, START) == first and "measured before" in capsys.readouterr().out
+    (cached,) = measured.cache_folder().glob("*.json")
     cached.write_text("{")
     data.open_pair = read
     assert class_weights.automatic(data, START) == first  # a damaged cache is counted again
     Image.fromarray(np.full((10, 10), 1, np.uint8)).save(root / "labels/train/a.png")
     again = class_weights.automatic(build_dataset("folder", "train", str(root)), START)
-    assert again != first and len(list(class_weights.cache_folder().glob("*.json"))) == 2
+    assert again != first and len(list(measured.cache_folder().glob("*.json"))) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_reported(root, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     class_weights.automatic(build_dataset("folder", "train", str(root)), START)
-    assert "the count is not cached" in capsys.readouterr().out
+    assert "the result is not cached" in capsys.readouterr().out
 
 
 def test_a_resumed_run_keeps_its_weights():
