@@ -40,7 +40,6 @@ def main():
     first, samples, best = begin["step"], begin["samples"], begin["best"]
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
-
     info["protocol"] = train_options.protocol(args, model, info)
     missing = check_data(args, info, data, model, machine["device"])
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
@@ -93,8 +92,8 @@ def prepare(args, machine):
     jt.set_global_seed(args.random_seed)
     if args.amp:
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
-    remarks = train_options.remarks(args, machine["device"])
-    distributed.print_main([runtime.describe(machine, resolve(args.cca_backend)), *remarks])
+    first_line = runtime.describe(machine, resolve(args.cca_backend))
+    distributed.print_main([first_line, *train_options.remarks(args, machine["device"])])
     flags = (args.resume, args.overwrite, args.start_iters, args.restore_from)
     earlier_files = earlier_run.conflicts(args.snapshot_dir, *flags) if distributed.is_main() else []
     options = (train_options.network_options(vars(args)), vars(args), train_options.compare)
@@ -116,11 +115,10 @@ def build_data(args, begin):
     distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
     source = {name: vars(args)[name] for name in shared.SOURCE} | place
     name = source.pop("name")
-    augmentation = {name: vars(args)[name] for name in shared.AUGMENTATION}
-    augmentation.update(seed=args.random_seed, batch_size=args.batch_size // args.accumulate)
-    data = training_data(name, args.split, args.input_size, **source, **augmentation)
-    source.update(data_list=None, cache="off")
-    val_data = build_dataset(name, "val", **source) if args.eval_every else None
+    augmentation = {flag: vars(args)[flag] for flag in shared.AUGMENTATION} | {"seed": args.random_seed}
+    crops = args.batch_size // args.accumulate
+    data = training_data(name, args.split, args.input_size, batch_size=crops, **source, **augmentation)
+    val_data = build_dataset(name, "val", **{**source, "data_list": None, "cache": "off"}) if args.eval_every else None
     default = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
     info = {
         **snapshots.facts(data),
@@ -243,8 +241,8 @@ def evaluate(args, model, val_data, info, log, step):
     matrix, shown = validation.validate(model, val_data, lambda x: normalise(x, info["normalisation"]), *rules, show=6)
     if log:
         log.validation(step, matrix.miou, matrix.pixel_accuracy)
-        rows = validation.panels(shown, val_data.palette)
-        log.sheet(rows, ("image", "label", f"step {step}"), val_data.names, val_data.palette)
+        titles, palette = ("image", "label", f"step {step}"), val_data.palette
+        log.sheet(validation.panels(shown, palette), titles, val_data.names, palette)
     return matrix.miou
 
 
