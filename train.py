@@ -38,7 +38,6 @@ def main():
     first, samples, best = begin["step"], begin["samples"], begin["best"]
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
-
     info["protocol"] = train_options.protocol(args, model, info)
     counts = class_counts.FirstEpoch(data.names, data.total_len, check_data(args, info, data, model, machine["device"]))
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
@@ -112,17 +111,17 @@ def build_data(args, begin):
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
     distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
     source = {name: vars(args)[name] for name in shared.SOURCE} | place
-    name, usual = source.pop("name"), begin["meta"].get("normalisation") or default_normalisation(args.model)
-    source.update({key: value for key, value in bands.facts_of(usual).items() if source[key] is None})
-    augmentation = {name: vars(args)[name] for name in shared.AUGMENTATION}
-    augmentation.update(seed=args.random_seed, batch_size=args.batch_size // args.accumulate)
-    data = training_data(name, args.split, args.input_size, **source, **augmentation)
+    name, default = source.pop("name"), begin["meta"].get("normalisation") or default_normalisation(args.model)
+    source.update({key: value for key, value in bands.facts_of(default).items() if source[key] is None})
+    augmentation = {flag: vars(args)[flag] for flag in shared.AUGMENTATION} | {"seed": args.random_seed}
+    crops = args.batch_size // args.accumulate
+    data = training_data(name, args.split, args.input_size, batch_size=crops, **source, **augmentation)
     val_data = build_dataset(name, "val", **{**source, "data_list": None, "cache": "off"}) if args.eval_every else None
     given = (begin["network"]["options"], args.channel_mean, args.channel_std)
     info = {
         **snapshots.facts(data),
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
-        **bands.for_network(data, usual, *given, measured.once),
+        **bands.for_network(data, default, *given, measured.once),
     }
     return data, val_data, info
 
@@ -241,8 +240,8 @@ def evaluate(args, model, val_data, info, log, step):
     matrix, shown = validation.validate(model, val_data, lambda x: normalise(x, info["normalisation"]), *rules, show=6)
     if log:
         log.validation(step, matrix.miou, matrix.pixel_accuracy)
-        rows = validation.panels(shown, val_data.palette)
-        log.sheet(rows, ("image", "label", f"step {step}"), val_data.names, val_data.palette)
+        titles, palette = ("image", "label", f"step {step}"), val_data.palette
+        log.sheet(validation.panels(shown, palette), titles, val_data.names, palette)
     return matrix.miou
 
 

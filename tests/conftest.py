@@ -21,7 +21,14 @@ MACHINE = runtime.start(os.environ.get("CCNET_TEST_DEVICE", "cpu"), quiet=False)
 ROOT = Path(__file__).resolve().parent.parent
 
 
+SHARED_FILES = ("test_printed.py",)  # takes long, and its tests are independent: any worker takes the next one
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
+    for item in items:  # the tests of a file run in one worker: they share what its fixtures made
+        if item.path.name not in SHARED_FILES:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if MACHINE["device"] != "cuda":
         for item in items:
             if item.get_closest_marker("cuda"):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,30 +39,32 @@ def test_the_test_command(checkout):
     assert done.returncode == 0 and "test_three_classes_by_hand" in done.stdout, done.stdout + done.stderr
 
 
-def results(out, steps):
-    """The result of an evaluation, in a folder that has all files of the demo."""
-    for name in ("args.json", "log.csv", "loss.png", "sheet.png", "report.html"):
-        assert (out / name).is_file()
-    assert [path.name for path in out.glob("CS_scenes_*.npz")] == [f"CS_scenes_{steps}.npz"]
-    width, height = Image.open(out / "sheet.png").size
-    assert width > 700 and height > 600
-    return json.loads((out / "result.json").read_text())
+def copy_trained_run(checkout):
+    """Copy the run of scripts/demo.sh in this repository, if it is complete and newer than the code, so that the demo
+    need not train again."""
+    files = [ROOT / "runs" / "demo" / name for name in ("CS_scenes_500.npz", "log.csv", "args.json", "loss.png")]
+    if not all(file.is_file() for file in files):
+        return
+    code = [path for path in checkout.rglob("*") if path.suffix in (".py", ".sh", ".h", ".cc", ".cuh", ".cu")]
+    code = [ROOT / path.relative_to(checkout) for path in code if "tests" not in path.relative_to(checkout).parts]
+    begun = files[2].stat().st_mtime
+    if all(path.stat().st_mtime < begun for path in code):
+        (checkout / "runs" / "demo").mkdir(parents=True)
+        for file in files:
+            shutil.copy2(file, checkout / "runs" / "demo")
 
 
 @pytest.mark.slow
-def test_a_short_demo(checkout):
-    """The demo trains for 500 steps; here 100, which is enough to see that it learns."""
-    done = shell(quick_start()[0] + " 100", checkout)
+def test_the_demo_command(checkout):
+    copy_trained_run(checkout)
+    done = shell(quick_start()[0], checkout)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert "mean IoU" in done.stdout and "Traceback" not in done.stderr and "Compiling" not in done.stderr
-    result = results(checkout / "runs" / "demo_100", 100)
-    assert result["images"] == 100 and result["miou"] >= 0.45, result
-
-
-def test_the_demo_reaches_what_the_readme_promises():
-    """The run that scripts/demo.sh left in this checkout; .ci/run and scripts/test.sh do not train it."""
-    out = ROOT / "runs" / "demo"
-    if not (out / "report.html").is_file():
-        pytest.skip("scripts/demo.sh has not run in this checkout")
-    result = results(out, 500)
+    out = checkout / "runs" / "demo"
+    result = json.loads((out / "result.json").read_text())
     assert result["images"] == 100 and result["miou"] >= 0.70, result
+    assert "mean IoU" in done.stdout and "Traceback" not in done.stderr and "Compiling" not in done.stderr
+    for name in ("args.json", "log.csv", "loss.png", "sheet.png", "report.html"):
+        assert (out / name).is_file()
+    assert len(list(out.glob("CS_scenes_*.npz"))) == 1
+    width, height = Image.open(out / "sheet.png").size
+    assert width > 700 and height > 600

@@ -5,7 +5,8 @@
     OMP_NUM_THREADS=1 python scripts/benchmark/operators.py --cases loss --repeats 1      # one of them
 
 Medians of alternating runs in one process, in milliseconds, each after an untimed run. PyTorch is the faster one of its
-two layouts, contiguous and channels_last. CPU: time of all threads, which is more reliable on a busy machine.
+two layouts, contiguous and channels_last; without PyTorch its columns stay empty. CPU: time of all threads, which is
+more reliable on a busy machine.
 """
 
 import argparse
@@ -24,25 +25,35 @@ LOSSES = ((2, 19, 33, 257), (1, 150, 64, 512))  # batch, classes, side of the lo
 WEIGHTS = (512, 512, 3, 3)  # and 20 of them
 
 
+def pytorch():
+    """The module torch, or None if it is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch
+
+
 def convolution(batch, channels, out, side, kernel, dilation):
     """-> {implementation: run()} for a convolution with bias, with all gradients"""
     import jittor as jt
-    import torch
 
     from models.layers.depthwise import DepthwiseConv2d
     from models.layers.pointwise import PointwiseConv2d
 
     pad, depthwise = dilation * (kernel // 2), kernel > 1
     layer = DepthwiseConv2d(channels, kernel, 1, pad, dilation) if depthwise else PointwiseConv2d(channels, out)
-    other = torch.nn.Conv2d(channels, out, kernel, 1, pad, dilation, groups=channels if depthwise else 1)
     x, g = jt.randn(batch, channels, side, side), jt.randn(batch, out, side, side)
-    arrays = [torch.from_numpy(v.numpy()) for v in (x, g)]
 
     def here():
         y = layer(x)
         jt.sync([y, *jt.grad((y * g).sum(), [x, *layer.parameters()])], True)
 
-    runs = {"here": here}
+    runs, torch = {"here": here}, pytorch()
+    if torch is None:
+        return runs
+    other = torch.nn.Conv2d(channels, out, kernel, 1, pad, dilation, groups=channels if depthwise else 1)
+    arrays = [torch.from_numpy(v.numpy()) for v in (x, g)]
     for layout in (torch.contiguous_format, torch.channels_last):
         theirs, given = (v.clone(memory_format=layout) for v in arrays)
         theirs.requires_grad_(True)
@@ -57,17 +68,20 @@ def convolution(batch, channels, out, side, kernel, dilation):
 
 def loss(batch, classes, small, side):
     import jittor as jt
-    import torch
-    from torch.nn import functional
 
     from models.losses import cross_entropy
 
     x, y = jt.randn(batch, classes, small, small), jt.randint(0, classes, (batch, side, side)).int32()
-    theirs, labels = torch.from_numpy(x.numpy()).requires_grad_(True), torch.from_numpy(y.numpy()).long()
 
     def here():
         value = cross_entropy(x, y)
         jt.sync([value, jt.grad(value, x)], True)
+
+    torch = pytorch()
+    if torch is None:
+        return {"here": here}
+    theirs, labels = torch.from_numpy(x.numpy()).requires_grad_(True), torch.from_numpy(y.numpy()).long()
+    functional = torch.nn.functional
 
     def run_torch():
         theirs.grad = None
@@ -79,13 +93,21 @@ def loss(batch, classes, small, side):
 
 def optimizer(name):
     import jittor as jt
-    import torch
 
     from utils.training import optim
 
     named = [(f"p{k}", jt.randn(*WEIGHTS)) for k in range(20)]
     ours = optim.build(named, name, 1e-3)
     ours.param_groups[0]["grads"] = [jt.randn(*WEIGHTS) for _ in named]
+
+    def here():
+        optim.gradient_norm(ours).item()
+        optim.update(ours, 1)
+        jt.sync_all(True)
+
+    torch = pytorch()
+    if torch is None:
+        return {"here": here}
     theirs = [torch.nn.Parameter(torch.from_numpy(p.numpy().copy())) for _, p in named]
     for p in theirs:
         p.grad = torch.randn(WEIGHTS)
@@ -94,11 +116,6 @@ def optimizer(name):
     def run_torch():
         torch.nn.utils.get_total_norm([p.grad for p in theirs]).item()
         other.step()
-
-    def here():
-        optim.gradient_norm(ours).item()
-        optim.update(ours, 1)
-        jt.sync_all(True)
 
     return {"here": here, "PyTorch": run_torch}
 
@@ -130,18 +147,18 @@ def main():
     parser.add_argument("--repeats", type=shared.positive, default=7, help="rounds (default: %(default)s)")
     args = parser.parse_args()
     runtime.start("cpu")
-    import torch
-
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if pytorch():
+        pytorch().set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     print(f"{os.environ['OMP_NUM_THREADS']} threads · load {os.getloadavg()[0]:.1f}")
     columns = ("case", "here, wall and CPU ms", "PyTorch, wall and CPU ms", "ratio of wall", "ratio of CPU")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for title, build, values in (case for name in args.cases for case in CASES[name]):
         results = measure(build(*values), args.repeats)
         ours = results.pop("here")
-        best = min(results.values(), key=lambda pair: pair[1])
-        cells = [f"{pair[0]:.1f}, {pair[1]:.1f}" for pair in (ours, best)]
-        cells += [f"{ours[k] / best[k]:.2f}" for k in (0, 1)]
+        cells = [f"{ours[0]:.1f}, {ours[1]:.1f}", "", "", ""]
+        if results:
+            best = min(results.values(), key=lambda pair: pair[1])
+            cells[1:] = [f"{best[0]:.1f}, {best[1]:.1f}", *(f"{ours[k] / best[k]:.2f}" for k in (0, 1))]
         print(f"| {title} | {' | '.join(cells)} |")
 
 

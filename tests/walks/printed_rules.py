@@ -43,7 +43,7 @@ CUT_TRAIN = {
     "--num-workers": "1",
     "--ohem-keep": "1000",
 }
-CUT_SCORE = {"--input-size": "65,65"}
+CUT_SCORE, CUT_IMAGES = {"--input-size": "65,65"}, {"--size": "64,128", "--images": "1"}
 RULES = [  # (program, flags whose values are replaced, flags that are added unless printed)
     (r"--help", {}, ""),
     (r"\btrain\.py.*--dataset scenes", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
@@ -57,11 +57,7 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"evaluate\.py", CUT_SCORE, "--eval-images 2"),
     (r"benchmark/cca\.py", {"--sizes": "9,9", "--repeats": "1"}, "--sizes 9,9 9,12 --repeats 1 --only fused"),
     (r"benchmark/data\.py", {"--rounds": "1"}, "--size 64,128 --crop 33,33 --count 2 --rounds 1"),
-    (
-        r"benchmark/evaluation\.py",
-        {"--size": "64,128", "--images": "1"},
-        "--size 64,128 --images 1 --tile 65,65 --ways whole sliding",
-    ),
+    (r"benchmark/evaluation\.py", CUT_IMAGES, "--size 64,128 --images 1 --tile 65,65 --ways whole sliding"),
     (r"benchmark/onnx_runtimes\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
     (r"benchmark/model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
     (r"benchmark/operators\.py", {"--repeats": "1"}, "--repeats 1"),

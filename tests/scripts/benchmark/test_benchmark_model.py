@@ -39,3 +39,4 @@ def test_one_table_with_a_profile(run_command):
     assert rows and all(len(row) == 6 and float(row[2]) > 0 and float(row[3]) > 0 for row in rows)
     assert [row[1].strip() for row in rows[:2]] == ["here, float32", "here, bfloat16"]
     assert "left out: compile, bf16 compile, bf16 channels_last" in done.stdout and "| calls |" in done.stdout
+    assert "mkl_conv_backward" in done.stdout
