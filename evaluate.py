@@ -5,8 +5,9 @@
     python evaluate.py --restore-from CS_scenes_60000.pth --data-dir cityscapes --split test --export cityscapes
     mpirun -np 4 python evaluate.py ...          # each image on exactly one rank, the same result
 
-Model, classes, recurrence, normalisation and the folder of the data are recorded in the checkpoint. A flag that
-contradicts the network is an error; --data-dir selects other data.
+Model, classes, recurrence, normalisation, the folder of the data and the protocol (whole images or sliding windows,
+scaling, align_corners) are recorded in the checkpoint; the protocol is printed. A flag that contradicts the network is
+an error; flags change the protocol, --data-dir selects other data.
 """
 
 import json
@@ -26,11 +27,13 @@ def parse_args(argv=None):
 def open_data(args, meta):
     """-> the dataset that the flags name or the checkpoint records, with the checkpoint's classes; lines to print."""
     from datasets.find import recorded_place
+    from datasets.reading.bands import facts_of
 
     if args.cache != "off":
         raise ValueError("--cache has no effect in evaluation, which reads each image once: leave it out")
     place, line = recorded_place(meta, meta["checkpoint"], args.dataset, args.data_dir, args.scene_size)
     source = {**{name: vars(args)[name] for name in shared.SOURCE}, **place}
+    source.update({key: value for key, value in facts_of(meta["normalisation"]).items() if source[key] is None})
     source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
     if args.ignore_label is None:
         source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))
@@ -42,14 +45,18 @@ def open_data(args, meta):
     return data, lines
 
 
-def open_network(args):
+def open_network(args, device):
     """-> (the network of --restore-from in evaluation mode, what the file records)"""
     from models.layers.fold import fold
+    from utils.training import amp
     from utils.weights import network
 
-    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size")}
+    if args.amp:
+        amp.check(args.amp, device, runtime.compute_capabilities())
+    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size", "align_corners")}
     options = {"source": args.source, "cca_backend": args.cca_backend}
-    return network.load_network(args.restore_from, build_model, flags, None if args.no_fold else fold, **options)
+    simplify = amp.simplify(args.amp, None if args.no_fold else fold)
+    return network.load_network(args.restore_from, build_model, flags, simplify, **options)
 
 
 def check_split(args, data):
@@ -73,24 +80,28 @@ def describe_run(args, machine, meta, settings, data, count, lines):
     record = meta["normalisation"]
     network = f"{meta['model']}, R = {meta['recurrence']}, {meta['num_classes']} classes"
     print(runtime.describe(machine, resolve(args.cca_backend)))
-    print(f"{network}, {eval_options.describe(settings)}; {record['channels']} minus {record['mean']}; ", end="")
-    print(meta["simplified"])
-    for line in (*meta["remarks"], *lines, *eval_options.remarks(args, machine["device"])):
+    print(f"{network}; {record['channels']} minus {record['mean']}; {meta['simplified']}")
+    for line in (
+        *lines,
+        *eval_options.describe(settings),
+        *meta["remarks"],
+        *eval_options.remarks(args, machine["device"]),
+    ):
         print(line)
     if args.export and count < data.total_len:
-        print(f"only {count} of {data.total_len} files will be exported (--max-images); the server wants all of them")
+        print(f"only {count} of {data.total_len} files will be exported (--eval-images); the server wants all of them")
     if data.instance_remark:
         print(data.instance_remark)
 
 
 def build_scores(args, data, count):
     """-> (Scores, the instance file of each image or None)"""
-    from utils.evaluation import cityscapes
     from utils.evaluation.boundary import BoundaryScore
+    from utils.evaluation.instances import InstanceScore
     from utils.evaluation.scores import Scores
 
     files = [data.instance_file(index) for index in range(count)]
-    instance = cityscapes.instance_score() if all(files) else None
+    instance = InstanceScore(data.instance_sizes, data.ids, data.categories) if all(files) else None
     boundary = None
     if args.boundary is not None:
         boundary = BoundaryScore(len(data.names), data.ignore_label, args.boundary)
@@ -99,7 +110,7 @@ def build_scores(args, data, count):
 
 def main():
     args = parse_args()
-    settings = eval_options.inference_arguments(args)  # contradicting flags are an error before anything is loaded
+    eval_options.check_inference(args)  # contradicting flags are an error before anything is loaded
     eval_options.before_jittor()
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # Jittor is imported here, and not before
 
@@ -109,12 +120,14 @@ def main():
     from utils.evaluation.exports import Export, save_label
     from utils.evaluation.gallery import Gallery
 
-    model, meta = open_network(args)
+    model, meta = open_network(args, machine["device"])
+    corners = getattr(model, "align_corners", True)
+    settings, meta["protocol"], line = eval_options.inference_arguments(args, meta, corners)
     data, lines = open_data(args, meta)
-    count = min(args.max_images or data.total_len, data.total_len)
+    count = min(args.eval_images or data.total_len, data.total_len)
     save_dir = args.save_dir or os.path.join(os.path.dirname(meta["checkpoint"]), "outputs")
     if is_main():
-        describe_run(args, machine, meta, settings, data, count, lines)
+        describe_run(args, machine, meta, settings, data, count, [line, *lines])
     check_split(args, data)
     os.makedirs(os.path.join(save_dir, "predictions" if args.save_predictions else ""), exist_ok=True)
     samples = [data.sample_name(index) for index in range(count)]
@@ -150,12 +163,13 @@ def score_images(args, model, meta, data, count, settings, scores, instance_file
     from datasets.reading import workers
     from datasets.reading.image_io import DataError
     from utils.distributed import is_main, shard, spread
-    from utils.evaluation import cityscapes, stream
+    from utils.evaluation import stream
     from utils.evaluation.gallery import thumbnail
+    from utils.evaluation.instances import read_instances
 
     def read(index):
         """Image, label and instances; called in a worker process."""
-        instances = cityscapes.read_instances(instance_files[index]) if scores.instance else None
+        instances = read_instances(instance_files[index]) if scores.instance else None
         return (*data.read(index), instances)
 
     def normalise(image):
@@ -201,7 +215,8 @@ def write_results(args, machine, meta, data, samples, settings, scores, rows, sa
     result, left_out = scores.result(), int(scores.left_out[0])
     recorded = {"checkpoint": meta["checkpoint"], "step": meta.get("step"), "model": meta["model"]}
     recorded.update(dataset=data.dataset_name, recurrence=meta["recurrence"], normalisation=meta["normalisation"])
-    recorded.update(how=settings, split=args.split, options=vars(args), machine=machine)
+    recorded.update({"how": settings, "protocol": meta["protocol"], "split": args.split})
+    recorded.update(options=vars(args), machine=machine)
     result.update(images=len(samples) - left_out, left_out=left_out, settings=recorded)
     result["palette"] = [[int(part) for part in colour] for colour in data.palette]
     write_json(os.path.join(save_dir, "result.json"), result)

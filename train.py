@@ -4,8 +4,7 @@
     mpirun -np 4 python train.py ...                                                       # four, the same global batch
     python train.py ... --resume auto                                                      # continue a run that stopped
 
-Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.csv, args.json, loss.png and, after each
-validation, sheet.png. evaluate.py reads the checkpoints.
+Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.csv, args.json, loss.png and sheet.png.
 """
 
 import json
@@ -14,7 +13,7 @@ import time
 from datasets import CHOICES, build_dataset, training_data
 from models import MODELS, build_model
 from utils import runtime
-from utils.options import shared
+from utils.options import resumed, shared
 from utils.options import train as train_options
 
 
@@ -27,34 +26,31 @@ def main():
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # imports Jittor
 
     from utils import distributed
-    from utils.training import amp, class_counts, interrupt, resume
-    from utils.training.snapshots import Snapshots
+    from utils.training import amp, class_counts, interrupt, resume, snapshots
 
     begin, earlier_files = prepare(args, machine)
     data, val_data, info = build_data(args, begin)
     model = build_network(args, info)
-    criterion = build_criterion(args, info, model)
+    criterion = build_criterion(args, info, model, data, begin)
     optimizer, scaler = build_optimizer(args, model, criterion), amp.LossScaler(args.amp)
     scaler.load_state(begin["meta"].get("loss_scale"))
     resume.load(begin, model, criterion, optimizer)
     first, samples, best = begin["step"], begin["samples"], begin["best"]
     if first >= args.last_step:
         return print(f"{begin['source']} is at step {first} of {args.last_step}: nothing to do")
-
-    missing = check_data(args, info, data, model, machine["device"])
+    info["protocol"] = train_options.protocol(args, model, info)
+    counts = class_counts.FirstEpoch(data.names, data.total_len, check_data(args, info, data, model, machine["device"]))
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()
-    snapshots = Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
-    counts = class_counts.FirstEpoch(data.names, data.total_len, missing)
+    saver = snapshots.Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
     batches = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         started = time.time()
         batch = [next(batches) for _ in range(args.accumulate)]  # each (images, labels, names)
         data_time = time.time() - started
-        lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, snapshots, batch, step)
+        lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, saver, batch, step)
 
-        done, samples = step + 1, samples + args.batch_size
-        last = done == args.last_step
+        done, samples, last = step + 1, samples + args.batch_size, step + 1 == args.last_step
         if log:
             values.update(epoch=samples // data.total_len, gamma=float(model.head.cca.gamma.item()))
             log.step(done, lr, time.time() - started, data_time, **values)
@@ -67,7 +63,7 @@ def main():
             if log:
                 place = resume.position(done, samples, data.total_len, best, args.random_seed, scaler.state())
                 state = resume.state(optimizer, criterion)
-                path = snapshots.save(done, model, {**record, **place}, state, keep, improved)
+                path = saver.save(done, model, {**record, **place}, state, keep, improved)
                 log.draw()
             distributed.wait_for_all()
         if stop:
@@ -92,11 +88,11 @@ def prepare(args, machine):
     jt.set_global_seed(args.random_seed)
     if args.amp:
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
-    remarks = train_options.remarks(args, machine["device"])
-    distributed.print_main([runtime.describe(machine, resolve(args.cca_backend)), *remarks])
+    first_line = runtime.describe(machine, resolve(args.cca_backend))
+    distributed.print_main([first_line, *train_options.remarks(args, machine["device"])])
     flags = (args.resume, args.overwrite, args.start_iters, args.restore_from)
     earlier_files = earlier_run.conflicts(args.snapshot_dir, *flags) if distributed.is_main() else []
-    options = (train_options.network_options(vars(args)), vars(args), train_options.compare)
+    options = (train_options.network_options(vars(args)), vars(args), resumed.compare)
     start = {"source": args.source, "step": args.start_iters, "samples": args.start_iters * args.batch_size}
     begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, *options, **start)
     args.model, args.recurrence = begin["network"]["model"], begin["network"]["recurrence"]
@@ -106,26 +102,26 @@ def prepare(args, machine):
 def build_data(args, begin):
     """-> training data, validation data, and the facts about them that a checkpoint records."""
     from datasets.find import locate, record, recorded_place
-    from models.tables import CAFFE_BGR, IMAGENET_RGB
+    from datasets.reading import bands
+    from models.tables import default_normalisation
     from utils import distributed
-    from utils.training import snapshots
+    from utils.training import measured, snapshots
 
     flags = (args.dataset, args.data_dir, args.scene_size)
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
     distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
     source = {name: vars(args)[name] for name in shared.SOURCE} | place
-    name = source.pop("name")
-    augmentation = {name: vars(args)[name] for name in shared.AUGMENTATION}
-    augmentation.update(seed=args.random_seed, batch_size=args.batch_size // args.accumulate)
-    data = training_data(name, args.split, args.input_size, **source, **augmentation)
-    source.update(data_list=None, cache="off")
-    val_data = build_dataset(name, "val", **source) if args.eval_every else None
-    default = IMAGENET_RGB if args.model == "van" or "mmseg" in args.model else CAFFE_BGR
+    name, default = source.pop("name"), begin["meta"].get("normalisation") or default_normalisation(args.model)
+    source.update({key: value for key, value in bands.facts_of(default).items() if source[key] is None})
+    augmentation = {flag: vars(args)[flag] for flag in shared.AUGMENTATION} | {"seed": args.random_seed}
+    crops = args.batch_size // args.accumulate
+    data = training_data(name, args.split, args.input_size, batch_size=crops, **source, **augmentation)
+    val_data = build_dataset(name, "val", **{**source, "data_list": None, "cache": "off"}) if args.eval_every else None
+    given = (begin["network"]["options"], args.channel_mean, args.channel_std)
     info = {
         **snapshots.facts(data),
         "data": record({**place, "scene_size": getattr(data, "scene_size", None)}),
-        "normalisation": begin["meta"].get("normalisation") or default,
-        "model_options": begin["network"]["options"],
+        **bands.for_network(data, default, *given, measured.once),
     }
     return data, val_data, info
 
@@ -135,27 +131,32 @@ def stream(data, normalisation, start):
     from datasets.transforms import normalise_batch
 
     for batch in data.forever(start):
-        images = normalise_batch(batch.images, normalisation, batch.boxes)
-        yield images, batch.labels.astype("int32"), [data.sample_name(index) for index in batch.indices]
+        names = [data.sample_name(index) for index in batch.indices]
+        yield normalise_batch(batch.images, normalisation, batch.boxes), batch.labels.astype("int32"), names
 
 
 def build_network(args, info):
     from models.layers.batch_norm import freeze
+    from utils import distributed
     from utils.training import amp
 
     options = {"cca_backend": args.cca_backend, **info["model_options"]}
     model = build_model(args.model, info["num_classes"], args.recurrence, **options)
     if args.frozen_bn:
         freeze(model)
-    return amp.mixed(model, args.amp) if args.amp else model
+    distributed.print_main(amp.compute(model, args.amp) if args.amp else ())
+    return model
 
 
-def build_criterion(args, info, model):
+def build_criterion(args, info, model, data, begin):
     from models.losses import Criterion
+    from utils.training import class_weights
 
+    args.auto_class_weights = class_weights.automatic(data, begin) if args.class_weights == "auto" else None  # recorded
+    weights = args.auto_class_weights or args.class_weights
     ohem = {"thresh": args.ohem_thres, "min_kept": args.ohem_keep} if args.ohem else None
-    options = (args.aux_weight, ohem, args.class_weights, args.ccl)
-    return Criterion(model, info["num_classes"], info["ignore_label"], *options)
+    numbers = info["num_classes"], info["ignore_label"], args.aux_weight
+    return Criterion(model, *numbers, ohem, weights, args.ccl, args.dice)
 
 
 def build_optimizer(args, model, criterion):
@@ -179,13 +180,13 @@ def start_log(args, info, machine, title, earlier_files, first):
     from utils import distributed
     from utils.training import earlier_run, interrupt, logger
 
-    record = {**info, "model": args.model, "recurrence": args.recurrence, "options": vars(args)}
-    record["commit"] = logger.git_commit()
+    record = dict(info, model=args.model, recurrence=args.recurrence, options=vars(args), commit=logger.git_commit())
     if not distributed.is_main():
         return record, None
     distributed.print_main(earlier_run.clear(args.snapshot_dir, earlier_files, first))
     log = logger.RunLog(args.snapshot_dir, title, args.last_step, first, args.batch_size, args.print_frequency)
     log.begin({**record, "machine": machine})
+    print(train_options.protocol_line(info["protocol"]), flush=True)
     distributed.print_main(interrupt.advice(args.save_every_minutes) if interrupt.under_mpirun() else ())
     return record, log
 
@@ -195,7 +196,7 @@ def train_step(args, model, criterion, scaler, optimizer, snapshots, batch, step
     from utils import distributed
     from utils.training import interrupt, optim, postmortem
 
-    lr = optim.poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps)
+    lr = optim.poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps, args.min_learning_rate)
     optim.set_lr(optimizer, lr)
     losses = gradients(args, model, criterion, scaler, optimizer, batch, step)
     finite = scaler.ready(optimizer)  # False: an overflow of float16, and the weights are not updated
@@ -216,12 +217,12 @@ def gradients(args, model, criterion, scaler, optimizer, batch, step):
 
     from models.layers import dropout
 
-    labels, sums, total = [jt.array(labels) for _, labels, _ in batch], {}, None
+    labels, sums, totals = [jt.array(labels) for _, labels, _ in batch], {}, (None, None)
     if len(batch) > 1:  # every pixel has the same weight, whatever its piece
-        total = sum(criterion.total_weight(label) for label in labels) / len(batch)
+        totals = [sum(values) / len(batch) for values in zip(*map(criterion.totals, labels))]
     for k, (images, *_) in enumerate(batch):
         dropout.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
-        losses = criterion(model(images), labels[k], total)
+        losses = criterion(model(images), labels[k], totals)
         scaler.backward(optimizer, losses["loss"] / len(batch))
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
         jt.sync_all()  # frees the memory of this piece; and the update always starts from finished gradients
@@ -235,12 +236,12 @@ def evaluate(args, model, val_data, info, log, step):
 
     if not args.eval_every or (step % args.eval_every and step != args.last_step):
         return None
-    rules = (info["num_classes"], info["ignore_label"], args.eval_images)
+    rules = (info["num_classes"], info["ignore_label"], args.eval_images, info["protocol"])
     matrix, shown = validation.validate(model, val_data, lambda x: normalise(x, info["normalisation"]), *rules, show=6)
     if log:
         log.validation(step, matrix.miou, matrix.pixel_accuracy)
-        rows = validation.panels(shown, val_data.palette)
-        log.sheet(rows, ("image", "label", f"step {step}"), val_data.names, val_data.palette)
+        titles, palette = ("image", "label", f"step {step}"), val_data.palette
+        log.sheet(validation.panels(shown, palette), titles, val_data.names, palette)
     return matrix.miou
 
 

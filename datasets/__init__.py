@@ -69,13 +69,20 @@ def build_dataset(
     cache="off",
     scene_size=None,
     grey_labels=None,
+    channels=None,
+    value_range=None,
     **options,
 ):
     """`name`: a key of DATASETS, or "auto": detected from the folders of `data_dir`. `options` go to the class:
     num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset.
-    `grey_labels`: what a checkpoint records about the grey labels of its data (grey_labels.py); only Folder uses it."""
+    `grey_labels`: what a checkpoint records about the grey labels of its data (grey_labels.py); only Folder uses it.
+    `channels`, `value_range`: of the images, where they are not three (reading/bands.py)."""
     name = detect(data_dir) if name == "auto" else ALIASES.get(name, name)
     cls = dataset_class(name)
+    if channels not in (None, 3) and name not in ("folder", "packed"):
+        raise ValueError(f"--channels {channels} is for a folder of one's own images, and this is {name}: leave it out")
+    if value_range and channels in (None, 3):
+        raise ValueError(f"--value-range {value_range} is for images with --channels N: add it, or leave the range out")
     if name == "scenes":
         for flag, value in (("--data-dir", data_dir), ("--data-list", data_list)):
             if value:
@@ -98,8 +105,16 @@ def build_dataset(
     if cache != "off":
         options["cache"] = import_module("datasets.reading.cache").RamCache()
     if name == "folder":
-        options["grey_labels"] = grey_labels
+        options.update(grey_labels=grey_labels, channels=channels, value_range=value_range)
+        if cache != "off" and channels not in (None, 3):
+            raise ValueError(f"--cache {cache} holds images of three channels: pack the data (scripts/data/pack.py)")
     data = cls(data_dir, split, data_list=data_list, **options)
+    if channels not in (None, data.channels):
+        raise ValueError(f"{data_dir} was packed with {data.channels} channels, not {channels}: pack it again")
+    if value_range and list(value_range) != list(data.value_range or ()):
+        raise ValueError(
+            f"{data_dir} was packed with --value-range {data.value_range}, not {value_range}: pack it again"
+        )
     if name != "packed":  # a packed folder keeps the name of the original dataset
         data.dataset_name = name
     return data
@@ -113,12 +128,14 @@ def training_data(
     random_scale=False,
     random_mirror=False,
     short_side=None,
+    long_side=None,
     scale_range=None,
     color_jitter=False,
     cat_max_ratio=None,
     **options,
 ):
-    """A shuffled dataset that yields crops of `size`. The dataset defines what --random-scale does."""
+    """A shuffled dataset that yields crops of `size`. The dataset defines what --random-scale does, and the limit
+    of the long side where `long_side` is None."""
     from datasets.transforms import Scale, TrainTransform
 
     if augment not in AUGMENT:
@@ -128,7 +145,7 @@ def training_data(
     if random_scale or short_side or scale_range:
         factors = data.scales if random_scale and not scale_range else None
         sides = short_side or (data.sides if random_scale else None)
-        scale = Scale(factors, scale_range, sides, data.longest)
+        scale = Scale(factors, scale_range, sides, long_side or data.longest)
     data.transform = TrainTransform(
         size,
         scale,

@@ -57,7 +57,9 @@ class SegmentationDataset(Dataset):
 
     dataset_name, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # dataset_name: its key in DATASETS
     scales, sides, longest = CITYSCAPES_SCALES, None, None  # what --random-scale does with this dataset
+    channels, value_range = 3, None  # of the images; other numbers than 3: reading/bands.py
     categories, instance_remark = None, ""  # groups of classes that are scored as well; why instances are not
+    instance_sizes, ids = {}, ()  # {class: average pixels of an instance}; ids of the classes in the instance files
 
     def __init__(self, count, transform=None, seed=0, on_bad_sample="error", **options):
         if on_bad_sample not in ("error", "skip"):
@@ -88,6 +90,23 @@ class SegmentationDataset(Dataset):
         """The whole pair, not augmented: image (H, W, 3) uint8 BGR, label (H, W) uint8."""
         image, label = self.open_pair(int(index))
         return image(), label
+
+    def state(self):
+        """What identifies the labels of this dataset, for caches: changed files give another value."""
+        return [type(self).__name__, self.total_len, *map(str, getattr(self, "drawing", ()))]
+
+    def label_counts(self):
+        """The pixels of each label value, (256,), of each sample in order. on_bad_sample="skip": 0 if unreadable."""
+
+        def count(index):
+            try:
+                return np.bincount(self.open_pair(index)[1].ravel(), minlength=256)
+            except DataError:
+                if self.on_bad_sample == "error":
+                    raise
+                return np.zeros(256, np.int64)
+
+        return workers.run(count, range(self.total_len), self.num_workers, name=self.sample_name)
 
     def set_epoch(self, epoch):
         """Set the order and augmentation of the next iteration. A finished iteration increments the epoch."""
@@ -154,7 +173,9 @@ class SegmentationDataset(Dataset):
                 yield from ((epoch, index, replace) for epoch, index in group)
 
         size = getattr(self.transform, "size", None)
-        slot_bytes = int(np.prod(size)) * 4 * getattr(self, "frames", 1) + 4096 if size else SLOT_BYTES
+        slot_bytes = (
+            int(np.prod(size)) * (self.channels + 1) * getattr(self, "frames", 1) + 4096 if size else SLOT_BYTES
+        )
         name = lambda task: self.sample_name(task[1])  # noqa: E731
         wanted = 2 * self.batch_size // self.world_size  # read in advance, so that workers never wait for a step
         ahead = max(3, -(-wanted // max(self.num_workers, 1)))

@@ -23,6 +23,16 @@ PALETTE = hex_palette(
 )
 # label id -> train id; None: void
 VALUES = {**dict.fromkeys(range(34)), **{label: number for number, label in enumerate(CITYSCAPES_IDS)}}
+INSTANCE_SIZES = {  # train id -> average pixels of an instance, from the official tool
+    11: 3462.4756337644,
+    12: 3930.4788056518,
+    13: 12794.0202738185,
+    14: 27855.1264367816,
+    15: 35732.1511111111,
+    16: 67583.7075812274,
+    17: 6298.7200839748,
+    18: 4672.3249222261,
+}
 TRAIN_IDS = {number: number for number in range(19)}
 PARTS = {  # split -> (folder of the labels, split on disk)
     "train": [("gtFine", "train")],
@@ -40,7 +50,7 @@ class Cityscapes(FileDataset):
     names, palette, values, splits = NAMES, PALETTE, VALUES, tuple(PARTS)
     expected = {"train": 2975, "val": 500, "trainval": 3475, "train_extra": 19998, "train+": 22973, "test": 1525}
     ids = CITYSCAPES_IDS  # the test server expects these instead of train ids
-    categories = CITYSCAPES_CATEGORIES
+    categories, instance_sizes = CITYSCAPES_CATEGORIES, INSTANCE_SIZES
 
     @classmethod
     def is_root(cls, folder):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from datasets.base import SegmentationDataset
-from datasets.reading import image_io, label_io, pairs
+from datasets.reading import bands, image_io, label_io, pairs
 from datasets.reading.image_io import DataError, NoSplit
 from datasets.reading.pairs import nearby, stem
 
@@ -128,7 +128,8 @@ class FileDataset(SegmentationDataset):
 
     def match(self, image_dir, label_dir, image_end="", label_ends=("",)):
         """pairs.match for folders below the root; label_dir None: images without labels."""
-        return pairs.match(self.root / image_dir, label_dir and self.root / label_dir, image_end, label_ends)
+        folders = self.root / image_dir, label_dir and self.root / label_dir
+        return pairs.match(*folders, image_end, label_ends, pairs.ENDINGS if self.channels == 3 else bands.ENDINGS)
 
     def listed(self, data_list):
         path = next((p for p in (Path(data_list), self.root / data_list) if p.is_file()), None)
@@ -148,6 +149,12 @@ class FileDataset(SegmentationDataset):
     def has_labels(self):
         return any(label is not None for _, label in self.pairs)
 
+    def state(self):
+        """Changes with any label file, and with the meaning of its values."""
+        labels = [label for _, label in self.pairs if label is not None]
+        files = [(str(path), image_io.state(path)) for path in labels]
+        return [*super().state(), self.table.tolist(), self.on_bad_label, self.resize_labels, files]
+
     # --- read a pair
 
     def sample_name(self, index):
@@ -161,17 +168,21 @@ class FileDataset(SegmentationDataset):
     def decode_pair(self, index):
         image_path, label_path = self.pairs[index]
         if label_path is None:
-            image = image_io.read_image(image_path)
+            image = self.read_image(image_path)
             return (lambda rows=None: image), np.full(image.shape[:2], self.ignore_label, np.uint8)
         label = self.read_label(label_path)
         if self.resize_labels:
-            image = image_io.read_image(image_path)
+            image = self.read_image(image_path)
             if image.shape[:2] != label.shape:
                 label = cv2.resize(label, image.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
             return (lambda rows=None: image), label
 
         def read_rows(rows=None):
-            image, size = image_io.read_pixels(image_path, rows, label.shape)
+            if self.channels == 3:
+                image, size = image_io.read_pixels(image_path, rows, label.shape)
+            else:
+                image = self.read_image(image_path)
+                size = image.shape[:2]
             if size != label.shape:
                 turned = "; turned by exactly 90 degrees: check how the images were rotated"
                 raise DataError(
@@ -182,6 +193,11 @@ class FileDataset(SegmentationDataset):
             return image
 
         return read_rows, label
+
+    def read_image(self, path):
+        if self.channels == 3:
+            return image_io.read_image(path)
+        return bands.read(path, self.channels, self.value_range)
 
     def read_label(self, path):
         """File -> classes (H, W) uint8; an unknown value is an error, or void with on_bad_label="ignore"."""

@@ -39,8 +39,10 @@ class Folder(FileDataset):
     looks_like = "images/<split>/ and labels/<split>/, or images/ and labels/ with <split>.txt"
     splits = ("train", "val", "test", "all")
 
-    def __init__(self, *arguments, grey_labels=None, **options):
-        """`grey_labels`: what a checkpoint records of its data, one of grey_labels.FORMS."""
+    def __init__(self, *arguments, grey_labels=None, channels=3, value_range=None, **options):
+        """`grey_labels`: what a checkpoint records of its data, one of grey_labels.FORMS. `channels` other than 3, and
+        `value_range`: see reading/bands.py."""
+        self.channels, self.value_range = channels or 3, value_range
         self.recorded, self.grey_labels = grey_labels, "numbers"
         super().__init__(*arguments, **options)
 

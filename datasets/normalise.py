@@ -12,15 +12,17 @@ from models.tables import CAFFE_BGR
 
 
 def table(record):
-    """(3, 256) float32 in the order of the network's channels: value -> normalised value."""
+    """(C, 256) float32 in the order of the network's channels: value -> normalised value."""
     values = np.arange(256, dtype=np.float32)[None]
     return (values - np.float32(record["mean"])[:, None]) / np.float32(record["std"])[:, None]
 
 
 def normalise(image, record=CAFFE_BGR):
-    """(H, W, 3) uint8 BGR -> (3, H, W) float32."""
+    """(H, W, C) uint8, BGR or "bands" in the order of the file -> (C, H, W) float32."""
     lookup = table(record)
-    order = (2, 1, 0) if record["channels"] == "rgb" else (0, 1, 2)
+    if image.shape[2] != len(lookup):
+        raise ValueError(f"an image has {image.shape[2]} channels, and the network was trained with {len(lookup)}")
+    order = (2, 1, 0) if record["channels"] == "rgb" else range(len(lookup))
     return np.stack([cv2.LUT(np.ascontiguousarray(image[:, :, c]), row[None]) for c, row in zip(order, lookup)])
 
 
@@ -36,7 +38,7 @@ def normalise_batch(images, record=CAFFE_BGR, boxes=None):
         clip = images.shape[1]
         images = images.reshape(-1, *images.shape[2:])
         boxes = None if boxes is None else np.repeat(boxes, clip, axis=0)
-    batch, height, width, _ = images.shape
+    batch, height, width, channels = images.shape
     if boxes is not None and (boxes == (0, height, 0, width)).all():
         boxes = None
     channel = "2-i1" if record["channels"] == "rgb" else "i1"
@@ -46,5 +48,5 @@ def normalise_batch(images, record=CAFFE_BGR, boxes=None):
         extras.append(jt.array(np.ascontiguousarray(boxes, np.int32)))
         outside = ["i2<@e1(i0,0)", "i2>=@e1(i0,1)", "i3<@e1(i0,2)", "i3>=@e1(i0,3)"]
     return jt.array(table(record)).reindex(
-        [batch, 3, height, width], ["i1", f"@e0(i0,i2,i3,{channel})"], 0.0, outside, extras
+        [batch, channels, height, width], ["i1", f"@e0(i0,i2,i3,{channel})"], 0.0, outside, extras
     )

@@ -2,7 +2,7 @@
 A crop reads only the memory pages that it needs, and all processes and ranks of a machine share one copy.
 
 pack.json describes the splits: {"file", "samples": [[name, height, width, offset], ...]}. At an offset begin height x
-width x 3 bytes of the image (BGR), followed by height x width bytes of class numbers.
+width x channels bytes of the image (BGR), followed by height x width bytes of class numbers.
 """
 
 import json
@@ -18,7 +18,7 @@ from models.tables import CITYSCAPES_CATEGORIES
 # key of pack.json -> attribute of the dataset
 RECORDED = ("title", "names", "palette", "ignore_label", "flip_pairs", "scales", "sides", "longest")
 RECORDED = {"kind": "dataset_name", **{name: name for name in RECORDED}}
-OPTIONAL = {"grey_labels": "grey_labels"}  # only some datasets have it, and older packed folders lack it
+OPTIONAL = {name: name for name in ("grey_labels", "channels", "value_range")}  # not in every dataset or older folder
 
 
 class Packed(SegmentationDataset):
@@ -67,7 +67,7 @@ class Packed(SegmentationDataset):
         self.split, self.samples = split, record["splits"][split]["samples"]
         self.has_labels = record["splits"][split].get("has_labels", True)
         path = self.root / record["splits"][split]["file"]
-        need = max(offset + 4 * height * width for _, height, width, offset in self.samples)
+        need = max(offset + (self.channels + 1) * height * width for _, height, width, offset in self.samples)
         if not path.is_file() or path.stat().st_size < need:
             raise DataError(f"{path} is missing or shorter than the {need} bytes that pack.json states; pack it again")
         self.bytes = np.memmap(path, np.uint8, "r")
@@ -80,10 +80,18 @@ class Packed(SegmentationDataset):
     def sample_name(self, index):
         return self.samples[index][0]
 
+    def state(self):
+        facts = (self.root / "pack.json", Path(self.bytes.filename))
+        return [
+            *super().state(),
+            self.split,
+            [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in facts],
+        ]
+
     def open_pair(self, index):
         _, height, width, offset = self.samples[index]
-        middle = offset + 3 * height * width
-        image = self.bytes[offset:middle].reshape(height, width, 3)
+        middle = offset + self.channels * height * width
+        image = self.bytes[offset:middle].reshape(height, width, self.channels)
         label = self.bytes[middle : middle + height * width].reshape(height, width)
         return (lambda rows=None: image), label
 

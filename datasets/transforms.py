@@ -79,7 +79,7 @@ class TrainTransform:
             last = window[0] + window[2]
             image = image(min(height, math.ceil(last / factor) + 3))
         images = image if label.ndim == 3 else image[None]
-        crops = [self.cut(x, factor, *window, cv2.INTER_LINEAR) for x in images]
+        crops = [in_groups(x, lambda part: self.cut(part, factor, *window, cv2.INTER_LINEAR)) for x in images]
         if self.jitter:
             state = int(rng.integers(1 << 62))  # the same change for all frames of a clip
             crops = [shift_colours(crop, np.random.default_rng(state)) for crop in crops]
@@ -87,7 +87,7 @@ class TrainTransform:
         masks = [pad(self.cut(y, factor, *window, cv2.INTER_NEAREST), self.size, self.ignore) for y in labels]
         box = (0, window[2], 0, window[3])
         if mirror:
-            filled = [cv2.flip(x, 1) for x in filled]
+            filled = [np.ascontiguousarray(x[:, ::-1]) for x in filled]
             masks = [cv2.LUT(cv2.flip(y, 1), self.mirrored_class) for y in masks]
             box = (0, window[2], self.size[1] - window[3], self.size[1])
         if label.ndim == 2:
@@ -180,18 +180,30 @@ def source_span(start, count, factor, total):
     return first, min(total, math.ceil((start + count) / factor) + 2), start - place, best
 
 
+def in_groups(image, function):
+    """function(image) for any number of channels: OpenCV takes four at most, and drops the axis of a single one."""
+    if image.shape[2] == 3:
+        return function(image)
+    groups = [function(np.ascontiguousarray(image[:, :, k : k + 4])) for k in range(0, image.shape[2], 4)]
+    return np.concatenate([group.reshape(*group.shape[:2], -1) for group in groups], 2)
+
+
 def pad(image, size, value):
     down, right = size[0] - image.shape[0], size[1] - image.shape[1]
+    if (down or right) and image.ndim == 3 and image.shape[2] != 3:
+        return np.pad(image, ((0, down), (0, right), (0, 0)))
     if down or right:
         return cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT, value=value)
     return np.ascontiguousarray(image)
 
 
 def shift_colours(image, rng):
-    """Change brightness, contrast, saturation and hue, each with probability 1/2; contrast before or after the rest."""
+    """Change brightness, contrast, saturation and hue, each with probability 1/2; contrast before or after the rest.
+    With another number of channels than three only brightness and contrast, the same change for all channels."""
 
     def linear(gain, shift):
-        return cv2.LUT(image, np.clip(np.arange(256) * gain + shift, 0, 255).astype(np.uint8))
+        table = np.clip(np.arange(256) * gain + shift, 0, 255).astype(np.uint8)
+        return cv2.LUT(image, table) if image.shape[2] == 3 else table[image]
 
     def contrast():
         return linear(rng.uniform(0.5, 1.5), 0.0) if rng.random() < 0.5 else image
@@ -201,11 +213,12 @@ def shift_colours(image, rng):
     early = rng.random() < 0.5
     if early:
         image = contrast()
-    if rng.random() < 0.5:
+    colour = image.shape[2] == 3
+    if colour and rng.random() < 0.5:
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
         hsv[:, :, 1] = np.clip(hsv[:, :, 1] * rng.uniform(0.5, 1.5), 0, 255)
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
-    if rng.random() < 0.5:
+    if colour and rng.random() < 0.5:
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
         hsv[:, :, 0] = (hsv[:, :, 0].astype(int) + int(rng.integers(-18, 19))) % 180
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)

@@ -18,6 +18,7 @@ def build_van(num_classes, recurrence, **options):
 
 # Options of the networks that match the weights of mmsegmentation.
 MMSEG = {"stem": "v1c", "contract_dilation": True, "ceil_pool": False, "activation": "relu", "aux_channels": 256}
+MMSEG.update(align_corners=False)  # its configs of crop 769 have True
 
 MODELS = {
     "ccnet": resnet_builder(depth=101),  # the official network: 71 287 911 parameters at 19 classes

@@ -6,11 +6,14 @@ Attribute names are the state-dict keys of the official checkpoint (head.conva.0
 import jittor as jt
 from jittor import nn
 
+from models import bfloat16
 from models.cca import RCCA
 from models.layers import packed
-from models.layers.batch_norm import BatchNorm, activate
-from models.layers.conv import Conv2d
+from models.layers.batch_norm import BatchNorm, Folded, activate
+from models.layers.conv import Conv2d, why_no_bfloat16
 from models.layers.dropout import Dropout2d
+from models.layers.resize import resize
+from models.ports import WholeSoftmaxRCCA
 from models.resnet import ResNet
 from models.van import VAN
 
@@ -45,9 +48,9 @@ def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):
 class RCCAHead(nn.Module):
     """(B, C, h, w) -> logits (B, K, h, w). The attention module is applied `recurrence` times with shared weights."""
 
-    def __init__(self, in_channels, channels, num_classes, recurrence, backend, activation):
+    def __init__(self, in_channels, channels, num_classes, recurrence, backend, activation, whole_softmax=False):
         self.conva = nn.Sequential(*conv_bn_act(in_channels, channels, activation))
-        self.cca = RCCA(channels, recurrence, backend)
+        self.cca = (WholeSoftmaxRCCA if whole_softmax else RCCA)(channels, recurrence, backend)
         self.convb = nn.Sequential(*conv_bn_act(channels, channels, activation))
         self.bottleneck = nn.Sequential(
             *conv_bn_act(in_channels + channels, channels, activation),
@@ -77,8 +80,10 @@ def checked(num_classes):
 class CCNet(ResNet):
     """`model(x)` -> [main logits] at stride 8; in training or with `aux_always` [main logits, auxiliary logits].
 
-    The logits are not upsampled here: loss and evaluation resize them to the labels, bilinear with align_corners=True.
-    The backbone is a base class instead of an attribute because its official keys have no prefix.
+    The logits are not upsampled here: loss and evaluation resize them to the labels, bilinear, with the attribute
+    `align_corners` (the official code: True; mmsegmentation: False except in its configs of crop 769). The backbone is
+    a base class instead of an attribute because its official keys have no prefix. `blocks`, `dilations`, activation
+    "none" and `whole_softmax` are those of released Jittor ports (utils/weights/published.py).
     """
 
     def __init__(
@@ -93,18 +98,39 @@ class CCNet(ResNet):
         aux_channels=None,  # None: half the channels of stage 3, conv with bias (official)
         cca_backend="auto",
         aux_always=False,
+        align_corners=True,
+        blocks=None,  # None: those of `depth`
+        dilations=(2, 4),
+        whole_softmax=False,  # see models/ports.py
+        in_channels=3,
     ):
-        super().__init__(depth, stem, contract_dilation, ceil_pool)
+        super().__init__(depth, stem, contract_dilation, ceil_pool, blocks, dilations, in_channels)
         x3, x4 = self.channels
-        self.head = RCCAHead(x4, x4 // 4, checked(num_classes), recurrence, cca_backend, activation)
+        head = (checked(num_classes), recurrence, cca_backend, activation, whole_softmax)
+        self.head = RCCAHead(x4, x4 // 4, *head)
         self.dsn = auxiliary_head(x3, aux_channels or x3 // 2, num_classes, activation, bias=aux_channels is None)
-        self.aux_always = aux_always
+        self.aux_always, self.align_corners = aux_always, align_corners
         self.packed = False  # see models/layers/packed.py
+        self.bfloat16 = False  # see models/bfloat16.py
         self.train()
+
+    def why_no_bfloat16(self):
+        """Why use_bfloat16() cannot be called on this machine; "" if it can."""
+        if isinstance(self.head.cca, WholeSoftmaxRCCA):
+            return "the softmax over the whole image has no form in bfloat16"
+        return why_no_bfloat16()
+
+    def use_bfloat16(self):
+        """Compute in bfloat16 on the CPU from now on; the weights do not change."""
+        if isinstance(self.bn1, Folded):
+            bfloat16.pack(self)
+        self.bfloat16 = True
 
     def execute(self, x):
         if self.packed:
             return packed.run(self, x)
+        if self.bfloat16:
+            return bfloat16.run(self, x)
         x3, x4 = self.features(x)
         logits = [self.head(x4)]
         if self.is_training() or self.aux_always:
@@ -130,23 +156,25 @@ class VANCCNet(VAN):
         drop_path=None,  # None: the published value of this size
         cca_backend="auto",
         aux_always=False,
+        align_corners=True,  # also of the maps that "multi" resizes
+        in_channels=3,
     ):
         multi = output_stride == "multi"
-        super().__init__(van_size, 32 if multi else output_stride, dilate, drop_path)
+        super().__init__(van_size, 32 if multi else output_stride, dilate, drop_path, in_channels=in_channels)
         dims = self.dims
         if multi:
             self.squeeze = nn.Sequential(*conv_bn_act(sum(dims[1:]), dims[3], "leaky_relu", kernel=1))
         self.multi = multi
         self.head = RCCAHead(dims[3], dims[3] // 2, checked(num_classes), recurrence, cca_backend, "leaky_relu")
         self.dsn = auxiliary_head(dims[2], dims[2] // 2, num_classes, "leaky_relu")
-        self.aux_always = aux_always
+        self.aux_always, self.align_corners = aux_always, align_corners
         self.train()
 
     def execute(self, x):
         _, x2, x3, x4 = self.features(x)
         if self.multi:
             size = tuple(x2.shape[2:])
-            maps = [x2, *(nn.interpolate(m, size, mode="bilinear", align_corners=True) for m in (x3, x4))]
+            maps = [x2, *(resize(m, size, self.align_corners) for m in (x3, x4))]
             logits = [self.head(self.squeeze(jt.concat(maps, dim=1)))]  # (B, K, H/8, W/8)
         else:
             logits = [self.head(x4)]

@@ -9,12 +9,9 @@ import jittor as jt
 import numpy as np
 from jittor import nn
 
-
-def upsample(logits, size):
-    """Bilinear with align_corners=True, as in the official loss and evaluation. The gradient is the exact adjoint."""
-    if tuple(logits.shape[2:]) == tuple(size):
-        return logits
-    return nn.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=True)
+from models.dice import dice_loss, labelled_images
+from models.layers.pixel_loss import coarse_probabilities, pixel_loss
+from models.layers.resize import resize
 
 
 def mean_over_ranks(x):
@@ -25,17 +22,6 @@ def sum_over_ranks(x):
     return x.mpi_all_reduce("add") if jt.in_mpi else x
 
 
-def negative_log_likelihood(logits, labels):
-    """-log softmax at the label of each pixel: logits (B, K, ...), labels (B, ...) -> (B, ...).
-
-    Undefined where the label is not a class, for example at ignored pixels.
-    """
-    x = logits.float32()
-    x = x - x.max(1, keepdims=True).stop_grad()
-    at_label = jt.index(x.shape, dim=1) == labels.unsqueeze(1).broadcast(x.shape)
-    return x.exp().sum(1).log() - (x * at_label).sum(1)
-
-
 def pixel_weights(labels, ignore=255, class_weight=None):
     """The weight of each pixel in the mean, float32, shape of `labels`: 0 if ignored, else 1 or its class weight."""
     weight = (labels != ignore).float32()
@@ -44,31 +30,36 @@ def pixel_weights(labels, ignore=255, class_weight=None):
     return weight * class_weight[labels.maximum(0).minimum(class_weight.shape[0] - 1)]
 
 
-def cross_entropy(logits, labels, ignore=255, class_weight=None, total=None):
-    """Weighted mean over the valid pixels of all ranks; 0 without valid pixels. logits (B, K, H, W), labels (B, H, W).
+def cross_entropy(logits, labels, ignore=255, class_weight=None, total=None, align_corners=True):
+    """Weighted mean over the valid pixels of all ranks; 0 without valid pixels. logits (B, K, h, w), labels (B, H, W).
 
     `total`: the sum of weights to divide by (default: that of this batch), for gradient accumulation.
     """
+    loss, _ = pixel_loss(logits, labels, align_corners)
+    return weighted_mean(loss, labels, ignore, class_weight, total)
+
+
+def weighted_mean(loss, labels, ignore, class_weight=None, total=None):
     weight = pixel_weights(labels, ignore, class_weight)
     total = mean_over_ranks(weight.sum() if total is None else total)
-    rows = (negative_log_likelihood(logits, labels) * weight).sum(-1)  # (B, H); two sums: less rounding error
+    rows = (loss * weight).sum(-1)  # (B, H); two sums: less rounding error
     return rows.sum() / total.maximum(1e-6).stop_grad()
 
 
-def ohem_label(logits, labels, ignore=255, thresh=0.7, min_kept=100000, factor=8):
+def ohem_label(logits, labels, ignore=255, thresh=0.7, min_kept=100000, factor=8, align_corners=True, computed=None):
     """Online hard example mining: the labels with all easy pixels set to `ignore`, as in the official code.
 
     A valid pixel is kept if the probability of its label is <= threshold. The threshold is the (min_kept / factor^2)-th
     smallest probability on a grid `factor` times coarser, at least `thresh`; 1 if the grid has fewer valid points.
     Everything stays on the device and has no gradient. All ranks use one threshold: `min_kept` refers to the global
-    batch.
+    batch. `computed`: the result of pixel_loss(logits, labels, align_corners), where it is known already.
     """
     logits, wanted = logits.detach(), min_kept // factor**2
-    probability = (-negative_log_likelihood(logits, labels)).exp()
-    probability = probability.minimum(1.0).stop_fuse()  # rounding can bring it just above 1
+    loss, log_sum = (v.detach() for v in computed or pixel_loss(logits, labels, align_corners))
+    probability = (-loss).exp().minimum(1.0).stop_fuse()  # rounding can bring it just above 1
     threshold = jt.array([float(thresh)])
     if wanted > 0:
-        points = coarse_probabilities(logits, labels, probability, ignore, factor)
+        points = coarse_probabilities(logits, labels, log_sum, probability, ignore, factor, align_corners)
         if jt.in_mpi:  # a gather: the sum of matrices in which each rank fills its row
             row = (jt.index((jt.world_size, points.shape[0]), dim=0) == jt.rank).float32()
             points = sum_over_ranks(row * points.broadcast(row.shape, dims=[0])).reshape((-1,))
@@ -80,56 +71,37 @@ def ohem_label(logits, labels, ignore=255, thresh=0.7, min_kept=100000, factor=8
     return jt.ternary(keep, labels, jt.full_like(labels, ignore)).stop_grad()
 
 
-def coarse_probabilities(logits, labels, full_probability, ignore, factor):
-    """Probability of the label at each point of the coarse grid, shape (points,); 2 where ignored.
-
-    `full_probability` (B, H, W) is the same at each pixel. The grid is that of scipy's zoom: round(n / factor) points
-    from corner to corner, probabilities interpolated linearly, labels nearest. A point at the position of a pixel gets
-    exactly its value of `full_probability`, so the pixel that defines the threshold is itself kept.
-    """
-    (batch, classes, height, width), axes = logits.shape, []
-    for side in (height, width):
-        points = max(round(side / factor), 1)  # rounds half to even, as scipy does
-        at = np.arange(points) * ((side - 1) / max(points - 1, 1))
-        low = np.minimum(at.astype(np.int32), side - 1)
-        axes.append((low, np.minimum(low + 1, side - 1), at - low, np.floor(at + 0.5).astype(np.int32)))
-    (y0, y1, fy, near_y), (x0, x1, fx, near_x) = axes
-    rows, cols = logits.reshape((batch, classes, -1)), labels.reshape((batch, -1))
-
-    def flat(y, x):
-        return jt.array((y[:, None] * width + x[None]).reshape(-1))
-
-    labels, probability = cols[:, flat(near_y, near_x)], 0  # (B, points)
-    for y, x, share in (
-        (y0, x0, np.outer(1 - fy, 1 - fx)),
-        (y0, x1, np.outer(1 - fy, fx)),
-        (y1, x0, np.outer(fy, 1 - fx)),
-        (y1, x1, np.outer(fy, fx)),
-    ):
-        corner = (-negative_log_likelihood(rows[:, :, flat(y, x)], labels)).exp()
-        probability = probability + corner * jt.array(share.reshape(1, -1).astype(np.float32)).broadcast(corner.shape)
-    on_pixel = jt.array(np.logical_and.outer(fy == 0, fx == 0).reshape(1, -1)).broadcast(probability.shape)
-    at_pixel = full_probability.reshape((batch, -1))[:, flat(near_y, near_x)]
-    probability = jt.ternary(on_pixel, at_pixel, probability.minimum(1.0))
-    return jt.ternary(labels == ignore, jt.full_like(probability, 2.0), probability).reshape((-1,))
-
-
-def segmentation_losses(logits, labels, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, total=None):
+def segmentation_losses(
+    logits,
+    labels,
+    ignore=255,
+    aux_weight=0.4,
+    ohem=None,
+    class_weight=None,
+    total=None,
+    align_corners=True,
+    dice=0.0,
+    images=None,
+):
     """logits [main, auxiliary], labels (B, H, W) int32 -> {"loss": main + aux_weight * aux, "main": .., "aux": ..}.
 
     `ohem`: options of `ohem_label` for the main loss, {"thresh": .., "min_kept": ..}; the auxiliary loss uses all
-    valid pixels.
+    valid pixels. `align_corners`: how logits are resized to the labels. `dice`: weight of the soft Dice loss of the
+    main logits (dice.py), "dice"; `images`: the number of images that it divides by, as `total` is the sum of weights.
     """
-    size = labels.shape[1:]
-    main = upsample(logits[0], size)  # (B, K, H, W)
-    if ohem is None:
-        losses = {"main": cross_entropy(main, labels, ignore, class_weight, total)}
-    else:
-        losses = {"main": cross_entropy(main, ohem_label(main, labels, ignore, **ohem), ignore, class_weight)}
+    computed, main_labels, main_total = pixel_loss(logits[0], labels, align_corners), labels, total
+    if ohem is not None:
+        main_labels = ohem_label(logits[0], labels, ignore, align_corners=align_corners, computed=computed, **ohem)
+        main_total = None
+    losses = {"main": weighted_mean(computed[0], main_labels, ignore, class_weight, main_total)}
     losses["loss"] = losses["main"]
     if len(logits) > 1:
-        losses["aux"] = cross_entropy(upsample(logits[1], size), labels, ignore, class_weight, total)
+        losses["aux"] = cross_entropy(logits[1], labels, ignore, class_weight, total, align_corners)
         losses["loss"] = losses["main"] + aux_weight * losses["aux"]
+    if dice:
+        images = mean_over_ranks(labelled_images(labels, ignore) if images is None else images)
+        losses["dice"] = dice_loss(resize(logits[0], labels.shape[1:], align_corners), labels, ignore, images)
+        losses["loss"] = losses["loss"] + dice * losses["dice"]
     return losses
 
 
@@ -191,13 +163,15 @@ def euclidean_norm(x):
 class Criterion(nn.Module):
     """The training loss: `criterion(model(images), labels)` -> {"loss": total, "main": .., "aux": .., "ccl": ..}.
 
-    `ccl`: weight of the category consistent loss on the attention output of `model` (default: 0, not computed).
+    `ccl`: weight of the category consistent loss on the attention output of `model`, `dice`: of the soft Dice loss
+    (default: 0, not computed).
     """
 
-    def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0):
+    def __init__(self, model, num_classes, ignore=255, aux_weight=0.4, ohem=None, class_weight=None, ccl=0.0, dice=0.0):
         if class_weight is not None and len(class_weight) != num_classes:
             raise ValueError(f"there are {len(class_weight)} class weights for {num_classes} classes")
-        self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem}
+        self.options = {"ignore": ignore, "aux_weight": aux_weight, "ohem": ohem, "dice": dice}
+        self.options["align_corners"] = getattr(model, "align_corners", True)
         self.weights, self.ccl, attended = class_weight, ccl, []
         self.attended = attended.pop  # not the Var itself: an attribute would become a parameter
 
@@ -208,8 +182,9 @@ class Criterion(nn.Module):
             self.consistency = CategoryConsistentLoss(model.head.cca.value_conv.out_channels, num_classes)
             model.head.cca.register_forward_hook(lambda module, inputs, output: keep(output))
 
-    def execute(self, logits, labels, total=None):
-        losses = segmentation_losses(logits, labels, class_weight=self.class_weight(), total=total, **self.options)
+    def execute(self, logits, labels, totals=(None, None)):
+        weights = {"class_weight": self.class_weight(), "total": totals[0], "images": totals[1]}
+        losses = segmentation_losses(logits, labels, **weights, **self.options)
         if self.ccl:
             losses["ccl"] = self.consistency(self.attended(), labels, self.options["ignore"])["ccl"]
             losses["loss"] = losses["loss"] + self.ccl * losses["ccl"]
@@ -218,5 +193,7 @@ class Criterion(nn.Module):
     def class_weight(self):
         return None if self.weights is None else jt.array(self.weights).float32()
 
-    def total_weight(self, labels):
-        return pixel_weights(labels, self.options["ignore"], self.class_weight()).sum()
+    def totals(self, labels):
+        """What the losses of these labels divide by: the sum of weights, and the number of labelled images."""
+        ignore = self.options["ignore"]
+        return pixel_weights(labels, ignore, self.class_weight()).sum(), labelled_images(labels, ignore)

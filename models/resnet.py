@@ -2,8 +2,8 @@
 
 `stem`: `deep` (official CCNet), `v1c` (mmsegmentation) or `v1` (torchvision), see RESNET_STEMS in models/tables.py.
 Stages 3 and 4 have stride 1 and dilation 2 and 4. With `contract_dilation` (mmsegmentation) the first block of each
-has the dilation of the stage before. With `ceil_pool` (official) the pooling rounds sizes up, otherwise
-(mmsegmentation) down: an image side of 512 becomes 65 or 64 at stride 8.
+has the dilation of the stage before. Some ports have other `blocks` and `dilations`. With `ceil_pool` (official) the
+pooling rounds sizes up, otherwise (mmsegmentation) down: an image side of 512 becomes 65 or 64 at stride 8.
 """
 
 from jittor import nn
@@ -58,27 +58,37 @@ class ResNet(nn.Module):
 
     folds = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))  # pairs that fold() merges
 
-    def __init__(self, depth=101, stem="deep", contract_dilation=False, ceil_pool=True):
+    def __init__(
+        self,
+        depth=101,
+        stem="deep",
+        contract_dilation=False,
+        ceil_pool=True,
+        blocks=None,  # in each stage; None: those of `depth`
+        dilations=(2, 4),  # of stages 3 and 4
+        in_channels=3,
+    ):
         for value, known, name in ((depth, RESNET_BLOCKS, "depth"), (stem, RESNET_STEMS, "stem")):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; choose from {', '.join(map(str, known))}")
-        block, counts = BasicBlock if depth == 18 else Bottleneck, RESNET_BLOCKS[depth]
+        block, counts = BasicBlock if depth == 18 else Bottleneck, blocks or RESNET_BLOCKS[depth]
         planes = RESNET_STEMS[stem]
         if stem == "v1":
-            self.conv1 = Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+            self.conv1 = Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
             self.bn1 = BatchNorm(64)
         else:
-            self.conv1, self.bn1 = conv3x3(3, planes[0], stride=2), BatchNorm(planes[0])
+            self.conv1, self.bn1 = conv3x3(in_channels, planes[0], stride=2), BatchNorm(planes[0])
             self.conv2, self.bn2 = conv3x3(planes[0], planes[1]), BatchNorm(planes[1])
             self.conv3, self.bn3 = conv3x3(planes[1], planes[2]), BatchNorm(planes[2])
         self.stem = stem
         self.inplanes = planes[-1]
         self.maxpool = nn.Pool(3, stride=2, padding=1, ceil_mode=ceil_pool, op="maximum")
-        first = (1, 2) if contract_dilation else (2, 4)  # dilation of the first block of stages 3 and 4
+        third, fourth = dilations
+        first = (1, third) if contract_dilation else (third, fourth)  # dilation of the first block of stages 3 and 4
         self.layer1 = self._stage(block, 64, counts[0])
         self.layer2 = self._stage(block, 128, counts[1], stride=2)
-        self.layer3 = self._stage(block, 256, counts[2], dilation=2, first=first[0])
-        self.layer4 = self._stage(block, 512, counts[3], dilation=4, first=first[1])
+        self.layer3 = self._stage(block, 256, counts[2], dilation=third, first=first[0])
+        self.layer4 = self._stage(block, 512, counts[3], dilation=fourth, first=first[1])
         self.channels = (256 * block.expansion, 512 * block.expansion)
 
     def _stage(self, block, planes, count, stride=1, dilation=1, first=1):

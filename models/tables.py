@@ -29,6 +29,12 @@ CAFFE_BGR = {"channels": "bgr", "mean": [104.00698793, 116.66876762, 122.6789143
 # VAN, torchvision and mmsegmentation weights:
 IMAGENET_RGB = {"channels": "rgb", "mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
 
+
+def default_normalisation(model):
+    """The normalisation record of a network, by its name in models.MODELS, that starts from random weights."""
+    return IMAGENET_RGB if model == "van" or "mmseg" in model else CAFFE_BGR
+
+
 # Cityscapes: train id 0..18 -> label id in the files of the dataset and of the benchmark server.
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 CITYSCAPES_CATEGORIES = {  # name -> train ids

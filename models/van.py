@@ -14,6 +14,8 @@ from jittor import nn
 from models.layers.batch_norm import BatchNorm
 from models.layers.depthwise import DepthwiseConv2d
 from models.layers.dropout import DropPath
+from models.layers.elementwise import gelu, layer_norm, product, scaled_sum
+from models.layers.pointwise import PointwiseConv2d
 from models.tables import VAN_ALIASES, VAN_MLP_RATIOS, VAN_SIZES
 
 
@@ -26,16 +28,14 @@ def initialised(conv):
 
 
 def conv(in_channels, channels, kernel=1, stride=1, dilation=1):
+    if kernel == 1:
+        return initialised(PointwiseConv2d(in_channels, channels))
     padding = dilation * (kernel // 2)
     return initialised(nn.Conv2d(in_channels, channels, kernel, stride, padding, dilation))
 
 
 def depthwise(channels, kernel, dilation=1):
     return initialised(DepthwiseConv2d(channels, kernel, padding=dilation * (kernel // 2), dilation=dilation))
-
-
-def per_channel(scale, x):
-    return scale.reshape((1, -1, 1, 1)) * x
 
 
 class LayerNorm(nn.Module):
@@ -47,9 +47,7 @@ class LayerNorm(nn.Module):
         self.eps = eps
 
     def execute(self, x):
-        x = x - jt.mean(x, dims=[1], keepdims=True)
-        x = x / jt.sqrt(jt.mean(x * x, dims=[1], keepdims=True) + self.eps)
-        return per_channel(self.weight, x) + self.bias.reshape((1, -1, 1, 1))
+        return layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class LKA(nn.Module):
@@ -61,7 +59,7 @@ class LKA(nn.Module):
         self.conv1 = conv(dim, dim)
 
     def execute(self, x):
-        return x * self.conv1(self.conv_spatial(self.conv0(x)))
+        return product(x, self.conv1(self.conv_spatial(self.conv0(x))))
 
 
 class Attention(nn.Module):
@@ -71,7 +69,7 @@ class Attention(nn.Module):
         self.proj_2 = conv(dim, dim)
 
     def execute(self, x):
-        return x + self.proj_2(self.spatial_gating_unit(nn.gelu(self.proj_1(x))))
+        return x + self.proj_2(self.spatial_gating_unit(gelu(self.proj_1(x))))
 
 
 class DWConv(nn.Module):
@@ -91,7 +89,7 @@ class Mlp(nn.Module):
         self.fc2 = conv(hidden, dim)
 
     def execute(self, x):
-        return self.fc2(nn.gelu(self.dwconv(self.fc1(x))))
+        return self.fc2(gelu(self.dwconv(self.fc1(x))))
 
 
 class Block(nn.Module):
@@ -105,8 +103,13 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)  # per sample, in training only
 
     def execute(self, x):
-        x = x + self.drop_path(per_channel(self.layer_scale_1, self.attn(self.norm1(x))))
-        return x + self.drop_path(per_channel(self.layer_scale_2, self.mlp(self.norm2(x))))
+        x = self.plus(x, self.layer_scale_1, self.attn(self.norm1(x)))
+        return self.plus(x, self.layer_scale_2, self.mlp(self.norm2(x)))
+
+    def plus(self, x, scale, branch):
+        factor = scale.broadcast(branch.shape[:2], [0])  # (B, C)
+        keep = self.drop_path.factor(branch)
+        return scaled_sum(x, branch, factor if keep is None else factor * keep)
 
 
 class PatchEmbed(nn.Module):
@@ -123,7 +126,9 @@ class PatchEmbed(nn.Module):
 class VAN(nn.Module):
     """The backbone. With `num_classes` also the ImageNet classifier: `classify(x)` -> (B, num_classes)."""
 
-    def __init__(self, van_size="van_base", output_stride=32, dilate=True, drop_path=None, num_classes=0):
+    def __init__(
+        self, van_size="van_base", output_stride=32, dilate=True, drop_path=None, num_classes=0, in_channels=3
+    ):
         name = van_size if van_size.startswith("van_") else f"van_{van_size}"  # accepts "tiny" and "b0", too
         name = VAN_ALIASES.get(name, name)
         if name not in VAN_SIZES:
@@ -133,7 +138,7 @@ class VAN(nn.Module):
         self.dims, depths, default = VAN_SIZES[name]
         drop_path = default if drop_path is None else drop_path
         rates = [drop_path * n / max(1, sum(depths) - 1) for n in range(sum(depths))]  # linear over all blocks
-        stride, density, channels = 1, 1, 3
+        stride, density, channels = 1, 1, in_channels
         for stage, (dim, depth, ratio) in enumerate(zip(self.dims, depths, VAN_MLP_RATIOS), 1):
             kernel, step = (7, 4) if stage == 1 else (3, 2)
             embed_dilation = density if dilate else 1  # by how much the input is denser than in the published network

@@ -4,9 +4,10 @@
     python scripts/export_onnx.py --restore-from runs/demo/CS_scenes_500.npz --out net.onnx
     python scripts/export_onnx.py --restore-from CS_scenes_60000.pth --out net.onnx --size 769,769 --labels
 
-Input `image`: (N, 3, H, W) float32, RGB, 0..255. Output: `logits` (N, K, H, W) at the size of the image; with --softmax
-`probabilities`; with --labels `labels`, (N, H, W) int64. The graph includes normalisation and resizing, the metadata
-class names and colours. scripts/predict_onnx.py runs the file without Jittor. Needs the package onnx.
+Input `image`: (N, 3, H, W) float32, RGB, 0..255; of a network that was trained with --channels C: (N, C, H, W), the
+bands as they are in the file, on the scale 0..255. Output: `logits` (N, K, H, W) at the size of the image; with
+--softmax `probabilities`; with --labels `labels`, (N, H, W) int64. The graph includes normalisation and resizing,
+the metadata class names and colours. scripts/predict_onnx.py runs the file without Jittor. Needs the package onnx.
 """
 
 import argparse
@@ -71,6 +72,7 @@ def metadata(args, meta, names, palette, output):
     """What a program needs to run the file, and the origin of the weights."""
     normalisation = meta["normalisation"]
     mean = list(normalisation["mean"][::-1] if normalisation["channels"] == "bgr" else normalisation["mean"])
+    bands = {"channels": "bands", "values": normalisation.get("range")}  # of the files: what becomes 0 and 255
     weights = {key: value for key, value in (meta.get("provenance") or {}).items() if isinstance(value, str)}
     return {
         "names": list(names),
@@ -78,11 +80,11 @@ def metadata(args, meta, names, palette, output):
         "ignore_label": meta["ignore_label"],
         "input": {
             "layout": "NCHW",
-            "channels": "rgb",
+            **(bands if normalisation["channels"] == "bands" else {"channels": "rgb"}),
             "range": [0, 255],
             "batch": (args.batch_size or 1) if args.size else None,
             "size": args.size,
-            "padding": mean,  # RGB; normalised it is 0
+            "padding": mean,  # of each channel; normalised it is 0
         },
         "output": output,
         "normalisation": normalisation,
@@ -90,7 +92,10 @@ def metadata(args, meta, names, palette, output):
             "file": os.path.basename(args.restore_from),
             "sha256": hashlib.sha256(Path(args.restore_from).read_bytes()).hexdigest(),
             "weights": weights,
-            **{key: meta.get(key) for key in ("model", "van_size", "recurrence", "model_options", "dataset", "step")},
+            **{
+                key: meta.get(key)
+                for key in ("model", "van_size", "recurrence", "model_options", "protocol", "dataset", "step")
+            },
             "commit": meta.get("commit"),
             "float16": args.float16,
         },
@@ -104,16 +109,17 @@ def difference(model, data, normalisation, output, size, batch):
     import onnxruntime
 
     from datasets import transforms
-    from utils.evaluation.inference import resize
+    from utils.evaluation.resize import resize
 
-    size = size or (65, 97)
-    images = np.random.default_rng(0).integers(0, 256, (batch, *size, 3)).astype(np.uint8)  # BGR
+    size, corners = size or (65, 97), getattr(model, "align_corners", True)
+    channels, bands = len(normalisation["mean"]), normalisation["channels"] == "bands"
+    images = np.random.default_rng(0).integers(0, 256, (batch, *size, channels)).astype(np.uint8)  # BGR or bands
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    rgb = np.ascontiguousarray(images[..., ::-1].transpose(0, 3, 1, 2), np.float32)
-    (exported,) = session.run(None, {"image": rgb})
+    pixels = np.ascontiguousarray((images if bands else images[..., ::-1]).transpose(0, 3, 1, 2), np.float32)
+    (exported,) = session.run(None, {"image": pixels})
     with jt.no_grad():
         logits = model(jt.array(np.stack([transforms.normalise(image, normalisation) for image in images])))[0]
-        expected = np.stack([resize(x, size).numpy() for x in logits])
+        expected = np.stack([resize(x, size, align_corners=corners).numpy() for x in logits])
         if output == "probabilities":
             expected = jt.nn.softmax(jt.array(expected), dim=1).numpy()
     if output == "labels":  # largest logit minus the logit of the predicted class
@@ -154,8 +160,10 @@ def main():
     os.makedirs(os.path.dirname(args.out) or ".", exist_ok=True)
     with whole_file(args.out, sync=True) as file:
         file.write(data)
-    shape = "{} x 3 x {} x {}".format(*((batch, *args.size) if args.size else "NHW"))
-    print(f"{args.out}: image {shape}, float32, RGB, 0..255 -> {output}; {len(data):,} bytes")
+    channels, order = len(meta["normalisation"]["mean"]), facts["input"]["channels"].replace("rgb", "RGB")
+    number, height, width = (batch, *args.size) if args.size else "NHW"
+    shape = f"{number} x {channels} x {height} x {width}"
+    print(f"{args.out}: image {shape}, float32, {order}, 0..255 -> {output}; {len(data):,} bytes")
 
 
 if __name__ == "__main__":

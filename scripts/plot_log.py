@@ -1,9 +1,10 @@
 """Draw the loss curves of several runs in one chart, and measure how much they differ.
 
     python scripts/plot_log.py runs/a/log.csv runs/b/log.csv --out figures/curves.svg
-    python scripts/plot_log.py reference.csv port.csv --max-relative 0.05      # exit code 1 above it
+    python scripts/plot_log.py reference.csv port.csv --max-relative 0.05 --max-absolute 0.0002
 
-The first file is the reference; each other file is compared with it, over the steps that both have.
+The first file is the reference; each other file is compared with it, over the steps that both have. With a limit the
+exit code is 1 if the mean error of a run is above it; with both limits, if it is above both.
 The extension of --out, .png or .svg, sets the format; missing folders are created.
 """
 
@@ -31,7 +32,10 @@ def parse_args(argv=None):
         "--out", type=chart_path, default="curves.png", metavar="FILE", help=".png or .svg (default: %(default)s)"
     )
     parser.add_argument("--smooth", type=float, default=0.9, help="weight of the running mean (default: %(default)s)")
-    parser.add_argument("--max-relative", type=float, metavar="X", help="exit code 1 if a relative error is above X")
+    text = "exit code 1 if a mean relative error is above X, and not below --max-absolute (default: no limit)"
+    parser.add_argument("--max-relative", type=float, metavar="X", help=text)
+    text = "exit code 1 if a mean absolute error is above X, and not below --max-relative (default: no limit)"
+    parser.add_argument("--max-absolute", type=float, metavar="X", help=text)
     return parser.parse_args(argv)
 
 
@@ -69,6 +73,12 @@ def difference(reference, other):
     }
 
 
+def passes(errors, limits):
+    """`limits`: {name of an error: largest value, or None}; one that is kept is enough, as is none at all."""
+    given = {name: limit for name, limit in limits.items() if limit is not None}
+    return not given or any(errors[name] <= limit for name, limit in given.items())
+
+
 def draw(path, curves, title, smooth):
     """curves: {name: (steps, values)}. The file is written atomically."""
     from utils.drawing.curves import plot_curves
@@ -92,15 +102,18 @@ def main():
     names = [Path(path).parent.name if Path(path).name == "log.csv" else Path(path).stem for path in args.logs]
     names = [name if names.count(name) == 1 else path for name, path in zip(names, args.logs)]
     draw(args.out, dict(zip(names, curves)), args.column, args.smooth)
+    limits = {"mean_relative_error": args.max_relative, "mean_absolute_error": args.max_absolute}
     failed = False
     for name, other in zip(names[1:], curves[1:]):
         errors = difference(curves[0], other)
-        passes = args.max_relative is None or errors["mean_relative_error"] <= args.max_relative
-        failed |= not passes
-        print(json.dumps({"reference": names[0], "run": name, **errors, "passes": passes}))
+        good = passes(errors, limits)
+        failed |= not good
+        print(json.dumps({"reference": names[0], "run": name, **errors, "passes": good}))
     print(f"curves in {args.out}")
     if failed:
-        raise ValueError(f"a mean relative error is above --max-relative {args.max_relative}")
+        flags = {"--max-relative": args.max_relative, "--max-absolute": args.max_absolute}
+        above = " and ".join(f"{flag} {value}" for flag, value in flags.items() if value is not None)
+        raise ValueError(f"the mean error of a run is above {above}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """Segment images with a network from export_onnx.py: writes label PNG, colour map and overlay of each image.
 
 This file can be copied: it needs only numpy, OpenCV and onnxruntime. Without onnxruntime, OpenCV runs networks with a
-fixed size (exported with --size H,W).
+fixed size (exported with --size H,W). A network of bands (trained with --channels N) reads .npy files, (H, W, N).
 
     python scripts/export_onnx.py --restore-from runs/demo/CS_scenes_500.npz --out net.onnx && \\
     python scripts/predict_onnx.py --model net.onnx --input photo.jpg holiday/ --save-dir out
@@ -51,6 +51,45 @@ def load(path, runtime=None):
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
+def read(path, expects):
+    """-> (H, W, C) uint8: BGR, rotated as the EXIF orientation requires, or bands."""
+    if expects.get("channels") == "bands":
+        return read_bands(path, expects)
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise ValueError(f"{path} cannot be read as an image")
+    return image
+
+
+def read_bands(path, expects):
+    """.npy (H, W, N) of uint8, uint16 or float -> uint8: linearly from the recorded range, or that of the dtype."""
+    count, span = len(expects["padding"]), expects["values"]
+    if path.suffix.lower() != ".npy":
+        raise ValueError(
+            f"{path} is not .npy: this network has {count} bands, and reads .npy of height x width x {count}"
+        )
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+    values = values[:, :, None] if values.ndim == 2 else values
+    if values.shape[2:] != (count,) or not np.isfinite(values).all():
+        shape = "x".join(map(str, values.shape))
+        raise ValueError(f"{path} has the shape {shape}; expected finite values, height x width x {count}")
+    if span is None and values.dtype == np.uint8:
+        return values
+    if span is None and values.dtype.kind != "f" and values.dtype != np.uint16:
+        raise ValueError(f"{path} holds {values.dtype}; expected uint8, uint16 or float")
+    low, high = span or (0, 65535 if values.dtype == np.uint16 else 1)
+    return np.rint((np.clip(np.float64(values), low, high) - low) * 255 / (high - low)).astype(np.uint8)
+
+
+def visible(image):
+    """(H, W, C) -> (H, W, 3) BGR for an overlay: of bands the first three as RGB, one as grey."""
+    return image[:, :, [2, 1, 0]] if image.shape[2] > 3 else image[:, :, [image.shape[2] - 1, image.shape[2] - 1, 0]]
+
+
 def starts(length, tile):
     """Where windows start along one side: they overlap by a third, and the last one ends at the border."""
     stride = math.ceil(tile * (1 - 1 / 3))
@@ -58,12 +97,13 @@ def starts(length, tile):
 
 
 def segment(run, facts, image):
-    """(H, W, 3) uint8 BGR -> (H, W) class numbers. Where windows overlap, their outputs are averaged."""
+    """(H, W, C) uint8, BGR or bands -> (H, W) class numbers. Where windows overlap, their outputs are averaged."""
     (height, width), classes = image.shape[:2], len(facts["names"])
     tile = facts["input"]["size"] or (max(height, 32), max(width, 32))
-    canvas = np.empty((3, max(height, tile[0]), max(width, tile[1])), np.float32)
+    pixels = image if facts["input"].get("channels") == "bands" else image[:, :, ::-1]
+    canvas = np.empty((image.shape[2], max(height, tile[0]), max(width, tile[1])), np.float32)
     canvas[:] = np.float32(facts["input"]["padding"])[:, None, None]
-    canvas[:, :height, :width] = image[:, :, ::-1].transpose(2, 0, 1)
+    canvas[:, :height, :width] = pixels.transpose(2, 0, 1)
     total, count = np.zeros((classes, *canvas.shape[1:]), np.float32), np.zeros(canvas.shape[1:], np.float32)
     for top in starts(height, tile[0]):
         for left in starts(width, tile[1]):
@@ -101,7 +141,7 @@ def overlay(image, label, facts, opacity=0.55):
     return panel
 
 
-def find_images(inputs, without):
+def find_images(inputs, without, endings=ENDINGS):
     """Files and folders -> [(path, name of the output)]. Only if a.png and a.jpg exist do names include endings."""
     images = []
     for source in map(Path, inputs):
@@ -110,7 +150,7 @@ def find_images(inputs, without):
             continue
         for path in sorted(source.rglob("*")):
             name, written = path.relative_to(source), Path(without).resolve() in path.resolve().parents
-            if path.suffix.lower() in ENDINGS and not written and not any(part[0] == "." for part in name.parts):
+            if path.suffix.lower() in endings and not written and not any(part[0] == "." for part in name.parts):
                 images.append((path, name))
     stems = [str(name.with_suffix("")) for _, name in images]
     endings = [name.suffix.replace(".", "_") * (stems.count(stem) > 1) for (_, name), stem in zip(images, stems)]
@@ -132,20 +172,21 @@ def main():
     parser.add_argument("--runtime", choices=("onnxruntime", "opencv"), help="default: onnxruntime if it is installed")
     args = parser.parse_args()
     run, facts, runtime = load(args.model, args.runtime)
-    images, failed = find_images(args.input, args.save_dir), 0
+    bands = facts["input"].get("channels") == "bands"
+    images, failed = find_images(args.input, args.save_dir, (".npy",) if bands else ENDINGS), 0
     print(f"{args.model}: {len(facts['names'])} classes, {runtime}")
     for path, name in images:
-        data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None  # rotated as its EXIF orientation requires
-        if image is None:
-            print(f"skipped: {path} cannot be read as an image", file=sys.stderr)
+        try:
+            image = read(path, facts["input"])
+        except ValueError as error:
+            print(f"skipped: {error}", file=sys.stderr)
             failed += 1
             continue
         label, base = segment(run, facts, image), os.path.join(args.save_dir, name)
         os.makedirs(os.path.dirname(base) or ".", exist_ok=True)
         save(f"{base}_label.png", label)
         save(f"{base}_color.png", np.uint8(facts["palette"])[label][:, :, ::-1])
-        save(f"{base}_overlay.png", overlay(image, label, facts))
+        save(f"{base}_overlay.png", overlay(visible(image) if bands else image, label, facts))
     print(f"{len(images) - failed} of {len(images)} files done, in {args.save_dir}")
     if failed or not images:
         raise ValueError(f"{failed} of {len(images)} files could not be read" if images else "no images in --input")

@@ -7,4 +7,4 @@ LOG=runs/test.log
 . "$(dirname "$(readlink -f "$0")")/machine/setup.sh"
 setup requirements-dev.txt
 export OMP_NUM_THREADS=1 # two workers with several spinning threads on two cores would be slower
-logged python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 30 "$@"
+logged python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 30 "$@"

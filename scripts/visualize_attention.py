@@ -70,6 +70,7 @@ def read_image(path, max_side):
 def load(args):
     """-> the network with --recurrence passes, the meta data of its checkpoint."""
     from models import build_model
+    from models.ports import WholeSoftmaxRCCA
     from utils.weights import network
 
     settings = dict.fromkeys(("model", "num_classes", "recurrence", "van_size"))  # all read from the checkpoint
@@ -79,6 +80,11 @@ def load(args):
     recurrence = args.recurrence or meta["recurrence"]
     if recurrence < 1:
         raise ValueError(f"{args.restore_from} was trained with R = 0, without attention: there are no maps to draw")
+    if isinstance(attention_layer(model), WholeSoftmaxRCCA):
+        raise ValueError(
+            f"{args.restore_from} is of a Jittor port whose softmax runs over the whole image, so no pixel has weights "
+            "that add up to 1: there are no maps to draw. Fix: name another checkpoint"
+        )
     if recurrence != meta["recurrence"]:
         print(f"trained with R = {meta['recurrence']}, drawn with R = {recurrence} (--recurrence)")
     attention_layer(model).recurrence = recurrence

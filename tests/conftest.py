@@ -21,7 +21,14 @@ MACHINE = runtime.start(os.environ.get("CCNET_TEST_DEVICE", "cpu"), quiet=False)
 ROOT = Path(__file__).resolve().parent.parent
 
 
+SHARED_FILES = ("test_printed.py",)  # takes long, and its tests are independent: any worker takes the next one
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
+    for item in items:  # the tests of a file run in one worker: they share what its fixtures made
+        if item.path.name not in SHARED_FILES:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if MACHINE["device"] != "cuda":
         for item in items:
             if item.get_closest_marker("cuda"):
@@ -112,7 +119,7 @@ def roots(tmp_path_factory):
 @pytest.fixture
 def script(monkeypatch, capfd):
     """Run a script in this process, where Jittor is already imported: this saves two seconds a call. The result is a
-    CompletedProcess; .said is its whole output."""
+    CompletedProcess; .output is its whole output."""
     import runpy
 
     monkeypatch.setattr(runtime, "start", lambda device: None)
@@ -128,7 +135,7 @@ def script(monkeypatch, capfd):
             print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
         out, err = capfd.readouterr()
         done = subprocess.CompletedProcess(path, code or 0, out, err)
-        done.said = out + err
+        done.output = out + err
         return done
 
     return call

@@ -79,7 +79,10 @@ def test_tables_and_images_agree_with_each_other(evaluate, folder):
     ]  # fmt: skip
     assert Image.open(out / "examples" / "best_1.png").size == (4 * 96, 48)
     assert Image.open(out / "confusion.png").size[0] > 9 * 34
-    assert "whole images" in done.stdout and "R = 2" in done.stdout and "7/7" in done.stderr
+    assert "\nprotocol: whole images; align_corners yes; labels: " in done.stdout
+    assert (
+        "9 classes, 255 ignored (none is recorded)\n" in done.stdout and "R = 2" in done.stdout and "7/7" in done.stderr
+    )
 
 
 def test_scale_one_and_whole_are_what_happens_anyway(evaluate, folder):
@@ -94,7 +97,12 @@ def test_windows_scales_and_mirror_together(evaluate, folder):
         "views", "--input-size", "33,49", "--scales", "0.75,1.25", "--flip", "--average", "probabilities", images=2
     )
     assert done.returncode == 0, done.stderr
-    assert "sliding 33x49, scales 0.75 1.25, mirrored, probabilities averaged" in done.stdout
+    assert "protocol: sliding 33x49, overlap 1/3, mirrored; align_corners yes; " in done.stdout
+    assert (
+        "(none is recorded, changed by flags: window, flip)\nscales 0.75 1.25, probabilities averaged\n" in done.stdout
+    )
+    protocol = json.loads((folder / "views" / "result.json").read_text())["settings"]["protocol"]
+    assert protocol["window"] == [33, 49] and protocol["flip"] and protocol["labels"]["classes"] == 9
     assert confusion(folder / "views").sum() > 0.9 * 2 * 48 * 96
 
 
@@ -118,6 +126,10 @@ def test_flags_that_make_no_sense_are_answered_in_one_line(evaluate, run_command
         (["--whole", "--input-size", "65"], 1, "leave one out"),
         (["--whole", "False"], 1, "needs the size of the sliding windows: add --input-size"),
         (["--whole", "maybe"], 2, "'maybe' is neither yes nor no"),
+        (["--overlap", "0.5"], 1, "--overlap 0.5 is of sliding windows: add --input-size"),
+        (["--overlap", "1"], 2, "a number from 0 to below 1"),
+        (["--long-side", "99"], 1, "limits --short-side: add it"),
+        (["--long-side", "99", "--short-side", "0"], 1, "which is 0: leave one of them out"),
         (["--average", "logits"], 1, "nothing to average: add --input-size, --scales or --flip"),
         (["--pad-multiple", "32", "--input-size", "65"], 1, "slides windows of one size"),
         (["--scales", "0,1"], 2, "expected factors from 0.1 to 8"),

@@ -104,7 +104,7 @@ def test_without_instance_files_there_is_no_iiou(evaluate, root):
     assert "iiou" not in result and "category_iou" in result and "iIoU" not in done.stdout
 
 
-def test_ade20k_and_voc_files_score_by_a_plain_reading_what_evaluate_says(evaluate, root):
+def test_ade20k_and_voc_files_scored_plainly_give_the_result_of_evaluate(evaluate, root):
     """The exported images against the label files, by each benchmark's own rule."""
     done = evaluate("ade20k", "ade", "--export", "ade20k")
     assert done.returncode == 0, done.stderr
@@ -113,10 +113,10 @@ def test_ade20k_and_voc_files_score_by_a_plain_reading_what_evaluate_says(evalua
         guess = np.asarray(Image.open(path)).astype(int)
         truth = np.asarray(Image.open(root / "ade20k/ADEChallengeData2016/annotations/validation" / path.name))
         assert guess.min() >= 1 and guess.max() <= 150
-        for kind in range(1, 151):
-            t, g = truth == kind, (guess == kind) & (truth > 0)
-            hit[kind] += (t & g).sum()
-            union[kind] += (t | g).sum()
+        for k in range(1, 151):
+            t, g = truth == k, (guess == k) & (truth > 0)
+            hit[k] += (t & g).sum()
+            union[k] += (t | g).sum()
     result = json.loads((root / "ade" / "result.json").read_text())
     assert result["miou"] == pytest.approx(np.mean(hit[union > 0] / union[union > 0]), rel=1e-12)
     assert result["miou_absent_as_zero"] == pytest.approx((hit / np.maximum(union, 1)).sum() / 150, rel=1e-12)
@@ -129,10 +129,10 @@ def test_ade20k_and_voc_files_score_by_a_plain_reading_what_evaluate_says(evalua
         guess = np.asarray(image)
         truth = np.asarray(Image.open(root / "voc/VOCdevkit/VOC2012/SegmentationClass" / path.name))
         assert image.mode == "P" and guess.max() <= 20
-        for kind in range(21):
-            t, g = (truth == kind), (guess == kind) & (truth < 255)
-            hit[kind] += (t & g).sum()
-            union[kind] += (t | g).sum()
+        for k in range(21):
+            t, g = (truth == k), (guess == k) & (truth < 255)
+            hit[k] += (t & g).sum()
+            union[k] += (t | g).sum()
     result = json.loads((root / "voc_out" / "result.json").read_text())
     assert result["miou"] == pytest.approx(np.mean(hit[union > 0] / union[union > 0]), rel=1e-12)
 

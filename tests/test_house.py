@@ -116,3 +116,9 @@ def test_the_imports_of_a_small_project():
     assert imports(small, small.modules["a.b"].scopes) == {"os.path", "c", "a.b"}
     assert imports_at_start(small, small.modules["a.b"]) == {"os.path"}
     assert imports_at_start(small, small.modules["c"]) == {"a.b", "a", "json"}
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports test files by their name alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

@@ -63,7 +63,7 @@ def test_each_image_is_counted_once(run_command, run_dir):
         weights,
         "--scene-size",
         "48,96",
-        "--max-images",
+        "--eval-images",
         "21",
     ]
     two = mpi(run_command, *command, "--save-dir", run_dir / "two")
@@ -86,14 +86,15 @@ TINY = (
 # With this seed no value of the ten steps is so near to the kink of a ReLU or the tie of a pool that rounding matters.
 TINY += "--random-mirror --random-scale --num-steps 10 --random-seed 1".split()
 ALL_LOSSES = (
-    "--ohem --ohem-thres 0.15 --ohem-keep 2560 --ccl 0.1 --accumulate 2 --class-weights 1,2,1,1,1,1,3,1,1".split()
+    "--ohem --ohem-thres 0.15 --ohem-keep 2560 --ccl 0.1 --dice 0.5 --accumulate 2".split()
+    + "--class-weights 1,2,1,1,1,1,3,1,1".split()
 )
 
 
 @pytest.mark.parametrize(
     "ranks, batch, options",
     [(2, "4", []), (3, "6", []), (3, "12", ALL_LOSSES)],
-    ids=["two ranks", "three ranks", "three ranks, pieces, OHEM, category loss, class weights"],
+    ids=["two ranks", "three ranks", "three ranks, pieces, OHEM, category loss, Dice, class weights"],
 )
 def test_ranks_take_the_steps_of_one_process(run_command, tmp_path, ranks, batch, options):
     """Synchronised BatchNorm, dropout, unevenly ignored pixels: weights after ten steps to 1e-5."""

@@ -62,7 +62,7 @@ BREAKS = [
     ),
     ("models/layers/fold.py", "def fold(", "def fold_all(", "fold"),
     ("utils/weights/checkpoint.py", "def prune(", "def prune_old(", "module utils.weights.checkpoint has no prune"),
-    ("models/losses.py", "def total_weight(self", "def total_weights(self", "has no total_weight"),
+    ("models/losses.py", "def totals(self", "def all_totals(self", "has no totals"),
     ("utils/training/logger.py", "    def close(self", "    def finish(self", "has no close"),
     (
         "models/layers/batch_norm.py",
@@ -118,6 +118,7 @@ def test_the_checks_on_a_small_project():
 def test_every_dataset_takes_every_option_that_names_data(name):
     """train.py and evaluate.py pass all of options.SOURCE; build_dataset passes on what it does not use itself."""
     used = {"cache", "scene_size", *(("data_dir", "data_list") if name == "scenes" else ())}  # by build_dataset itself
+    used |= {"channels", "value_range"} if name != "folder" else set()  # compared with those of the data, or refused
     takes = set()
     for cls in datasets.dataset_class(name).__mro__:  # each passes its **options on to the next
         parameters = inspect.signature(cls.__init__).parameters

@@ -1,5 +1,6 @@
 """The pages: length of the front page, links, the same content in both languages, messages that exist, and words."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -37,6 +38,14 @@ WORDS = {  # what is not written here -> what is written instead
     r"a word about": "print, report, warn",
 }
 ALLOWED = {"tests/test_pages.py"}  # files that list these words
+NAMES = {  # not in a name that the code defines -> what a name says instead
+    "how": "settings, options",
+    "kind": "class, dtype, dataset_name",
+    "said": "output",
+    "found": "what was found: files, lines",
+    "own": "what it belongs to",
+    "picture": "image",
+}
 
 
 def tracked():
@@ -56,8 +65,8 @@ def read(name):
 
 def blocks(text):
     """-> [(language, lines without comments)] of the fenced blocks."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
-    return [(kind, [re.sub(r"\s+#.*", "", line) for line in body.splitlines()]) for kind, body in found]
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    return [(language, [re.sub(r"\s+#.*", "", line) for line in body.splitlines()]) for language, body in fenced]
 
 
 def prose(text):
@@ -147,9 +156,37 @@ def test_the_hosting_service_runs_what_a_change_must_pass():
 def test_the_words_of_the_field_are_used(words):
     """Also inside names: read_picture counts. Keys of report.json, a file format, stay."""
     pattern = re.compile(rf"(?<![a-z]){words}(?![a-z])", re.I)
-    found = []
+    wrong = []
     for name in FILES:
         if name.endswith(TEXT) and name not in ALLOWED:
             lines = enumerate(re.sub(r"[\"'](grey_)?pictures[\"']", "", read(name)).splitlines(), 1)
-            found += [f"{name}:{number}: {line.strip()[:100]}" for number, line in lines if pattern.search(line)]
-    assert not found, f"write {WORDS[words]}:\n" + "\n".join(found)
+            wrong += [f"{name}:{number}: {line.strip()[:100]}" for number, line in lines if pattern.search(line)]
+    assert not wrong, f"write {WORDS[words]}:\n" + "\n".join(wrong)
+
+
+def defined_names(tree):
+    """-> (name, line) of each variable, parameter, keyword argument, attribute set, function and class. Names of tests
+    are sentences and left out; what is only read (dtype.kind of NumPy) is defined elsewhere."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            yield getattr(node, "id", None) or node.attr, node.lineno
+        elif isinstance(node, (ast.arg, ast.keyword)) and node.arg:
+            yield node.arg, getattr(node, "lineno", getattr(node, "value", node).lineno)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("test_"):
+            yield node.name, node.lineno
+
+
+def wrong_names(text):
+    parts = ((name, line, re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)) for name, line in defined_names(ast.parse(text)))
+    return [(name, line) for name, line, words in parts if {w.lower().rstrip("s") for w in words} & set(NAMES)]
+
+
+def test_wrong_names_are_found():
+    text = "def kind_of(how, *kinds):\n    self.said = picture = 1\n    FOUND = call(own=dtype.kind)\n"
+    text += "def test_is_found(): 0\n"
+    assert {name for name, _ in wrong_names(text)} == {"kind_of", "how", "kinds", "said", "picture", "FOUND", "own"}
+
+
+def test_names_in_code_use_the_words_of_the_field():
+    wrong = [f"{name}:{line}: {x}" for name in FILES if name.endswith(".py") for x, line in wrong_names(read(name))]
+    assert not wrong, f"see NAMES for better ones: {wrong}"

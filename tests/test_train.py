@@ -26,7 +26,7 @@ def runs(tmp_path_factory):
         command = [*TRAIN, "--snapshot-dir", str(folder), "--learning-rate", "1e-3", "--save-pred-every", "2"]
         outputs.append(subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, env=os.environ))
         assert outputs[-1].returncode == 0, outputs[-1].stdout + outputs[-1].stderr
-    command = ["evaluate.py", "--device", "cpu", "--scene-size", "48,96", "--max-images", "20", "--batch-size", "8"]
+    command = ["evaluate.py", "--device", "cpu", "--scene-size", "48,96", "--eval-images", "20", "--batch-size", "8"]
     command += ["--restore-from", str(folders[0] / "CS_scenes_3.npz")]
     outputs.append(subprocess.run([sys.executable, *command], capture_output=True, text=True, env=os.environ))
     assert outputs[-1].returncode == 0, outputs[-1].stdout + outputs[-1].stderr
@@ -58,7 +58,7 @@ def test_the_files_of_a_run(runs):
 
 def test_the_first_line_describes_the_run_and_jittor_prints_nothing(runs):
     _, (done, *_) = runs
-    assert done.stdout.startswith("cpu (asked for) · 1 MPI rank · 1 thread · attention fused · jittor 1.3.11")
+    assert done.stdout.startswith("cpu (--device cpu) · 1 MPI rank · 1 thread · attention fused · jittor 1.3.11")
     assert "Compiling" not in done.stdout + done.stderr and "[i " not in done.stdout + done.stderr
     assert "step 3/3 loss" in done.stderr and all(
         word in done.stderr for word in ("gamma", "lr ", "img/s", "wait", "left")
@@ -120,7 +120,7 @@ def test_mistakes_are_reported_in_one_line(runs, run_command, tmp_path):
                 weights,
                 "--scene-size",
                 "48,96",
-                "--max-images",
+                "--eval-images",
                 "2",
                 "--min-miou",
                 "0.9",

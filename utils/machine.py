@@ -19,7 +19,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 class MachineError(RuntimeError):
-    """This machine cannot do what the command line asks for; the message gives the reason and the next step."""
+    """This machine cannot do what the command line asks for; the message gives the reason and the fix."""
 
 
 def read_record():
@@ -108,7 +108,7 @@ def choose_device(device="auto"):
     if device not in DEVICES:
         raise MachineError(f"--device {device!r} is unknown; choose from {', '.join(DEVICES)}")
     if device == "cpu":
-        return "cpu", "asked for"
+        return "cpu", "--device cpu"
     gpus, why_none = count_gpus()
     nvcc = find_nvcc()
     missing = read_record().get("cuda", {}).get("missing", "") if nvcc else "no nvcc to compile its kernels"
@@ -118,7 +118,7 @@ def choose_device(device="auto"):
     if device == "cuda":
         fix = "install the CUDA toolkit or set nvcc_path" if not nvcc else f"{PREPARE} --device cuda"
         fix = fix if gpus else "check nvidia-smi"
-        raise MachineError(f"--device cuda: {reason}. Next: {fix}, or run with --device cpu")
+        raise MachineError(f"--device cuda: {reason}. Fix: {fix}, or run with --device cpu")
     return "cpu", reason
 
 
@@ -133,7 +133,7 @@ def check_gpus_for_ranks(gpus):
     if ranks > gpus:
         raise MachineError(
             f"{ranks} ranks on this machine see {gpus} GPU{'s' if gpus > 1 else ''}, and each needs its own. "
-            f"Next: mpirun -np {gpus}, or make all GPUs visible to every rank (CUDA_VISIBLE_DEVICES)"
+            f"Fix: mpirun -np {gpus}, or make all GPUs visible to every rank (CUDA_VISIBLE_DEVICES)"
         )
 
 
@@ -215,9 +215,7 @@ def cuda_environment(cuda):
         return env
     nvcc = os.environ.get("nvcc_path")
     if nvcc and nvcc not in (cuda["nvcc"], cuda["asked"]):
-        raise MachineError(
-            f"nvcc_path is {nvcc}, but this environment is prepared for {cuda['asked']}. Next: {PREPARE}"
-        )
+        raise MachineError(f"nvcc_path is {nvcc}, but this environment is prepared for {cuda['asked']}. Fix: {PREPARE}")
     archs = compute_capabilities()
     env["cuda_archs"] = " ".join(map(str, archs or cuda["archs"]))
     if not archs:

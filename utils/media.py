@@ -29,7 +29,25 @@ def read_upright(path):
     return np.ascontiguousarray(rgb[:, :, ::-1])
 
 
-def find(inputs, without=None):
+def reader(read_bands, facts):
+    """A function path -> image, for a network with these facts, {} or {"channels", "value_range"}: read_bands(path, **)
+    reads images of another number of channels than three."""
+    return (lambda path: read_bands(path, **facts)) if facts else read_upright
+
+
+def size_of(path):
+    """(height, width) from the header, not rotated, of any size; None if it cannot be read."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # reading the pixels reports it
+        return None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def find(inputs, without=None, images=IMAGES):
     """Files and folders -> (images and videos, other paths). Files count with any ending; in folders the ending
     decides, and the folder `without` is left out. Each as (path, name of the files to write)."""
     files, others = [], []
@@ -43,7 +61,7 @@ def find(inputs, without=None):
             )
             for name in sorted(names):
                 path = os.path.join(folder, name)
-                wanted = name.lower().endswith((*IMAGES, *VIDEOS)) and name[0] != "."
+                wanted = name.lower().endswith((*images, *VIDEOS)) and name[0] != "."
                 (files if wanted else others).append((path, os.path.splitext(os.path.relpath(path, given))[0]))
     return distinct(files), [path for path, _ in others]
 

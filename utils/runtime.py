@@ -75,17 +75,17 @@ def describe(run, attention):
 
 
 def import_jittor():
-    """`import jittor`; each way in which that can fail becomes a MachineError with the next step."""
+    """`import jittor`; each way in which that can fail becomes a MachineError with the fix."""
     try:
         keep_signals_from_compilers()
         import jittor
     except SystemExit:  # "jit_utils updated, please rerun": Jittor exits with code 0 after an incomplete cache
-        raise MachineError(f"Jittor's cache was incomplete. Next: {PREPARE}, then the same command") from None
+        raise MachineError(f"Jittor's cache was incomplete. Fix: {PREPARE}, then the same command") from None
     except ModuleNotFoundError as error:
-        raise MachineError(f"{error}. Next: pip install -r requirements.txt, then {PREPARE}") from None
+        raise MachineError(f"{error}. Fix: pip install -r requirements.txt, then {PREPARE}") from None
     except Exception as error:
         detail = str(error).strip().splitlines() or [type(error).__name__]
-        raise MachineError(f"Jittor does not start: {detail[-1][:300]}. Next: {PREPARE}") from error
+        raise MachineError(f"Jittor does not start: {detail[-1][:300]}. Fix: {PREPARE}") from error
     return jittor
 
 
@@ -96,11 +96,11 @@ def keep_signals_from_compilers():
 
     initialise = jittor_utils.pool_initializer
 
-    def in_own_group():
+    def in_new_group():
         os.setpgid(0, 0)
         initialise()
 
-    jittor_utils.pool_initializer = in_own_group
+    jittor_utils.pool_initializer = in_new_group
 
 
 def silence_compiler():
@@ -130,7 +130,7 @@ def silence_compiler():
     atexit.register(finish)
 
 
-EXPECTED = (MachineError, ValueError, FloatingPointError, OSError)  # their messages contain the next step
+EXPECTED = (MachineError, ValueError, FloatingPointError, OSError)  # their messages contain the fix
 
 
 def run(main, name):

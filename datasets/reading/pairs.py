@@ -12,14 +12,14 @@ KNOWN_SUFFIXES = re.compile(
 )
 
 
-def match(image_dir, label_dir, image_end="", label_ends=("",)):
+def match(image_dir, label_dir, image_end="", label_ends=("",), endings=ENDINGS):
     """Pair the images below one folder with the labels below another, by name without suffix and extension.
 
     `image_end` and `label_ends` are exact ends of names; the first of `label_ends` that fits an image counts.
     """
     images = {}
-    for path in list_files(image_dir):
-        if ends(path, image_end):
+    for path in list_files(image_dir, endings):
+        if path.name.endswith(image_end) if image_end else path.suffix.lower() in endings:
             other = images.setdefault(stem(path, image_end), path)
             if other != path:
                 raise DataError(
@@ -120,14 +120,14 @@ def stem(path, end=""):
     text = str(path)
     if end:
         return text[: -len(end)]
-    for ending in ENDINGS:
+    for ending in (*ENDINGS, ".npy"):
         if text.lower().endswith(ending):
             text = text[: -len(ending)]
             break
     return KNOWN_SUFFIXES.sub("", text)
 
 
-def list_files(folder):
+def list_files(folder, endings=ENDINGS):
     """Image files below a folder as relative paths, sorted. Links to folders are followed, each folder once.
 
     Names that begin with a dot (such as ._x.png of macOS) are left out. A dangling link is an error.
@@ -142,7 +142,7 @@ def list_files(folder):
         folders[:] = sorted(name for name in folders if name[0] != ".")
         for name in names:
             path = os.path.join(place, name)
-            if name[0] == "." or Path(name).suffix.lower() not in ENDINGS:
+            if name[0] == "." or Path(name).suffix.lower() not in endings:
                 continue
             if os.path.islink(path) and not os.path.exists(path):
                 raise DataError(

@@ -1,5 +1,6 @@
 """`criss_cross_attention(q, k, v)`: definition, argument checks, choice of the backend."""
 
+import functools
 import sys
 
 import jittor as jt
@@ -16,8 +17,8 @@ def criss_cross_attention(q, k, v, backend="auto"):
         out[b, :, i, j] = sum over u of softmax_u(<q[b, :, i, j], k[b, :, u]>) v[b, :, u],   u in row i or column j
 
     q, k: (B, Cq, H, W), v: (B, C, H, W) -> (B, C, H, W). Volumes (B, C, H, W, D): the same over three axes.
-    float16 and bfloat16: on the CPU computed in float32 and rounded once; on the GPU with tensor cores, sums and
-    softmax in float32.
+    float16 and bfloat16: sums and softmax in float32; tensor cores on the GPU; on the CPU bfloat16 with AVX512-BF16 or
+    AMX. Without them, and for float16 on the CPU, computed in float32 and rounded once.
     backend: `reference` (Jittor operations), `fused` (C++ or CUDA kernels that do not store the attention), `auto`
     (default: fused if available).
     """
@@ -27,13 +28,37 @@ def criss_cross_attention(q, k, v, backend="auto"):
         return jt.zeros(v.shape, v.dtype)
     if backend == "reference":
         return criss_cross_attention_reference(q, k, v)
-    from .kernels import FusedCPU, FusedCUDA
+    from .kernels import ChannelsLast, FusedBF16, FusedCPU, FusedCUDA
 
     if jt.flags.use_cuda:
         return FusedCUDA()(q, k, v)
     if v.dtype == "float64":
         return FusedCPU()(q, k, v)
+    if v.dtype == "bfloat16" and has_bf16():
+        return ChannelsLast(back=True)(FusedBF16()(*(ChannelsLast()(x) for x in (q, k, v))))
     return FusedCPU()(q.float32(), k.float32(), v.float32()).cast(v.dtype)
+
+
+def channels_last_attention(q, k, v, backend="auto"):
+    """The same for bfloat16 (B, S1, .., Sn, C), on a CPU for which has_bf16() is true."""
+    if resolve(backend, v.dtype) == "fused":
+        from .kernels import FusedBF16
+
+        return FusedBF16()(q, k, v)
+    from .kernels import ChannelsLast
+
+    q, k, v = (ChannelsLast(back=True)(x).float32() for x in (q, k, v))
+    return ChannelsLast()(criss_cross_attention_reference(q, k, v).bfloat16())
+
+
+@functools.cache
+def has_bf16():
+    """Whether this processor multiplies bfloat16: AVX512-BF16, which processors with AMX have as well."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return "avx512_bf16" in file.read().split()
+    except OSError:
+        return False
 
 
 def resolve(backend, dtype="float32"):
@@ -48,7 +73,7 @@ def resolve(backend, dtype="float32"):
     if not reason:
         return "fused"
     if backend == "fused":
-        raise RuntimeError(f"the fused attention cannot run here: {reason}. Next: backend='auto' or 'reference'")
+        raise RuntimeError(f"the fused attention cannot run here: {reason}. Fix: backend='auto' or 'reference'")
     if reason not in _reported:
         _reported.add(reason)
         print(f"attention: reference instead of fused, because {reason}", file=sys.stderr)

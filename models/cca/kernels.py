@@ -13,6 +13,9 @@ SRC = Path(__file__).resolve().parent / "src"
 CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cpu_rest.h", "cca_cpu.h")
 CUDA_FILES = ("cuda_memory.cuh", "cuda_product.cuh", "cuda_tiles.cuh", "cuda_forward.cuh", "cuda_backward.cuh")
 CUDA_FILES += ("cca_cuda.cuh",)
+BF16_FILES = ("simd.h", "lines.h", "cpu_common.h", "bf16.h", "bf16_product.h", "bf16_layout.h")
+BF16_FILES += ("bf16_attention.h",)
+BF16_HEADER = "".join(f'#include "{SRC / name}"\n' for name in BF16_FILES)
 CPU_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CPU_FILES)
 CUDA_HEADER = "".join(f'#include "{SRC / name}"\n' for name in CUDA_FILES)
 
@@ -55,6 +58,68 @@ class FusedCPU(jt.Function):
                                      in0_p, in1_p, in2_p, in3_p, in4_p, in5_p, out0_p, out1_p, out2_p);
             """,
         )
+
+
+class FusedBF16(jt.Function):
+    """The same for bfloat16 on the CPU: float32 softmax and sums, weights rounded to bfloat16. q, k, v: (B, S.., C)."""
+
+    def execute(self, q, k, v):
+        out, stats = jt.code(
+            [v.shape, (2, *v.shape[:-1])],
+            [v.dtype, "float32"],
+            [q, k, v],
+            cpu_header=BF16_HEADER,
+            cpu_src=bf16_source(len(v.shape) - 2)
+            + "cca::forward16(shape, numbers(in0_p), numbers(in1_p), numbers(in2_p), numbers(out0_p), out1_p);",
+        )
+        self.saved = q, k, v, out, stats
+        return out
+
+    def grad(self, g):
+        q, k, v, out, stats = self.saved
+        return jt.code(
+            [q.shape, k.shape, v.shape],
+            [v.dtype] * 3,
+            [q, k, v, out, stats, g],
+            cpu_header=BF16_HEADER,
+            cpu_src=bf16_source(len(v.shape) - 2)
+            + """cca::backward16(shape, numbers(in0_p), numbers(in1_p), numbers(in2_p), numbers(in3_p), in4_p,
+                                 numbers(in5_p), numbers(out0_p), numbers(out1_p), numbers(out2_p));""",
+        )
+
+
+def bf16_source(axes):
+    sizes = ", ".join(f"in2_shape{1 + axis}" for axis in range(axes))
+    return f"""
+    auto numbers = [](const void* p) {{ return static_cast<cca::Number*>(const_cast<void*>(p)); }};
+    const cca::Attention16 shape = {{in2_shape0, in0_shape{1 + axes}, in2_shape{1 + axes}, {{{sizes}}}}};
+    """
+
+
+class ChannelsLast(jt.Function):
+    """bfloat16 (B, C, S..) -> (B, S.., C), or back."""
+
+    def __init__(self, back=False):
+        self.back = back
+
+    def execute(self, x):
+        return change_layout(x, self.back)
+
+    def grad(self, g):
+        return change_layout(g, not self.back)
+
+
+def change_layout(x, back):
+    batch, *sides = x.shape
+    sides, c = (sides[:-1], sides[-1]) if back else (sides[1:], sides[0])
+    source = """
+    auto numbers = [](const void* p) { return static_cast<cca::Number*>(const_cast<void*>(p)); };
+    const cca::i64 c = cca::i64(data["c"]), all = in0->num / in0_shape0 / c;
+    const bool back = data["back"];
+    cca::transpose_maps(in0_shape0, back ? all : c, back ? c : all, numbers(in0_p), numbers(out0_p));"""
+    shape = (batch, c, *sides) if back else (batch, *sides, c)
+    data = {"c": float(c), "back": float(back)}
+    return jt.code(shape, x.dtype, [x], cpu_header=BF16_HEADER, cpu_src=source, data=data)
 
 
 class FusedCUDA(jt.Function):

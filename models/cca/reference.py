@@ -25,6 +25,13 @@ def divide(x, total):
 
 def exponentials(q, k):
     """Numerator and denominator of the softmax: exp(energy - maximum), (B, S1, .., Sn, S1 + .. + Sn), and its sum."""
+    energies = criss_cross_energies(q, k)
+    parts = (energies - energies.max(-1, keepdims=True).stop_grad()).exp()
+    return parts, parts.sum(-1, keepdims=True)
+
+
+def criss_cross_energies(q, k):
+    """Dot products with the keys along each axis, (B, S1, .., Sn, S1 + .. + Sn); -1e30 where the pixel repeats."""
     axes = len(q.shape) - 2
     energies = []
     for axis in range(axes):
@@ -36,14 +43,17 @@ def exponentials(q, k):
             itself = here.unsqueeze(0) == here.unsqueeze(1)  # (Sa, Sa)
             e = jt.ternary(itself.broadcast(e.shape), jt.full_like(e, -1e30), e)  # finite: -inf - -inf would be NaN
         energies.append(from_lines(e, axis))  # (B, S1, .., Sn, Sa)
-    energies = jt.concat(energies, dim=-1)
-    parts = (energies - energies.max(-1, keepdims=True).stop_grad()).exp()
-    return parts, parts.sum(-1, keepdims=True)
+    return jt.concat(energies, dim=-1)
 
 
 def criss_cross_attention_reference(q, k, v):
     """q, k: (B, Cq, S1, .., Sn), v: (B, C, S1, .., Sn) -> like v. The softmax runs in at least float32."""
     weights, total = exponentials(q, k)  # divided at the end: then equal values give exactly that value
+    return weighted_sum(weights, v, total)
+
+
+def weighted_sum(weights, v, total=None):
+    """weights (B, S1, .., Sn, S1 + .. + Sn), v (B, C, S1, .., Sn) -> like v, divided by `total` (B, S1, .., Sn, 1)."""
     axes = len(v.shape) - 2
     out, start = None, 0
     for axis in range(axes):
@@ -54,7 +64,8 @@ def criss_cross_attention_reference(q, k, v):
         part = from_lines(nn.matmul(w, lines(v, axis).cast(w.dtype)), axis)  # (B, S1, .., Sn, C)
         out = part if out is None else out + part
     order = [0, axes + 1] + list(range(1, axes + 1))
-    return divide(out, total).transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
+    out = out if total is None else divide(out, total)
+    return out.transpose(order).cast(v.dtype)  # (B, C, S1, .., Sn)
 
 
 def lines(x, axis):

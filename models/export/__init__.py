@@ -1,4 +1,5 @@
-"""ONNX export. The model takes RGB pixels 0..255 and returns logits, probabilities or labels at the size of the image.
+"""ONNX export. The model takes RGB pixels 0..255, or N bands of the same range where the network was trained with N
+channels, and returns logits, probabilities or labels at the size of the image.
 
 `to_onnx(model, normalisation, size=(512, 1024))` -> an onnx.ModelProto, opset 17, IR 10. Each module is converted by a
 function of networks.py or layers.py; nothing is traced. Only this folder imports onnx.
@@ -18,23 +19,24 @@ METADATA = "segmentation"
 
 
 def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=False, metadata=None):
-    """-> ModelProto with input `image`, (N, 3, H, W) float32 RGB 0..255, and one output, named like `output`.
+    """-> ModelProto with input `image`, (N, C, H, W) float32 0..255, and one output, named like `output`. C: 3, RGB, or
+    the number of bands of the normalisation record.
 
     `model`: in evaluation mode, preferably after fold(model, packing=False). `size`: fixed (H, W) with `batch` images;
-    None: any size and batch. `normalisation`: {"channels": "rgb" or "bgr", "mean": .., "std": ..}, mean and std in the
-    order of "channels". `output`: "logits" or "probabilities", (N, K, H, W) float32, or "labels", (N, H, W) int64.
-    `half`: weights and arithmetic in float16; input and output stay float32. `metadata`: any JSON value, stored under
-    the key METADATA.
+    None: any size and batch. `normalisation`: {"channels": "rgb", "bgr" or "bands", "mean": .., "std": ..}, mean and
+    std in the order of "channels". `output`: "logits" or "probabilities", (N, K, H, W) float32, or "labels",
+    (N, H, W) int64. `half`: weights and arithmetic in float16; input and output stay float32.
+    `metadata`: any JSON value, stored under the key METADATA.
     """
     if model.is_training() or getattr(model, "packed", False):
         raise ValueError("to_onnx() needs a network in evaluation mode, not packed: eval(), fold(model, packing=False)")
-    g = Graph(half)
-    image = Map("image", (batch, 3, *size) if size else None)
+    g, channels = Graph(half), len(normalisation["mean"])
+    image = Map("image", (batch, channels, *size) if size else None)
     x = g.to_working(normalised(g, model, image, normalisation))
-    scores = resize(g, g.to_float32(emit(g, model, x, "")), image, "logits")
+    scores = resize(g, g.to_float32(emit(g, model, x, "")), image, "logits", getattr(model, "align_corners", True))
     finish(g, scores.name, output)
 
-    free = image.shape or ("N", 3, "H", "W")
+    free = image.shape or ("N", channels, "H", "W")
     classes = model.head.bottleneck[3].out_channels
     shape = (free[0], *free[2:]) if output == "labels" else (free[0], classes, *free[2:])
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, free)]
@@ -49,7 +51,7 @@ def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=Fals
 def normalised(g, model, image, normalisation):
     """(image - mean) / std. For BGR networks, the input channels of the first convolution are reversed instead."""
     bgr = normalisation["channels"] == "bgr"
-    mean, std = (np.float32(normalisation[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    mean, std = (np.float32(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
     x = image
     for op, numbers, name in (("Sub", mean, "mean"), ("Div", std, "std")):
         numbers = numbers[:, ::-1] if bgr else numbers

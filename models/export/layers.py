@@ -81,8 +81,11 @@ def max_pool(g, m, x, name):
     return Map(y, shape)
 
 
-def resize(g, x, to, name):
-    """Bilinear, align_corners=True, to the height and width of the Map `to`; x is float32."""
+MODES = {True: "align_corners", False: "half_pixel"}  # as PyTorch's and Jittor's interpolate
+
+
+def resize(g, x, to, name, align_corners=True):
+    """Bilinear to the height and width of the Map `to`; x is float32."""
     if x.shape and x.shape[2:] == to.shape[2:]:
         return x
     if x.shape:
@@ -91,7 +94,7 @@ def resize(g, x, to, name):
     else:
         shape, parts = None, [g.sizes(x, 0, 2), g.sizes(to, 2, 4)]
         sizes = g.node("Concat", parts, f"{name}.sizes", axis=0)
-    attributes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    attributes = {"mode": "linear", "coordinate_transformation_mode": MODES[align_corners]}
     return Map(g.node("Resize", [x.name, "", "", sizes], name, **attributes), shape)
 
 

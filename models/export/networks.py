@@ -13,6 +13,7 @@ from models.export.attention import rcca
 from models.export.layers import conv, norm
 from models.layers.batch_norm import BatchNorm, Folded
 from models.layers.dropout import Dropout2d
+from models.ports import WholeSoftmaxRCCA
 
 
 def emit(g, module, x, name):
@@ -67,6 +68,15 @@ def head(g, m, x, name):
     return child(g, m, "bottleneck", layers.concat(g, [x, y], join(name, "both")), name)
 
 
+def whole_softmax(g, m, x, name):
+    if not m.recurrence:
+        return x
+    raise ValueError(
+        f"{name} has the softmax over the whole image of a Jittor port, which ONNX export does not support; with "
+        "--recurrence 0, the network without its attention, which is nearly the same, can be exported"
+    )
+
+
 def van_logits(g, m, x, name):
     maps = []
     for stage in (1, 2, 3, 4):
@@ -75,7 +85,7 @@ def van_logits(g, m, x, name):
         maps.append(x)
     if m.multi:
         _, x2, *small = maps
-        large = [layers.resize(g, g.to_float32(y), x2, f"{y.name}.large") for y in small]
+        large = [layers.resize(g, g.to_float32(y), x2, f"{y.name}.large", m.align_corners) for y in small]
         x = layers.concat(g, [x2, *(g.to_working(y) for y in large)], join(name, "maps"))
         x = child(g, m, "squeeze", x, name)
     return child(g, m, "head", x, name)
@@ -119,6 +129,7 @@ EMITTERS = {
     ccnet.Activation: lambda g, m, x, name: layers.activate(g, x, m.activation, name),
     Dropout2d: lambda g, m, x, name: x,  # the identity in evaluation; also DropPath, a subclass
     RCCA: rcca,
+    WholeSoftmaxRCCA: whole_softmax,
     ccnet.RCCAHead: head,
     ccnet.CCNet: ccnet_logits,
     resnet.BasicBlock: residual,

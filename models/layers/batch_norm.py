@@ -41,15 +41,19 @@ class BatchNorm(nn.Module):
     def execute(self, x, residual=None, activation="none"):
         if self.is_train and not self.frozen:
             y, mean, var, count = normalise(x, self.weight, self.bias, self.eps, residual, activation)
-            self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
-            var = var * (count / (count - 1).maximum(1.0))  # unbiased
-            self.running_var.update(self.running_var + (var - self.running_var) * self.momentum)
+            self.track(mean, var, count)
             return y
         dims = [0, *range(2, x.ndim)]
         scale = self.weight / jt.sqrt(self.running_var + self.eps)
         shift = self.bias - self.running_mean * scale
         y = x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
         return activate(y if residual is None else y + residual, activation)
+
+    def track(self, mean, var, count):
+        """Update the running statistics."""
+        self.running_mean.update(self.running_mean + (mean - self.running_mean) * self.momentum)
+        var = var * (count / (count - 1).maximum(1.0))  # unbiased
+        self.running_var.update(self.running_var + (var - self.running_var) * self.momentum)
 
     def folded(self):
         return Folded()

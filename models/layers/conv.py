@@ -14,26 +14,40 @@ from jittor import nn
 
 FILE = Path(__file__).resolve().parent / "src" / "packed.h"
 LANES = 16
-AVX512_CORE = 0x27  # dnnl_cpu_isa_t
+AVX512_CORE, AVX512_CORE_BF16 = 0x27, 0xE7  # dnnl_cpu_isa_t
 
 
 class Version(ctypes.Structure):
     _fields_ = [("major", ctypes.c_int), ("minor", ctypes.c_int)]
 
 
-@functools.cache
 def folder():
     """The folder of the oneDNN library that Jittor uses; None if its version or the processor is not supported."""
+    return capabilities()[0]
+
+
+@functools.cache
+def why_no_bfloat16():
+    """Why models/bfloat16.py cannot run on this processor; "" if it can."""
+    where, isa = capabilities()
+    if where is None:
+        return "it needs oneDNN 2.6 and AVX-512"
+    return "" if isa & AVX512_CORE_BF16 == AVX512_CORE_BF16 else "this processor has neither AVX512-BF16 nor AMX"
+
+
+@functools.cache
+def capabilities():
+    """-> the folder of the oneDNN library or None, the instruction set that it uses"""
     root = Path(jittor_utils.home()) / ".cache" / "jittor" / "mkl"
     folders = [path for path in root.glob("dnnl*") if path.is_dir()]
     if jt.compile_extern.mkl_ops is None or len(folders) != 1:
-        return None
+        return None, 0
     library = ctypes.CDLL(str(folders[0] / "lib" / "libmkldnn.so"))
     library.dnnl_version.restype = ctypes.POINTER(Version)
     version, isa = library.dnnl_version().contents, library.dnnl_get_effective_cpu_isa()
     if version.major != 2 or version.minor < 6 or isa & AVX512_CORE != AVX512_CORE:
-        return None  # no fast kernels for residual sums or for some dilations
-    return folders[0]
+        return None, isa  # no fast kernels for residual sums or for some dilations
+    return folders[0], isa
 
 
 def call(shape, inputs, source, **numbers):

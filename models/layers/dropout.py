@@ -33,9 +33,14 @@ class Dropout2d(nn.Module):
         self.rate, self.is_train = rate, True
 
     def execute(self, x):
+        factor = self.factor(x)
+        return x if factor is None else x * factor.broadcast(x.shape, dims=[2, 3])
+
+    def factor(self, x):
+        """What each channel of each sample is multiplied by, (B, C); None: nothing is dropped."""
         if not self.is_train or self.rate == 0:
-            return x
-        return x * jt.array(self.mask(x)).cast(x.dtype).broadcast(x.shape, dims=[2, 3])
+            return None
+        return jt.array(self.mask(x)).cast(x.dtype)
 
     def mask(self, x):
         return kept(x.shape[0], x.shape[1], self.rate)

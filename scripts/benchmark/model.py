@@ -6,7 +6,8 @@
     python scripts/benchmark/model.py --cases train --profile          # and the time of each Jittor operator
 
 Medians of alternating runs in one process, each after an untimed run; wall time, and CPU time of all threads, which is
-more reliable on a busy machine. PyTorch's networks are in torch_models.py; weights are the same.
+more reliable on a busy machine. PyTorch runs eager, channels_last and compiled (evaluation: with frozen weights), each
+in float32 and with bfloat16 autocast; its networks are in torch_models.py, and weights are the same.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from utils.options import shared  # noqa: E402
 CASES = {"forward": ("ccnet", 1, (513, 513)), "train": ("ccnet_r50", 2, (257, 257))}
 MODELS = ("ccnet", "ccnet_r50", "ccnet_r18", "van_tiny", "van_small", "van_base", "van_large")
 CLASSES = 19
+OURS = ("no-fold", "float32", "bfloat16")
+PYTORCH = ("eager", "channels_last", "compile", "bf16", "bf16 channels_last", "bf16 compile")
 
 
 def parse_args():
@@ -32,6 +35,8 @@ def parse_args():
     parser.add_argument("--size", type=shared.size, metavar="H,W", help="default: 513,513 forward, 257,257 in training")
     parser.add_argument("--batch", type=shared.positive, help="default: 1 forward, 2 in training")
     parser.add_argument("--repeats", type=shared.positive, default=7, help="rounds (default: %(default)s)")
+    text = "implementations that are left out (default: none)"
+    parser.add_argument("--skip", nargs="+", choices=OURS + PYTORCH, default=[], metavar="NAME", help=text)
     parser.add_argument("--profile", action="store_true", help="print the slowest Jittor operators")
     parser.add_argument(
         "--device", choices=runtime.DEVICES, default="cpu", help="of Jittor; PyTorch uses the CPU (default: cpu)"
@@ -53,12 +58,9 @@ def build(name):
     model.head.cca.gamma.assign(jt.array([0.5]))
     jt.sync_all()
     try:
-        import torch
-
         from scripts.benchmark import torch_models
     except ImportError:
         return model, None
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if van:
         other = torch_models.VANCCNet(*VAN_SIZES[name][:2], CLASSES)
     else:
@@ -66,18 +68,22 @@ def build(name):
     return model, torch_models.load(other, {key: value.numpy() for key, value in model.state_dict().items()})
 
 
-def forward_runs(name, images):
-    """-> {implementation: run() -> main logits as numpy}."""
+def forward_runs(name, images, ways):
+    """-> {way: run() -> main logits as numpy}, in the order of `ways`."""
     import jittor as jt
 
     from models.layers.fold import fold
+    from utils.training import amp
 
     x, runs = jt.array(images), {}
-    for label, folded in (("Jittor, --no-fold", False), ("Jittor", True)):
+    for way in ways:
         model, other = build(name)
+        if way not in OURS:
+            runs.update(torch_run("forward", other, way, images))
+            continue
         model.eval()
-        if folded:
-            label = f"Jittor ({fold(model)})"
+        simplified = amp.simplify(way if way == "bfloat16" else None, None if way == "no-fold" else fold)(model)
+        print(f"{way}: {simplified}")
 
         def run(model=model):
             with jt.no_grad():
@@ -85,29 +91,33 @@ def forward_runs(name, images):
                 jt.sync([logits], True)
                 return logits.numpy()
 
-        runs[label] = run
-    if other is not None:
-        import torch
-
-        other.eval()
-
-        def run_torch():
-            with torch.no_grad():
-                return other(torch.from_numpy(images))[0].numpy()
-
-        runs["PyTorch"] = run_torch
+        runs[way] = run
     return runs
 
 
-def train_runs(name, images):
-    """-> {implementation: run() -> loss of one step of SGD}."""
-    import jittor as jt
+def train_runs(name, images, ways):
+    """-> {way: run() -> loss of one step of SGD}."""
     import numpy as np
 
-    from models.losses import segmentation_losses
-
     labels = np.random.default_rng(1).integers(0, CLASSES, (len(images), *images.shape[2:])).astype(np.int32)
-    model, other = build(name)
+    runs = {}
+    for way in ways:
+        model, other = build(name)
+        if way in OURS:
+            runs[way] = jittor_step(model, images, labels, way)
+        else:
+            runs.update(torch_run("step", other, way, images, labels))
+    return runs
+
+
+def jittor_step(model, images, labels, way):
+    import jittor as jt
+
+    from models.losses import segmentation_losses
+    from utils.training import amp
+
+    for line in amp.compute(model, way) if way == "bfloat16" else ():
+        print(line)
     optimizer = jt.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
     x, y = jt.array(images), jt.array(labels)
 
@@ -117,27 +127,16 @@ def train_runs(name, images):
         jt.sync_all(True)
         return loss.item()
 
-    runs = {"Jittor": run}
-    if other is not None:
-        import torch
-        from torch.nn import functional as F
+    return run
 
-        other.train()
-        sgd = torch.optim.SGD(other.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
-        target = torch.from_numpy(labels).long()
 
-        def run_torch():
-            sgd.zero_grad()
-            logits = other(torch.from_numpy(images))
-            logits = [F.interpolate(x, labels.shape[1:], mode="bilinear", align_corners=True) for x in logits]
-            main, aux = (F.cross_entropy(x, target, ignore_index=255) for x in logits)
-            loss = main + 0.4 * aux
-            loss.backward()
-            sgd.step()
-            return loss.item()
+def torch_run(case, network, way, *data):
+    """-> {way: run}; {} without PyTorch."""
+    if network is None:
+        return {}
+    from scripts.benchmark import torch_runs
 
-        runs["PyTorch"] = run_torch
-    return runs
+    return {way: getattr(torch_runs, case)(network, *data, way)}
 
 
 def timed(run):
@@ -158,6 +157,16 @@ def measure(runs, repeats):
                 run()  # untimed: threads of the previous case may still spin, its data is in the caches
             times[label].append(timed(run))
     return {label: tuple(statistics.median(column) for column in zip(*rows)) for label, rows in times.items()}
+
+
+def print_rows(case, results):
+    """Ratios are of wall times, to the fastest PyTorch in float32 and to the fastest of all."""
+    float32 = [wall for label, (wall, _) in results.items() if label in PYTORCH and "bf16" not in label]
+    every = [wall for label, (wall, _) in results.items() if label in PYTORCH]
+    for label, (wall, cpu) in results.items():
+        label_of = f"PyTorch {label}" if label in PYTORCH else f"here, {label}"
+        ratios = " | ".join(f"{wall / min(walls):.2f}" if walls else "-" for walls in (float32, every))
+        print(f"| {case} | {label_of} | {wall:.3f} | {cpu:.3f} | {ratios} |", flush=True)
 
 
 def profile(run):
@@ -181,18 +190,27 @@ def main():
     from models.cca.functional import resolve
 
     print(f"{runtime.describe(machine, resolve('auto'))} · load {os.getloadavg()[0]:.1f}")
-    print("| case | implementation | wall s | CPU s | CPU, relative to PyTorch |\n|---|---|---|---|---|")
+    if args.skip:
+        print(f"left out: {', '.join(args.skip)}")
+    ways = [way for way in OURS + PYTORCH if way not in args.skip]
+    tables = []
     for case in args.cases:
         name, batch, size = CASES[case]
         name, batch, size = args.model or name, args.batch or batch, args.size or size
         images = np.random.default_rng(0).standard_normal((batch, 3, *size), dtype=np.float32)
-        runs = (forward_runs if case == "forward" else train_runs)(name, images)
-        results = measure(runs, args.repeats)
-        for label, (wall, cpu) in results.items():
-            ratio = f"{cpu / results['PyTorch'][1]:.2f}" if "PyTorch" in results else "-"
-            print(f"| {name} {case}, {batch}x3x{size[0]}x{size[1]} | {label} | {wall:.3f} | {cpu:.3f} | {ratio} |")
+        if case == "forward":
+            runs = forward_runs(name, images, ways)
+        else:
+            runs = train_runs(name, images, [way for way in ways if way != "no-fold"])
+        tables.append((f"{name} {case}, {batch}x3x{size[0]}x{size[1]}", measure(runs, args.repeats)))
         if args.profile:
-            profile([run for label, run in runs.items() if label.startswith("Jittor")][-1])
+            profile([run for way, run in runs.items() if way in OURS][-1])
+    if not any(way in PYTORCH for _, results in tables for way in results):
+        print("PyTorch is not installed or left out: no ratios")
+    print("\n| case | implementation | wall s | CPU s | to the best PyTorch float32 | to the best PyTorch |")
+    print("|---|---|---|---|---|---|")
+    for case, results in tables:
+        print_rows(case, results)
     print(f"load at the end {os.getloadavg()[0]:.1f}")
 
 

@@ -78,7 +78,7 @@ def make_runs(build, normalisation, size, batch, threads):
     from datasets import transforms
     from models.export import to_onnx
     from models.layers.fold import fold
-    from utils.evaluation.inference import resize
+    from utils.evaluation.resize import resize
 
     exported = build()
     fold(exported, packing=False)
@@ -89,7 +89,7 @@ def make_runs(build, normalisation, size, batch, threads):
     def run_jittor(images):
         x = jt.array(np.stack([transforms.normalise(image, normalisation) for image in images]))
         with jt.no_grad():
-            return np.stack([resize(logits, size).numpy() for logits in model(x)[0]])
+            return np.stack([resize(logits, size, align_corners=model.align_corners).numpy() for logits in model(x)[0]])
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -11,4 +11,5 @@ def add_dataset(parser):
     add("--dataset", choices=CHOICES, default="auto", metavar="NAME", help=text)
     add("--num-classes", type=shared.positive, help="default: those of the dataset")
     add("--ignore-label", type=int, help="label value to ignore (default: that of the dataset)")
+    shared.add_channels(add)
     add("--workers", type=shared.whole, help="number of worker processes (default: the number of cores)")

@@ -73,6 +73,7 @@ def open_splits(args, build_dataset):
     from datasets.reading.image_io import NoSplit
 
     keys = ("data_dir", "data_list", "num_classes", "ignore_label", "on_bad_label", "resize_labels")
+    keys += ("channels", "value_range")
     options, splits, errors = {key: vars(args)[key] for key in keys}, {}, []
     for split in args.split or ("train", "val"):
         try:
@@ -101,7 +102,7 @@ def plan(data, split, workers):
     samples, offset = [], 0
     for index, (height, width) in enumerate(sizes):
         samples.append([data.sample_name(index), height, width, offset])
-        offset += -(-height * width * 4 // 64) * 64
+        offset += -(-height * width * (data.channels + 1) // 64) * 64
     facts = {"file": f"{split}.u8", "samples": samples, "bytes": offset, "has_labels": bool(data.has_labels)}
     marks = [fingerprint(pair) for pair in data.pairs]
     return {**facts, "source": digest([settings_of(data), *(mark.hex() for mark in marks)])}
@@ -111,6 +112,7 @@ def settings_of(data):
     """A hash of everything that decides what is packed, except the content of the files."""
     colours = data.colours and [data.colours.palette, data.colours.for_grey]
     rules = [data.on_bad_label, data.resize_labels, data.table.tolist(), data.names, colours]
+    rules += [data.channels, data.value_range] if data.channels != 3 else []
     return digest([[[str(part) for part in pair] for pair in data.pairs], *rules])
 
 

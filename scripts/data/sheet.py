@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from utils.drawing.figures import colourise, contact_sheet
+from utils.drawing.figures import colourise, contact_sheet, visible
 
 HEIGHT = 240  # of a tile, in pixels
 
@@ -26,7 +26,7 @@ def draw(pairs, data):
     rows, present = [], set()
     for image, label in pairs:
         present |= set(np.unique(label).tolist())
-        image, colour = image[:, :, ::-1], colourise(label, data.palette)  # RGB
+        image, colour = visible(image), colourise(label, data.palette)  # RGB
         tinted = ((label != data.ignore_label) & colour.any(-1))[:, :, None]  # black would only darken the image
         overlay = np.where(tinted, (image.astype(int) + colour) // 2, image).astype(np.uint8)
         methods = ((image, cv2.INTER_AREA), (overlay, cv2.INTER_AREA), (colour, cv2.INTER_NEAREST))

@@ -4,7 +4,8 @@
 python scripts/data/verify.py --data-dir /data/cityscapes --out runs/verify
 
 Decodes everything, prints a summary, and writes report.json and sheet.png (image, overlay, label). Exit code 1 if
-there is an error that would stop a training run; anything else that is unusual is a warning.
+there is an error that would stop a training run; anything else that is unusual is a warning. An export of an annotation
+tool is recognised: the error is the command that converts it.
 """
 
 import argparse
@@ -42,8 +43,9 @@ def main():
     from datasets.reading.image_io import NoSplit
     from scripts.data import sheet
 
-    name = detect(args.data_dir) if args.dataset == "auto" else args.dataset
+    name = known_dataset(args, detect) if args.dataset == "auto" else args.dataset
     options = dict(num_classes=args.num_classes, ignore_label=args.ignore_label, data_list=args.data_list)
+    options.update(channels=args.channels, value_range=args.value_range)
     report = {"data_dir": args.data_dir, "dataset": name, "splits": {}, "errors": [], "warnings": []}
     errors, warnings = report["errors"], report["warnings"]
     samples, earlier, data, missing, pairs = [], {}, None, [], []
@@ -66,6 +68,25 @@ def main():
         warnings += labels_without_image(pairs)
     mixed = [pair for group in zip_longest(*samples) for pair in group if pair][: args.rows]  # of all splits
     finish(report, sheet.draw(mixed, data) if mixed else None, Path(args.out))
+
+
+def known_dataset(args, detect):
+    """The name of the dataset in --data-dir; an export of an annotation tool is an error with the command that converts
+    it. VOC's folders with a labelmap.txt are such an export, too."""
+    from scripts.data.labels import formats
+
+    error, name = None, None
+    try:
+        name = detect(args.data_dir)
+    except ValueError as caught:
+        error = caught
+    mapped = name == "voc" and (Path(args.data_dir).expanduser() / "labelmap.txt").is_file()
+    if mapped or (name in (None, "folder") and args.num_classes is None):
+        if command := formats.command(args.data_dir):
+            raise ValueError(command)
+    if error:
+        raise error
+    return name
 
 
 def check(data, split, workers, report, earlier):
@@ -163,7 +184,7 @@ def examine(data, index):
     image, label = data.read(index)
     notices = image_io.NOTICES[:]
     image_io.NOTICES.clear()
-    grey = bool((image[:, :, 0] == image[:, :, 1]).all() and (image[:, :, 0] == image[:, :, 2]).all())
+    grey = image.shape[2] == 1 or bool((image[:, :, :1] == image).all())
     return {
         "size": label.shape,
         "counts": np.bincount(label.ravel(), minlength=256),

@@ -3,9 +3,10 @@
     python scripts/recipes/run_ccnet.py --config ../configs/ccnet/ccnet_r50-d8_4xb2-40k_cityscapes-512x1024.py \\
         --launcher pytorch --nproc-per-node 4 --amp --cfg-options train_dataloader.dataset.data_root=CITYSCAPES
 
-Only the name of the config is used: it contains network, batch size, steps, dataset and crop. The equivalent command is
-printed, then run; paths are relative to the current folder. Further flags go to train.py. mmsegmentation starts from
-ImageNet weights (resnet50_v1c, resnet101_v1c): pass them to --restore-from; without it the weights are random.
+Only the name of the config is used: it contains network, batch size, steps, dataset and crop; the scaling of images,
+align_corners and the evaluation follow from these. The equivalent command is printed, then run; paths are relative to
+the current folder. Further flags go to train.py. Training starts from the ImageNet weights of mmsegmentation in
+./dataset; if they are missing, an error names where they are published. --restore-from FILE names other weights.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = re.compile(r"ccnet_(r50|r101)-d8_(\d+)xb(\d+)-(\d+)k_(cityscapes|ade20k|voc12aug)-(\d+)x(\d+)")
+PRETRAINED = {"r50": "resnet50_v1c-2cccc1ad.pth", "r101": "resnet101_v1c-e67eebb6.pth"}
 DATASETS = {"voc12aug": ["--dataset", "voc", "--split", "trainaug"]}
 
 
@@ -46,9 +48,10 @@ def command(args, others):
     depth, gpus, batch, thousands, dataset, height, width = match.groups()
     words = ["--model", f"ccnet_mmseg_{depth}", *DATASETS.get(dataset, ["--dataset", dataset])]
     words += ["--batch-size", str(int(gpus) * int(batch)), "--num-steps", f"{thousands}000"]
-    words += ["--input-size", f"{height},{width}", "--random-mirror", "--scale-range", "0.5,2.0"]
-    words += ["--cat-max-ratio", "0.75", "--color-jitter"]
-    words += ["--learning-rate", "0.01", "--momentum", "0.9", "--weight-decay", "5e-4"]
+    words += ["--restore-from", f"./dataset/{PRETRAINED[depth]}", "--input-size", f"{height},{width}"]
+    words += ["--random-mirror", "--scale-range", "0.5,2.0", "--cat-max-ratio", "0.75", "--color-jitter"]
+    words += ["--learning-rate", "0.01", "--min-learning-rate", "1e-4", "--momentum", "0.9", "--weight-decay", "5e-4"]
+    words += sizes(dataset, (height, width))
     roots = {}
     for option in args.cfg_options:
         key, _, value = option.partition("=")
@@ -62,13 +65,19 @@ def command(args, others):
     return words, 1 if args.launcher == "none" else args.nproc_per_node
 
 
-def remarks(args, words):
+def sizes(dataset, crop):
+    """How images are scaled in training and validation, and align_corners, by the base configs of mmsegmentation."""
+    if dataset != "cityscapes":
+        return ["--short-side", "512", "--long-side", "2048", "--eval-short-side", "512"]
+    if crop == ("769", "769"):  # of 2049x1025
+        window = ["--eval-input-size", "769,769", "--eval-short-side", "1025", "--eval-long-side", "2049"]
+        return ["--short-side", "1025", "--long-side", "2049", "--align-corners", "yes", *window]
+    return []
+
+
+def remarks(args):
     """Lines about what the command line does not do."""
     lines = []
-    if not any(word.startswith("--restore-from") for word in words):
-        lines.append(
-            "no --restore-from: the network starts from random weights, not from resnet*_v1c of mmsegmentation"
-        )
     if args.launcher == "none" and args.nproc_per_node > 1:
         lines.append(
             f"--nproc-per-node {args.nproc_per_node} has no effect without --launcher: this is one process; for "
@@ -80,7 +89,7 @@ def remarks(args, words):
 def main():
     args, others = parse_args()
     words, ranks = command(args, others)
-    for line in remarks(args, words):
+    for line in remarks(args):
         print(line)
     start = ["mpirun", "-np", str(ranks)] if ranks > 1 else []
     print(shlex.join([*start, "python", str(ROOT / "train.py"), *words]), flush=True)

@@ -19,9 +19,9 @@ def pack(script, root, out, *more):
 def test_a_packed_folder_is_the_dataset(script, tmp_path):
     root, out = folders.write_lip(tmp_path / "set", 3, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--dry-run")
-    assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), done.said
+    assert done.returncode == 0 and "needs 0.00 GB" in done.stdout and not out.exists(), done.output
     done = pack(script, root, out)
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     assert sorted(path.name for path in out.iterdir()) == ["pack.json", "train.u8", "val.u8"]
     for split in ("train", "val"):
         a, b = build_dataset("lip", split, root), build_dataset(split=split, data_dir=out)
@@ -47,12 +47,12 @@ def test_interrupted_packing_is_continued(script, tmp_path):
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
     done = pack(script, root, out, "--split", "train")
-    assert done.returncode == 1 and image.name in done.stderr and not (out / "pack.json").exists(), done.said
+    assert done.returncode == 1 and image.name in done.stderr and not (out / "pack.json").exists(), done.output
     with pytest.raises(ValueError, match="no pack.json"):
         build_dataset("packed", "train", out)
     image.write_bytes(whole)
     done = pack(script, root, out, "--split", "train")
-    assert done.returncode == 0 and "continues, 3 of 4 are written" in done.stdout, done.said
+    assert done.returncode == 0 and "continues, 3 of 4 are written" in done.stdout, done.output
     a, b = build_dataset("folder", "train", root), build_dataset("packed", "train", out)
     assert all((x == y).all() for k in range(4) for x, y in zip(a.read(k), b.read(k)))
 
@@ -63,7 +63,7 @@ def test_packing_again_after_a_file_was_written_anew(script, tmp_path):
     label = sorted((root / "labels/train").iterdir())[1]
     Image.fromarray(np.full(SIZE, 3, np.uint8)).save(label)
     done = pack(script, root, out)
-    assert done.returncode == 0 and done.stdout.count("(exists already)") == 1, done.said
+    assert done.returncode == 0 and done.stdout.count("(exists already)") == 1, done.output
     assert (build_dataset("packed", "train", out).read(1)[1] == 3).all()
 
 
@@ -76,7 +76,7 @@ def test_packing_keeps_what_grey_labels_mean(script, tmp_path):
         Image.fromarray(mask).save(root / part / "train" / "a.png")
     (root / "classes.txt").write_text("background\nperson\n")
     done = pack(script, root, out)
-    assert done.returncode == 0 and "255 is read as class 1" in done.stderr, done.said
+    assert done.returncode == 0 and "255 is read as class 1" in done.stderr, done.output
     assert "split 'val' of a folder" in done.stdout and "is empty" in done.stdout  # and train is packed
     data = build_dataset(data_dir=out, num_classes=2, ignore_label=255, grey_labels="binary")
     assert data.grey_labels == "binary" and (data.read(0)[1] == mask // 255).all()
@@ -99,7 +99,7 @@ def test_an_image_that_is_rotated_to_fit_its_label_is_packed_rotated(script, tmp
 def test_packed_cityscapes_reports_missing_instance_files(script, tmp_path):
     root, out = folders.write_cityscapes(tmp_path / "set", 1, SIZE, SEED), tmp_path / "packed"
     done = pack(script, root, out, "--split", "val", "test")
-    assert done.returncode == 0 and "for iIoU, evaluate from the original folder" in done.stdout, done.said
+    assert done.returncode == 0 and "for iIoU, evaluate from the original folder" in done.stdout, done.output
     data = {split: build_dataset(split=split, data_dir=out) for split in ("val", "test")}
     assert data["val"].has_labels and data["test"].dataset_name == "cityscapes"
 

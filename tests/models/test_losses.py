@@ -6,7 +6,8 @@ import pytest
 from support.ohem import ohem_by_numpy
 
 from models import losses
-from models.losses import category_consistency_losses, cross_entropy, ohem_label, segmentation_losses, upsample
+from models.layers.resize import resize
+from models.losses import category_consistency_losses, cross_entropy, ohem_label, segmentation_losses
 
 GOLDEN = np.load(Path(__file__).resolve().parents[1] / "golden" / "losses.npz")
 
@@ -76,7 +77,7 @@ def test_the_mean_loss_of_the_parts_of_a_batch_is_that_of_the_batch(rng):
 
 def test_upsampling_keeps_the_corners():
     x = jt.array(np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4))
-    up = upsample(x, (9, 13)).numpy()[0, 0]
+    up = resize(x, (9, 13)).numpy()[0, 0]
     np.testing.assert_allclose(up[[0, 0, -1, -1], [0, -1, 0, -1]], [0, 3, 8, 11], atol=1e-5)
     np.testing.assert_allclose(up[4, 6], 5.5, atol=1e-5)
 
@@ -89,7 +90,7 @@ def test_the_gradient_of_upsampling_is_the_adjoint(rng, small, large):
     x0 = rng.standard_normal((2, 3, *small)).astype(np.float32)
     y = rng.standard_normal((2, 3, *large)).astype(np.float32) + 0.5
     x = jt.array(x0)
-    up = upsample(x, large)
+    up = resize(x, large)
     back = jt.grad((up * jt.array(y)).sum(), x).numpy().astype(float)
     np.testing.assert_allclose((up.numpy().astype(float) * y).sum(), (x0 * back).sum(), rtol=2e-5)
     np.testing.assert_allclose(back.sum(), y.sum(dtype=float), rtol=2e-5)
@@ -101,7 +102,7 @@ def test_ohem_equals_the_official_code(case):
     g = {name: GOLDEN[f"{case}/{name}"] for name in ("main", "dsn", "label", "new_label", "min_kept", "dmain", "ddsn")}
     main, aux, label = jt.array(g["main"]), jt.array(g["dsn"]), jt.array(g["label"].astype(np.int32))
     ohem = {"thresh": 0.7, "min_kept": int(g["min_kept"])}
-    kept = ohem_label(upsample(main, label.shape[1:]), label, **ohem).numpy()
+    kept = ohem_label(resize(main, label.shape[1:]), label, **ohem).numpy()
     np.testing.assert_array_equal(kept, g["new_label"])
     for options, total in ((ohem, GOLDEN[f"{case}/loss"]), (None, GOLDEN[f"{case}/loss_plain_dsn"])):
         loss = segmentation_losses([main, aux], label, ohem=options)["loss"]

@@ -41,7 +41,7 @@ def facts_of(path):
 def test_the_metadata_describe_input_output_and_origin(script, saved, tmp_path):
     out = tmp_path / "new" / "net.onnx"
     done = script("python", SCRIPT, "--restore-from", saved, "--out", out, "--size", "33,41", "--check")
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     assert "image 1 x 3 x 33 x 41, float32, RGB, 0..255 -> logits" in done.stdout and "differ by" in done.stdout
     assert os.listdir(out.parent) == ["net.onnx"]
     network, facts = facts_of(out)
@@ -70,7 +70,7 @@ def test_the_metadata_describe_input_output_and_origin(script, saved, tmp_path):
 )
 def test_every_variant_agrees_with_the_network(script, saved, tmp_path, flags, output, shape):
     done = script("python", SCRIPT, "--restore-from", saved, "--out", tmp_path / "net.onnx", "--check", *flags)
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     assert f"image {shape}, float32, RGB, 0..255 -> {output}" in done.stdout
     network, facts = facts_of(tmp_path / "net.onnx")
     assert network.graph.output[0].name == facts["output"] == output
@@ -88,7 +88,7 @@ def test_a_pytorch_file_needs_no_conversion_first(script, arrays, tmp_path):
         "python", SCRIPT, "--restore-from", tmp_path / "net.pth", "--out", tmp_path / "net.onnx", "--recurrence", 1,
         "--check",
     )  # fmt: skip
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     network, facts = facts_of(tmp_path / "net.onnx")
     assert facts["names"][0] == "road" and len(facts["names"]) == 19
     assert sum(node.op_type == "Softmax" for node in network.graph.node) == facts["provenance"]["recurrence"] == 1
@@ -110,7 +110,7 @@ def test_wrong_options_end_in_one_line_and_no_file(script, saved, tmp_path, flag
     (tmp_path / "FOLDER.onnx").mkdir()
     flags = [flag.replace("FOLDER", str(tmp_path / "FOLDER")) for flag in flags]
     done = script("python", SCRIPT, "--restore-from", saved, "--out", tmp_path / "net.onnx", *flags)
-    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.said
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.output
     assert os.listdir(tmp_path) == ["FOLDER.onnx"]
 
 

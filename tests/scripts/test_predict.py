@@ -77,7 +77,7 @@ def test_every_readable_image_gets_its_files_in_its_size(done, folder):
     sizes.update({"print": (56, 40), "palette": (56, 40), "deep": (56, 40), "phone": (40, 56), "whole": (300, 200)})
     sizes["ünterwegs 路/straße"] = (56, 40)
     for name, size in sizes.items():
-        label, colours = (Image.open(out / f"{name}_{kind}.png") for kind in ("label", "color"))
+        label, colours = (Image.open(out / f"{name}_{suffix}.png") for suffix in ("label", "color"))
         assert label.size == colours.size == size and label.mode == "L" and colours.mode == "RGB", name
         assert np.asarray(label).max() < 9
         assert Image.open(out / f"{name}_overlay.png").size[1] >= size[1]
@@ -85,7 +85,7 @@ def test_every_readable_image_gets_its_files_in_its_size(done, folder):
     assert not list(out.rglob("*.part"))
 
 
-def test_unreadable_files_are_named_and_the_exit_code_says_so(done):
+def test_unreadable_files_are_named_and_the_exit_code_is_1(done):
     _, process = done
     assert process.returncode == 1 and "Traceback" not in process.stderr
     for name in ("cut.jpg", "empty.png", "page.png"):
@@ -117,10 +117,10 @@ def test_modes_become_eight_bit_bgr(folder):
 def test_a_strip_of_17_by_4000(weights, tmp_path):
     Image.fromarray(scene(17, 4000)).save(tmp_path / "strip.png")
     Image.fromarray(scene(4000, 17)).save(tmp_path / "tower.png")
-    for how in ((), ("--input-size", "65,97", "--flip")):
+    for options in ((), ("--input-size", "65,97", "--flip")):
         process = predict(
             "--restore-from", weights, "--input", tmp_path / "strip.png", tmp_path / "tower.png", "--save-dir",
-            tmp_path / "out", *how,
+            tmp_path / "out", *options,
         )  # fmt: skip
         assert process.returncode == 0, process.stderr
         assert Image.open(tmp_path / "out" / "strip_label.png").size == (4000, 17)
@@ -174,8 +174,8 @@ def test_names_that_would_collide_keep_their_ending(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "c").mkdir()
     shutil.copy(tmp_path / "a.png", tmp_path / "c" / "a.png")
-    found, others = media.find([str(tmp_path), str(tmp_path / "a.png")])
-    names = [name for _, name in found]
+    files, others = media.find([str(tmp_path), str(tmp_path / "a.png")])
+    names = [name for _, name in files]
     assert len(set(names)) == len(names) == 5 and {"b", "c/a", "a_jpg", "a_png"} < set(names) and not others
 
 
@@ -183,8 +183,8 @@ def test_what_is_written_is_not_read_again(tmp_path):
     (tmp_path / "out").mkdir()
     for name in ("a.png", "out/a_label.png"):
         (tmp_path / name).touch()
-    found, _ = media.find([str(tmp_path)], without=str(tmp_path / "out"))
-    assert [name for _, name in found] == ["a"]
+    files, _ = media.find([str(tmp_path)], without=str(tmp_path / "out"))
+    assert [name for _, name in files] == ["a"]
 
 
 def test_mistakes_are_answered_in_one_line(weights, folder, tmp_path):

@@ -117,7 +117,7 @@ def test_without_onnxruntime_opencv_runs_a_fixed_size(predict_onnx, files, monke
         predict_onnx.load(files["fixed"], "onnxruntime")
 
 
-def test_opencv_needs_a_fixed_size_and_the_message_says_so(predict_onnx, files):
+def test_opencv_needs_a_fixed_size_and_the_message_explains_it(predict_onnx, files):
     with pytest.raises(ValueError, match="exported with --size H,W"):
         predict_onnx.load(files["any"], "opencv")
 

@@ -92,3 +92,19 @@ def test_errors_are_one_line(run_command, checkpoint_file, tmp_path, change, wor
     command = ["python", "scripts/visualize_attention.py", "--device", "cpu", "--restore-from", checkpoint_file]
     done = run_command(*command, "--input", tmp_path / "black.png", *change)
     assert done.returncode in (1, 2) and words in done.stderr and "Traceback" not in done.stderr, done.stderr[-800:]
+
+
+def test_a_port_whose_softmax_runs_over_the_image_is_refused(run_command, tmp_path):
+    from models import build_model
+    from models.tables import CAFFE_BGR
+    from utils.weights import checkpoint
+
+    options = {"activation": "none", "whole_softmax": True}
+    meta = {"model": "ccnet_r18", "num_classes": 3, "recurrence": 2, "model_options": options, "ignore_label": 255}
+    path = tmp_path / "port.npz"
+    checkpoint.save(path, build_model("ccnet_r18", 3, 2, **options), {**meta, "normalisation": CAFFE_BGR})
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "image.png")
+    command = ["python", "scripts/visualize_attention.py", "--device", "cpu", "--restore-from", path]
+    done = run_command(*command, "--input", tmp_path / "image.png")
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
+    assert "port.npz is of a Jittor port whose softmax runs over the whole image" in done.stderr

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-from support.project import OWN, read_sources, written_functions  # noqa: E402
+from support.project import CODE, read_sources, written_functions  # noqa: E402
 from support.together import findings, new_findings  # noqa: E402
 
 from utils import runtime  # noqa: E402
@@ -43,7 +43,7 @@ def reason(path, name, node):
     """Why no check finds its deletion."""
     last = name.split(".")[-1]
     method = "." in name
-    texts = {p: text for p, text in SOURCES.items() if p.startswith(OWN)}
+    texts = {p: text for p, text in SOURCES.items() if p.startswith(CODE)}
     texts[path] = without(texts[path], node)
     pattern = re.compile(rf"\b{re.escape(last)}\b")
     used = [p for p, text in texts.items() if pattern.search(text)]
@@ -65,7 +65,7 @@ def reason(path, name, node):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("only", nargs="*", default=list(OWN), help="files or folders (default: all of the project)")
+    parser.add_argument("only", nargs="*", default=list(CODE), help="files or folders (default: all of the project)")
     parser.add_argument(
         "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: %(default)s)"
     )

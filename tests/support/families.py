@@ -8,8 +8,16 @@ from utils.weights import names
 FAMILIES = {  # name: (keys, digest of the published list, (model, options, num_classes))
     "official": (key_lists.official(), "6fddd4f886d95d76", ("ccnet", {}, 19)),
     "serge": (key_lists.serge(), "0defb82fb38b05eb", ("ccnet", {"activation": "relu"}, 19)),
-    "mmseg_r50": (key_lists.mmseg(key_lists.R50), "40d51cd5e8d1154c", ("ccnet_mmseg_r50", {}, 19)),
-    "mmseg_r101": (key_lists.mmseg(key_lists.R101), "59fb41fb273878e8", ("ccnet_mmseg_r101", {}, 19)),
+    "mmseg_r50": (
+        key_lists.mmseg(key_lists.R50),
+        "40d51cd5e8d1154c",
+        ("ccnet_mmseg_r50", {"align_corners": False}, 19),
+    ),
+    "mmseg_r101": (
+        key_lists.mmseg(key_lists.R101),
+        "59fb41fb273878e8",
+        ("ccnet_mmseg_r101", {"align_corners": False}, 19),
+    ),
     "mit": (key_lists.mit(), "0fd040983e0fc6d2", ("ccnet", {}, None)),
     "torchvision_r50": (key_lists.torchvision(key_lists.R50), "98fcefba1b06f509", ("ccnet_r50", {"stem": "v1"}, None)),
     "torchvision_r101": (key_lists.torchvision(key_lists.R101), "1fee89e2d6e6dad6", ("ccnet", {"stem": "v1"}, None)),

@@ -106,7 +106,7 @@ class Types(Members, Calling):
     def imported(self, source, name, near):
         module = self.project.find(source, near)
         if module:
-            if name in module.scope.names:
+            if name in module.scope.names and module is not near:  # a package may import its own modules
                 return self.name(name, module.scope)
             inner = self.project.find(f"{module.name}.{name}")
             return frozenset([Value("module", inner)]) if inner else NOTHING

@@ -66,6 +66,9 @@ def library_attributes(modules):
                 files |= {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in member.__mro__}
             elif callable(member) or type(member).__module__ == "builtins":
                 names |= set(dir(type(member)))
+        for cls in object.__subclasses__():  # also those without a name in their module, that of zlib.decompressobj()
+            if cls.__module__ in modules:
+                names |= set(dir(cls))
         for file in files:
             if file and file.endswith(".py"):
                 names |= set(re.findall(r"self\.(\w+)", Path(file).read_text(errors="replace")))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support.scopes import FUNCTIONS, parse
 
-OWN = ("train.py", "evaluate.py", "models/", "datasets/", "utils/", "scripts/")  # all but the tests
+CODE = ("train.py", "evaluate.py", "models/", "datasets/", "utils/", "scripts/")  # all but the tests
 SKIP = {"runs", "snapshots", "build"}
 
 
@@ -57,7 +57,7 @@ def written_functions(sources):
     """(path, name, node) of every function and method outside the tests, named Class.method. Functions inside functions
     are not listed."""
     for path, text in sources.items():
-        if path.startswith(OWN):
+        if path.startswith(CODE):
             yield from ((path, name, node) for name, node in functions_in(ast.parse(text), ""))
 
 

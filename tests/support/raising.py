@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
-from support.project import OWN, read_sources, written_functions  # noqa: E402
+from support.project import CODE, read_sources, written_functions  # noqa: E402
 
 PLANTED = "planted by tests/support/raising.py"
 
@@ -62,7 +62,7 @@ def in_order(path, name, tests, sources):
     """-> (test files that mention the module, a module that imports it, or the function if few do, the likeliest and
     smallest first; all other test files)."""
     word, stem = name.split(".")[-1], stem_of(path)
-    users = {stem_of(other) for other in sources if other.startswith(OWN) and imports(sources[other], stem)} - {stem}
+    users = {stem_of(other) for other in sources if other.startswith(CODE) and imports(sources[other], stem)} - {stem}
     rare = sum(mentions(text, word) for text in tests.values()) <= 6
 
     def weight(text):
@@ -86,11 +86,11 @@ def imports(text, stem):
     return bool(re.search(rf"^ *(from|import) .*\b{re.escape(stem)}\b", text, re.M))
 
 
-def first_failure(clone, tests, args):
-    """-> (the first test that fails, whether it showed the planted error), or None."""
+def first_failure(clone, tests, marks, args):
+    """-> (the first test that fails, whether it showed the planted error), or None. `marks`: pytest's -m."""
     if not tests:
         return None
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", marks, "-p", "no:cacheprovider", *tests]
     if args.workers > 1:
         command += ["-n", str(args.workers), "--dist", "loadfile"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -142,7 +142,8 @@ def main():
         began = time.time()
         failed = None
         for group in in_order(path, name, tests, sources):
-            failed = failed or first_failure(clone, group, args)
+            for marks in ("not slow", "slow"):
+                failed = failed or first_failure(clone, group, marks, args)
         (clone / path).write_text(sources[path])
         seconds = time.time() - began
         if failed:

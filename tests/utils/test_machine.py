@@ -18,7 +18,7 @@ def test_an_nvcc_without_a_gpu_means_cpu(monkeypatch, tmp_path):
     assert machine.find_nvcc() == str(nvcc)
     assert machine.choose_device("auto") == ("cpu", "no NVIDIA driver")
     assert machine.environment("cpu")["nvcc_path"] == ""  # Jittor would take the nvcc it finds
-    with pytest.raises(machine.MachineError, match="--device cuda: no NVIDIA driver. Next: .*--device cpu"):
+    with pytest.raises(machine.MachineError, match="--device cuda: no NVIDIA driver. Fix: .*--device cpu"):
         machine.choose_device("cuda")
 
 
@@ -99,9 +99,7 @@ def test_a_run_on_cuda_gets_what_was_prepared(prepared, monkeypatch):
     monkeypatch.setenv("nvcc_path", "/usr/bin/nvcc")  # prepared for this one, which the laid out one replaces
     assert machine.environment("cuda")["nvcc_path"] == "/env/cuda/bin/nvcc"
     monkeypatch.setenv("nvcc_path", "/opt/cuda-12/bin/nvcc")
-    with pytest.raises(
-        machine.MachineError, match="nvcc_path is /opt/cuda-12/bin/nvcc, but .* for /usr/bin/nvcc. Next"
-    ):
+    with pytest.raises(machine.MachineError, match="nvcc_path is /opt/cuda-12/bin/nvcc, but .* for /usr/bin/nvcc. Fix"):
         machine.environment("cuda")
 
 

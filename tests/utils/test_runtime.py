@@ -20,9 +20,10 @@ def test_jittor_must_not_be_imported_already():
 
 
 def test_the_line_that_describes_a_run():
-    run = {"device": "cpu", "reason": "asked for", "mpi_size": 2, "rank": 0, "threads": 1, "jittor": "1.3.11.0"}
+    run = {"device": "cpu", "reason": "--device cpu", "mpi_size": 2, "rank": 0, "threads": 1, "jittor": "1.3.11.0"}
     assert (
-        runtime.describe(run, "fused") == "cpu (asked for) · 2 MPI ranks · 1 thread · attention fused · jittor 1.3.11.0"
+        runtime.describe(run, "fused")
+        == "cpu (--device cpu) · 2 MPI ranks · 1 thread · attention fused · jittor 1.3.11.0"
     )
 
 
@@ -30,7 +31,7 @@ def test_failures_of_the_import_become_one_message(run_command, tmp_path):
     for body, words in (
         ("raise SystemExit(0)", "cache was incomplete"),  # Jittor asks to be run again in this way
         ("raise RuntimeError('first\\nlibdnnl.so.2: cannot open')", "Jittor does not start: libdnnl.so.2: cannot open"),
-        ("import no_such_package", "No module named 'no_such_package'. Next: pip install"),
+        ("import no_such_package", "No module named 'no_such_package'. Fix: pip install"),
     ):
         (tmp_path / "jittor.py").write_text(body)
         done = run_command("python", "train.py", "--device", "cpu", env={"PYTHONPATH": str(tmp_path)})

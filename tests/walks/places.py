@@ -25,6 +25,8 @@ SCENES = {  # dataset -> value of --data-dir
     "ade20k": "data/ade20k/ADEChallengeData2016",
     "voc": "data/voc/VOCdevkit",
     "camvid": "data/camvid",
+    "lip": "data/lip",
+    "coco_stuff": "data/coco_stuff",
 }
 ROOT_MAY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
@@ -60,12 +62,12 @@ def place(tmp_path, scenes):
 
 
 def walk(folder, command, code=0, **env):
-    """Run a command in `folder` with relative paths. -> CompletedProcess; .said is its whole output."""
+    """Run a command in `folder` with relative paths. -> CompletedProcess; .output is its whole output."""
     full = {**os.environ, "VENV": sys.prefix, "GPUS": "1", **env}
     command = [os.path.relpath(part, folder) if isinstance(part, Path) else part for part in command]
     done = subprocess.run(command, cwd=folder, env=full, capture_output=True, text=True, timeout=900)
-    done.said = done.stdout + done.stderr
-    assert done.returncode == code, done.said[-3000:]
+    done.output = done.stdout + done.stderr
+    assert done.returncode == code, done.output[-3000:]
     return done
 
 
@@ -83,20 +85,20 @@ def check_run(folder, steps):
     return json.loads((folder / "args.json").read_text())["options"]
 
 
-def evaluate(place, checkpoint, data, classes):
+def evaluate(place, checkpoint, data, classes, *flags):
     """-> result.json"""
     call = python("evaluate.py", "--restore-from", checkpoint, "--data-dir", data, "--save-dir", "scores")
-    walk(place, [*call, "--max-images", "2", "--device", "cpu"])
+    walk(place, [*call, "--eval-images", "2", "--device", "cpu", *flags])
     result = json.loads((place / "scores/result.json").read_text())
     assert 0 <= result["miou"] <= 1 and len(result["iou"]) == classes
     return result
 
 
-def predict(place, checkpoint, classes):
+def predict(place, checkpoint, classes, *flags):
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     Image.fromarray(image).save(place / "photo.png")
     call = python("scripts/predict.py", "--restore-from", checkpoint, "--input", "photo.png", "--save-dir", "out")
-    walk(place, [*call, "--device", "cpu"])
+    walk(place, [*call, "--device", "cpu", *flags])
     label = np.asarray(Image.open(place / "out/photo_label.png"))
     assert label.shape == (50, 70) and label.max() < classes
     assert (place / "out/photo_overlay.png").is_file() and (place / "out/photo_color.png").is_file()

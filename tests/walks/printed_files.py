@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, COUNT = (64, 128), 3
 CITYSCAPES = r"(data/)?(datasets/)?[Cc]ityscapes|CITYSCAPES|YOUR_CS_PATH|data_path|OUT"
-WEIGHTS = r"(dataset|snapshots)/.*\.pth|[^/]*\.pth(\.tar)?"
+WEIGHTS = r"(scripts/recipes/)?(dataset|snapshots)/.*\.pth|[^/]*\.pth(\.tar)?"
 PLACES = [  # names that a command may read, and the method that makes them
     (CITYSCAPES, "cityscapes"),
     (r"fast/cityscapes", "packed"),
@@ -28,10 +28,12 @@ PLACES = [  # names that a command may read, and the method that makes them
     (r"runs/(demo|scenes)(/CS_scenes_\d+\.npz)?|snapshots/CS_scenes_1.npz", "run"),
     (r"(A|B|runs/a|runs/b)/log\.csv|reference\.csv|port\.csv", "log"),
     (r"machines", "machines"),
+    (r"exports/\w+", "exported"),
+    (r"data/satellite", "four_bands"),
     (r"\.venv/bin/activate", "environment"),
     (r"\.venv/bin/python", "empty_environment"),
     (r"ccnet\.npz", "converted"),
-    (r"YOUR_CHECKPOINT_\w+", "own_network"),
+    (r"YOUR_CHECKPOINT_\w+", "trained_network"),
     (WEIGHTS, "weights"),
 ]
 
@@ -145,7 +147,7 @@ class Workshop:
                 "--model ccnet_r18 --dataset scenes --input-size 65,65 --scene-size 64,128 --batch-size 2 --num-steps 2"
             )
             python("train.py", *flags.split(), "--save-pred-every", "1", "--snapshot-dir", path)
-            flags = "--scene-size 64,128 --max-images 2"
+            flags = "--scene-size 64,128 --eval-images 2"
             python("evaluate.py", "--restore-from", path / "CS_scenes_2.npz", "--save-dir", path, *flags.split())
 
         return self.once("run", make)
@@ -165,8 +167,18 @@ class Workshop:
     def log(self, target, _word):
         shutil.copy(self.finished() / "log.csv", target)
 
+    def exported(self, target, word):
+        from support import label_exports
+
+        label_exports.write_example(target, Path(word).name)
+
     def machines(self, target, _word):
         target.write_text("localhost slots=8\n")
+
+    def four_bands(self, target, _word):
+        from walks import test_channels
+
+        test_channels.write(target, 4, test_channels.tif)
 
     def environment(self, target, _word):
         target.parent.rmdir()
@@ -189,14 +201,14 @@ class Workshop:
         name = Path(word).name
         os.link(self.once(name, lambda part: write_weights(part, name)), target)
 
-    def own_network(self, target, word):
+    def trained_network(self, target, word):
         """A checkpoint of the training commands of that page: YOUR_CHECKPOINT_<network>_<classes>."""
         network, classes = re.fullmatch(r"YOUR_CHECKPOINT_(\w+)_(\d+)", word).groups()
-        made = self.once(word, lambda part: python("-c", OWN_NETWORK, network, classes, part))
+        made = self.once(word, lambda part: python("-c", TRAINED_NETWORK, network, classes, part))
         os.link(made, target)
 
 
-OWN_NETWORK = """
+TRAINED_NETWORK = """
 import sys
 from utils import runtime
 runtime.start("cpu")

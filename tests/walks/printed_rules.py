@@ -13,13 +13,14 @@ A command runs as it is printed, with these changes:
     FILE` checks that the file exists; scripts/test.sh has installed it before the tests run.
  7. A published evaluation without a folder gets that of its page; one with Cityscapes where the page means ADE20K (151
     classes) runs with `--dataset ade20k`, and as printed it ends with one line (REFUSED).
- 8. --amp needs a GPU: without one the command runs without --amp, and as printed it ends with one line (REFUSED).
+ 8. --amp (float16) needs a GPU: without one the command runs without it; as printed it ends with one line (REFUSED).
 
 NOT_RUN lists what cannot run in a test, each with its reason; REFUSED what ends with an error where there is no GPU.
 """
 
-import ast
 import re
+
+from printed_python import python_script
 
 LEAST = "--model ccnet_r18 --dataset scenes"
 ELLIPSES = [  # (program, what `...` stands for): the first that fits
@@ -33,7 +34,7 @@ ELLIPSES = [  # (program, what `...` stands for): the first that fits
 ]
 
 TRAIN = "--num-steps 2 --input-size 65,65 --batch-size 2"
-RECIPE = f"{TRAIN} --num-workers 1 --eval-every 2 --eval-images 1"
+RECIPE = f"{TRAIN} --num-workers 1 --eval-every 2 --eval-images 1 --eval-input-size 65,65 --eval-short-side 64"
 CUT_TRAIN = {
     "--num-steps": "2",
     "--save-pred-every": "2",
@@ -42,7 +43,7 @@ CUT_TRAIN = {
     "--num-workers": "1",
     "--ohem-keep": "1000",
 }
-CUT_SCORE = {"--input-size": "65,65"}
+CUT_SCORE, CUT_IMAGES = {"--input-size": "65,65"}, {"--size": "64,128", "--images": "1"}
 RULES = [  # (program, flags whose values are replaced, flags that are added unless printed)
     (r"--help", {}, ""),
     (r"\btrain\.py.*--dataset scenes", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
@@ -51,17 +52,15 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"train_cityscapes\.sh|run_local\.sh", CUT_TRAIN, f"{RECIPE} --ohem-keep 1000"),
     (r"train_\w+\.sh", CUT_TRAIN, RECIPE),
-    (r"evaluate\.py.*--export", CUT_SCORE, ""),
-    (r"evaluate\.py", CUT_SCORE, "--max-images 2"),
+    (r"(evaluate\.py.*--export|predict\.py.*\.pth)", CUT_SCORE, "--input-size 65,65"),
+    (r"evaluate\.py(?!.*--whole).*\.pth", CUT_SCORE, "--eval-images 2 --input-size 65,65"),  # else windows of 769
+    (r"evaluate\.py", CUT_SCORE, "--eval-images 2"),
     (r"benchmark/cca\.py", {"--sizes": "9,9", "--repeats": "1"}, "--sizes 9,9 9,12 --repeats 1 --only fused"),
     (r"benchmark/data\.py", {"--rounds": "1"}, "--size 64,128 --crop 33,33 --count 2 --rounds 1"),
-    (
-        r"benchmark/evaluation\.py",
-        {"--size": "64,128", "--images": "1"},
-        "--size 64,128 --images 1 --tile 65,65 --ways whole sliding",
-    ),
+    (r"benchmark/evaluation\.py", CUT_IMAGES, "--size 64,128 --images 1 --tile 65,65 --ways whole sliding"),
     (r"benchmark/onnx_runtimes\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
     (r"benchmark/model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
+    (r"benchmark/operators\.py", {"--repeats": "1"}, "--repeats 1"),
     (r"benchmark/step_gpu\.py --device cpu", {"--steps": "1"}, "--precision float32 --warm 1"),
     (r"prepare_voc_aug\.py", {}, "--any-count"),
     (r"-m pytest|scripts/test\.sh", {}, "--collect-only -q"),
@@ -118,22 +117,9 @@ NOT_RUN = {
 REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's for the rank that ended first
     (r"scripts/benchmark/cca_gpu\.py", "--device cuda: .*or run with --device cpu"),
     (r"scripts/benchmark/step_gpu\.py(?!.*--device cpu)", "--device cuda: .*or run with --device cpu"),
-    (r".*--amp\b", "--amp float16 needs a GPU: .*Leave --amp out"),
+    (r".*--amp\b(?! bfloat16)", "--amp float16 needs a GPU; .*or no --amp"),
     (r".*--dataset cityscape --num-classes 151", "has 19 classes, not 151"),
 ]
-
-NAMES = {  # names that a snippet of Python uses and does not define
-    "model": "from models import build_model; model = build_model('ccnet_r18', 3)",
-    "optimizer": "from jittor import nn; optimizer = nn.SGD(model.parameters(), 0.01)",
-    "loss": "import jittor as jt; loss = model(jt.randn(1, 3, 33, 33))[0].float32().mean()",
-    "images": "import jittor as jt; images = jt.randn(1, 3, 33, 33)",
-    "image": "import numpy as np; image = np.zeros((3, 40, 50), np.float32)",
-    "path": "path = 'runs/demo/CS_scenes_500.npz'",
-    "build_model": "from models import build_model",
-    "flags": "flags = {**dict.fromkeys('model recurrence van_size drop_path stem output_stride dilate'.split()), "
-    "'num_classes': 9}",
-    "arrays": "from utils.weights import any_file; arrays = any_file.read(path)[0]",
-}
 
 
 def reason(printed):
@@ -150,7 +136,7 @@ def as_run(printed):
         refusal = next((line for pattern, line in REFUSED if re.search(pattern, command)), None)
         if refusal:
             results.append((cut(command), refusal))
-        if "--amp" in command:
+        if refusal and "--amp" in command:
             results.append((cut(re.sub(r" --amp\b", "", command)), None))
         elif "--num-classes 151" in command and refusal:
             results.append((cut(command.replace("--dataset cityscape", "--dataset ade20k")), None))
@@ -205,7 +191,7 @@ def reads(command):
     """The paths that a command may read, relative to its folder, without those that it writes."""
     command = command.replace("$PWD/", "")
     command = re.sub(r"--?(out|output|save-dir|snapshot-dir|html|plot)[ =]\S+", "", command)
-    command = re.sub(r"(convert_weights\.py \S+) \S+", r"\1", command)
+    command = re.sub(r"(convert_(?:weights|labels)\.py \S+) \S+", r"\1", command)
     words = [re.sub(r"^\{(\w+)\}$", r"\1", word) for word in re.findall(r"[^\s='\"()$]+", command)]
     words = [re.sub(r"^(\./)+|/+$", "", word) for word in words]
     for pattern, more in IMPLIED:
@@ -215,29 +201,15 @@ def reads(command):
 
 
 IMPLIED = [  # files that a command reads without naming them
-    (r"train_cityscapes\.sh|train_ade20k\.sh|train_voc\.sh|run_local\.sh", "dataset/resnet101-imagenet.pth"),
-    (r"train_cityscapes_van\.sh", "dataset/van_large.pth"),
+    (
+        r"train_(cityscapes(_r1|_r2|_ccl|_trainval)?|ade20k_8x60k|lip)\.sh|run_local\.sh",
+        "dataset/resnet101-imagenet.pth",
+    ),
+    (r"train_(ade20k|voc|coco_stuff)\.sh", "dataset/resnet101_v1c-e67eebb6.pth"),
+    (r"train_\w+_van\.sh", "dataset/van_large.pth"),
+    (r"^python scripts/recipes/run_ccnet\.py.*_r50", "dataset/resnet50_v1c-2cccc1ad.pth"),
+    (r"^cd scripts/recipes && python run_ccnet\.py.*_r50", "scripts/recipes/dataset/resnet50_v1c-2cccc1ad.pth"),
     (r"^python train\.py --num-steps", "ADEChallengeData2016"),
     (r"--resume auto", "snapshots/CS_scenes_1.npz"),
     (r"runs/demo/CS_scenes_500\.npz", "street.png"),
 ]
-
-
-def python_script(printed):
-    """A program from a snippet: undefined names are set, and each loop ends after one round."""
-    tree = ast.parse(printed.text)
-    names = {node.id: type(node.ctx) for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.For):
-            node.body = [ast.Break()]
-    head = []
-    if printed.place.endswith(".py") and "import" not in printed.text:  # a docstring uses the names of its module
-        module = printed.place[: -len(".py")].replace("/", ".").removesuffix(".__init__")
-        head = ["from utils import runtime", "runtime.start('cpu')", f"from {module} import *"]
-        head += [f"from {module.rpartition('.')[0]} import {module.rpartition('.')[2]}"] if "." in module else []
-    needed = [name for name in NAMES if name in names and name not in stored]
-    if "optimizer" in needed or "loss" in needed:
-        needed = ["model", *[name for name in needed if name != "model"]]
-    body = ast.unparse(ast.fix_missing_locations(tree)).replace("'/data/", "'data/")
-    return "\n".join(head + [NAMES[name] for name in needed] + [body])

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     flags = ["--model", "ccnet_r18", "--dataset", "scenes", "--input-size", "33,33", "--batch-size", "2"]
     flags += ["--num-steps", "2", "--eval-every", "2", "--eval-images", "2", "--device", "cpu"]
     command(folder, "train.py", *flags, "--snapshot-dir", "runs/a")
-    flags = ["--restore-from", "runs/a/CS_scenes_2.npz", "--max-images", "2", "--device", "cpu"]
+    flags = ["--restore-from", "runs/a/CS_scenes_2.npz", "--eval-images", "2", "--device", "cpu"]
     command(folder, "evaluate.py", *flags, "--save-dir", "runs/a/outputs")
     return folder
 

@@ -181,7 +181,7 @@ def test_the_rules_on_a_few_commands():
     shell = {
         "mpirun -np 4 python train.py --num-workers 8 ...": f"mpirun -np 2 python train.py --num-workers 1 {drawn}",
         "./run_local.sh D [more flags]": f"./run_local.sh D {cut} --num-workers 1 --eval-every 2 --eval-images 1 "
-        "--ohem-keep 1000",
+        "--eval-input-size 65,65 --eval-short-side 64 --ohem-keep 1000",
         "python run_ccnet.py --config c.py": f"cd scripts/recipes && python run_ccnet.py --config c.py {cut}",
         "scripts/demo.sh && python a.py --data-dir /data/d": "test -f runs/demo/CS_scenes_500.npz && "
         "python a.py --data-dir $PWD/data/d",
@@ -190,6 +190,6 @@ def test_the_rules_on_a_few_commands():
     for text, wanted in shell.items():
         assert printed_rules.as_run(printed.Printed("p", text, "shell")) == [(wanted, None)]
     both = printed_rules.as_run(printed.Printed("p", "python evaluate.py --model [a,b] 2>&1 | tee log", "shell"))
-    assert [run for run, _ in both] == [f"python evaluate.py --model {m} --max-images 2 2>&1 | tee log" for m in "ab"]
+    assert [run for run, _ in both] == [f"python evaluate.py --model {m} --eval-images 2 2>&1 | tee log" for m in "ab"]
     words = printed_rules.reads("python convert_weights.py ./dataset/a.pth b.npz --data-dir ${D} --out y")
     assert {"dataset/a.pth", "D"} <= set(words) and not {"b.npz", "y"} & set(words)

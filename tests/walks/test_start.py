@@ -58,7 +58,7 @@ def test_from_a_torchvision_file_through_resume_to_evaluation_and_prediction(tmp
     assert checkpoint.load(tmp_path / "snapshots" / "CS_scenes_3.npz")[1]["options"]["model"] == "ccnet_r18"
 
     seed = "--restore-from ./snapshots/CS_scenes_3.pth --gpu 0"  # as the PyTorch documents print it
-    output = walk(tmp_path, f"evaluate.py {seed} --device cpu --max-images 2")
+    output = walk(tmp_path, f"evaluate.py {seed} --device cpu --eval-images 2")
     assert "CS_scenes_3.pth does not exist: using ./snapshots/CS_scenes_3.npz" in output and "rgb minus" in output
     assert "2 images: mean IoU" in output and "--gpu 0 has no effect on the CPU" in output
     result = json.loads((tmp_path / "snapshots" / "outputs" / "result.json").read_text())

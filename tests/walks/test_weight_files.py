@@ -36,7 +36,7 @@ def test_training_starts_from_a_backbone(place, weights, name):
     """resnet101-imagenet.pth, van_large.pth and resnet50_v1c are in test_recipe_walks.py."""
     flags, count = BACKBONES[name]
     done = walk(place, python("train.py", "--model", *flags.split(), "--restore-from", weights(name), *SMALL))
-    assert f"{name}: {count} arrays loaded" in done.said
+    assert f"{name}: {count} arrays loaded" in done.output
     check_run(place / "run", 2)
 
 
@@ -47,10 +47,11 @@ def test_training_starts_from_a_backbone(place, weights, name):
 )
 def test_the_stem_of_torchvision_is_recognised(place, weights, name, model, count):
     done = walk(place, python("train.py", "--model", model, "--restore-from", weights(name), *SMALL))
-    assert f"{name}: {count} arrays loaded" in done.said
+    assert f"{name}: {count} arrays loaded" in done.output
     check_run(place / "run", 2)
 
 
+NOT_ALIGNED = {"align_corners": False}  # mmsegmentation, except crop 769
 COMPLETE = {  # file -> dataset, classes
     "CS_scenes_60000.pth": ("cityscapes", 19),
     "CS_scenes_60000_serge.pth": ("cityscapes", 19),
@@ -66,8 +67,24 @@ COMPLETE = {  # file -> dataset, classes
 @pytest.mark.parametrize("name", COMPLETE)
 def test_a_complete_network_evaluates_and_predicts(place, weights, name):
     data, classes = COMPLETE[name]
-    evaluate(place, weights(name), SCENES[data], classes)
-    predict(place, weights(name), classes)
+    evaluate(place, weights(name), SCENES[data], classes, "--input-size", "65")
+    predict(place, weights(name), classes, "--input-size", "65")
+
+
+PROTOCOLS = {  # file -> protocol of the code that it is of: window, short side, flip, align_corners, dataset
+    "CS_scenes_60000_model.pth": ([769, 769], None, False, True, "cityscapes"),
+    "ccnet_r50-d8_512x1024_40k_cityscapes_20200616_142517-4123f401.pth": (None, None, False, False, "cityscapes"),
+    "train_ccnet_resnet_epoch80000.pkl": (None, None, True, False, "ade20k"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_without_flags_a_published_file_is_evaluated_as_by_its_own_code(place, weights, name):
+    data, classes = COMPLETE[name]
+    protocol = evaluate(place, weights(name), SCENES[data], classes)["settings"]["protocol"]
+    got = [protocol[key] for key in ("window", "short_side", "flip", "align_corners")]
+    assert (*got, protocol["labels"]["dataset"]) == PROTOCOLS[name]
 
 
 @pytest.mark.slow
@@ -76,7 +93,7 @@ def test_training_starts_from_a_complete_network(place, weights):
     done = walk(
         place, python("train.py", "--model", "ccnet_r50", "--restore-from", weights("ours.safetensors"), *SMALL)
     )
-    assert "4 keep their random start: head.bottleneck.3.weight, head.bottleneck.3.bias, dsn.3.weight" in done.said
+    assert "4 keep their random start: head.bottleneck.3.weight, head.bottleneck.3.bias, dsn.3.weight" in done.output
     check_run(place / "run", 2)
 
 
@@ -90,7 +107,7 @@ def test_a_file_is_converted_there_and_back(place, weights, name):
     """Every array of the published file is restored bit for bit, except those that no network here has."""
     alone, source = name.startswith(("resnet", "van")), weights(name)
     done = walk(place, python("scripts/convert_weights.py", source, "ours.npz", *["--allow-missing"] * alone))
-    assert "wrong shape" not in done.said and ("missing" in done.said) == alone
+    assert "wrong shape" not in done.output and ("missing" in done.output) == alone
     ours = "ours.npz"
     if name in ("CS_scenes_60000.pth", "van_tiny_754.pth.tar"):
         walk(place, python("scripts/convert_weights.py", ours, "ours.safetensors"))
@@ -111,7 +128,7 @@ def arrays_of(path):
 @pytest.mark.parametrize(
     "name, source, model, options",
     [
-        ("ccnet_r101-d8_512x512_80k_ade20k_20200615_003848-aa2b3c3b.pth", "mmseg", "ccnet_mmseg_r101", {}),
+        ("ccnet_r101-d8_512x512_80k_ade20k_20200615_003848-aa2b3c3b.pth", "mmseg", "ccnet_mmseg_r101", NOT_ALIGNED),
         ("van_small_811.pth.tar", "van", "van", {"van_size": "van_small"}),
         ("van_base_828.pth.tar", "van", "van", {"van_size": "van_base"}),
         ("van_base-cub.pkl", "jittor", "van", {"van_size": "van_base"}),
@@ -124,12 +141,14 @@ def test_other_sizes_of_these_layouts_are_recognised(weights, name, source, mode
     assert meta["num_classes"] == (150 if "ade20k" in name else None)
 
 
-def test_a_port_whose_backbone_is_not_a_resnet_is_one_error_line(place, weights):
+def test_a_port_whose_backbone_is_not_a_resnet_is_evaluated_as_itself(place, weights):
+    """tests/models/test_ports.py compares its numbers with those of the port."""
     name = "ccnet_R2_cityscape_60000.pkl"
     call = python("evaluate.py", "--restore-from", weights(name), "--data-dir", SCENES["cityscapes"])
-    done = walk(place, call, code=1)
-    assert "Traceback" not in done.said and name in done.stderr.splitlines()[-1]
-    assert "5 blocks in layer3: a Jittor port's backbone, not a ResNet-50" in done.stderr.splitlines()[-1]
+    done = walk(place, [*call, "--input-size", "65", "--eval-images", "1", "--save-dir", "scores", "--device", "cpu"])
+    assert "blocks 3, 4, 5, 3 in its stages: a Jittor port's, not a ResNet-50's" in done.output
+    assert "no activation in the heads, and a softmax over the whole image" in done.output
+    assert "protocol: sliding 65x65, overlap 1/3; " in done.output and "changed by flags: window)" in done.output
 
 
 @pytest.mark.slow
@@ -137,6 +156,6 @@ def test_a_converted_file_gives_the_same_scores(place, weights):
     """Evaluation of the published file, with the prefix of DataParallel, and of its conversion."""
     source = weights("CS_scenes_60000_module.pth")
     walk(place, python("scripts/convert_weights.py", source, "ours.npz"))
-    ours = evaluate(place, "ours.npz", SCENES["cityscapes"], 19)
-    theirs = evaluate(place, source, SCENES["cityscapes"], 19)
+    ours = evaluate(place, "ours.npz", SCENES["cityscapes"], 19, "--input-size", "65")
+    theirs = evaluate(place, source, SCENES["cityscapes"], 19, "--input-size", "65")
     assert ours["iou"] == theirs["iou"] and ours["pixel_accuracy"] == theirs["pixel_accuracy"]

@@ -167,6 +167,7 @@ PUBLISHED = {  # file name -> (what writes the format, what makes its content)
     "resnet18-f37072fd.pth": (write_zip, lambda: filled(basic_resnet())),
     "resnet50-0676ba61.pth": (write_zip, lambda: filled(key_lists.torchvision(R50))),
     "resnet50_v1c-2cccc1ad.pth": (write_legacy, v1c),
+    "resnet101_v1c-e67eebb6.pth": (write_legacy, lambda: v1c(R101)),
     "CS_scenes_60000.pth": (write_legacy, lambda: abn(key_lists.official())),
     "CS_scenes_60000_module.pth": (write_legacy, lambda: abn(key_lists.official(R50, counters=True), "module.")),
     "CS_scenes_60000_model.pth": (write_zip, lambda: {"model": abn(key_lists.official(R50)), "epoch": 3}),

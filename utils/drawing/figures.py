@@ -49,6 +49,14 @@ def fitted(pixels, width, height):
 # ----------------------------------------------------------------------------------------------------------- label maps
 
 
+def visible(image):
+    """(H, W, C) uint8 -> (H, W, 3) RGB: BGR reversed; of other numbers of channels the first three, one as grey."""
+    channels = image.shape[2]
+    if channels == 3:
+        return image[:, :, ::-1]
+    return image[:, :, :3] if channels > 3 else image[:, :, [0, channels - 1, channels - 1]]
+
+
 def colourise(label, palette):
     """(H, W) classes -> (H, W, 3) RGB uint8; values outside the palette are black."""
     table = np.zeros((len(palette) + 1, 3), np.uint8)

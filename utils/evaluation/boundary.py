@@ -1,8 +1,8 @@
-"""How well outlines are met: boundary IoU (Cheng et al., CVPR 2021) and the boundary F-score, per class.
+"""Scores along the boundaries of classes: boundary IoU (Cheng et al., CVPR 2021) and boundary F-score, per class.
 
-Boundary IoU compares the pixels within `distance` inside each outline. The F-score asks which part of the predicted
-outline lies within `distance` of the true one (precision) and the other way round (recall). Sums run over all images,
-as those of the confusion matrix do; ignored pixels count nowhere.
+Boundary IoU compares the pixels within `distance` inside each outline. Precision is the part of
+the predicted outline within `distance` of the true one, recall the part of the true one within `distance` of the
+predicted one. Sums run over all images, like those of the confusion matrix; ignored pixels are not counted.
 """
 
 import cv2
@@ -24,7 +24,7 @@ class BoundaryScore:
         prediction = np.where(valid, prediction, self.ignore)  # both have the same outline along ignored regions
         for k in range(self.sums.shape[1]):
             truth, guess = ((x == k).astype(np.uint8) for x in (label, prediction))
-            if not truth.any() and not guess.any():
+            if k == self.ignore or not (truth.any() or guess.any()):
                 continue
             bands = [inner_band(mask, distance) & valid for mask in (truth, guess)]
             lines = [inner_band(mask, 1) & valid for mask in (truth, guess)]
@@ -54,16 +54,16 @@ class BoundaryScore:
 
 
 def inner_band(mask, distance):
-    """Pixels of the mask within `distance` of what is not the mask; beyond the image nothing is. -> bool"""
+    """Pixels of the mask within `distance` of a pixel outside it; all outside the image are outside it. -> bool"""
     framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    kept = cv2.erode(
+    inner = cv2.erode(
         framed, np.ones((3, 3), np.uint8), iterations=distance, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
-    return (mask > 0) & (kept[1:-1, 1:-1] == 0)
+    return (mask > 0) & (inner[1:-1, 1:-1] == 0)
 
 
 def distance_to(line):
-    """Of every pixel to the nearest one of the line, exact; infinite without a line."""
+    """The exact distance of every pixel to the nearest pixel of the line; infinite without a line."""
     if not line.any():
         return np.full(line.shape, np.inf)
     return cv2.distanceTransform((~line).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

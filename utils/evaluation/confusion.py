@@ -1,12 +1,13 @@
-"""Confusion matrix over pixels, and what is read from it: IoU per class, their mean, pixel accuracy, categories."""
+"""Confusion matrix over pixels, and what is computed from it: IoU per class, their mean, pixel accuracy, categories."""
 
 import numpy as np
 
 
 class ConfusionMatrix:
-    """counts[t, p]: pixels of class t predicted as p; the last column collects predictions that are no class at all.
+    """counts[t, p]: pixels of class t predicted as p; the last column counts predictions outside the classes.
 
-    A label outside the classes that is not `ignore` is an error: it would hide a wrong label map.
+    A label outside the classes that is not `ignore` is an error: it would hide a wrong label map. `ignore` may be one
+    of the classes, as 0 of 151 in ADE20K: then it has no score and enters no mean, but to predict it is an error.
     """
 
     def __init__(self, num_classes, ignore=255):
@@ -43,23 +44,27 @@ class ConfusionMatrix:
 
     @property
     def iou(self):
-        """Per class; NaN for a class that neither labels nor predictions contain."""
-        return iou(self.counts)
+        """Per class; NaN for a class that neither labels nor predictions contain, and for the ignored one."""
+        return self.scored(iou(self.counts))
+
+    def scored(self, values):
+        """Values per class, NaN for an ignored class."""
+        return np.where(np.arange(len(values)) == self.ignore, np.nan, values)
 
     @property
     def accuracy(self):
-        """Per class: recall, the share of its pixels that are predicted right; NaN for a class without pixels."""
+        """Per class: recall, the share of its pixels that are predicted correctly; NaN for a class without pixels."""
         return ratio(np.diag(self.counts), self.counts.sum(1))
 
     @property
     def miou(self):
-        """Mean over the classes that occur: an absent class is skipped, as by the Cityscapes tool."""
+        """Mean over the classes in labels or predictions: an absent class is skipped, as by the Cityscapes tool."""
         return nan_mean(self.iou)
 
     @property
     def miou_absent_as_zero(self):
         """Mean over all classes, an absent one counting 0: what the official CCNet script prints."""
-        return float(np.nan_to_num(self.iou).mean())
+        return float(np.nan_to_num(self.iou[np.arange(len(self.counts)) != self.ignore]).mean())
 
     @property
     def mean_accuracy(self):
@@ -90,7 +95,7 @@ class ConfusionMatrix:
         means += [percent(nan_mean(values)) for values in extra.values()]
         lines.append("  ".join(means))
         if not np.isnan(self.miou) and self.miou != self.miou_absent_as_zero:
-            count = int(np.isnan(self.iou).sum())
+            count = int(np.isnan(self.iou).sum()) - (0 <= self.ignore < len(names))
             text = f"{count} absent class{'es' if count > 1 else ''} counted 0, as the official script does"
             lines.append(f"{'absent as zero':{width}}  {percent(self.miou_absent_as_zero)}  ({text})")
         lines.append(f"{'pixel accuracy':{width}}  {percent(self.pixel_accuracy)}")
@@ -105,7 +110,7 @@ def iou(counts):
 
 
 def group_iou(counts, members):
-    """IoU of several classes taken as one: found within the group, of all that is or is called one of the group."""
+    """IoU of several classes taken as one: confusion between members of the group is no error."""
     members = list(members)
     hit = counts[np.ix_(members, members)].sum()
     return float(ratio(np.float64([hit]), np.float64([counts[members].sum() + counts[:, members].sum() - hit]))[0])

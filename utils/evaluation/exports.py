@@ -11,8 +11,7 @@ import re
 import numpy as np
 from PIL import Image
 
-from models.tables import devkit_palette
-from utils.evaluation import cityscapes
+from models.tables import CITYSCAPES_IDS, devkit_palette
 from utils.files import whole_file
 
 FORMATS = {  # name -> numbers of classes it can hold, folder
@@ -58,7 +57,7 @@ class Export:
             )
         path = os.path.join(self.folder, self.names[stem])
         if self.server == "cityscapes":
-            save_png(Image.fromarray(cityscapes.IDS[prediction]), path)
+            save_png(Image.fromarray(np.uint8(CITYSCAPES_IDS)[prediction]), path)
         elif self.server == "ade20k":  # with 151 classes, 0 is "other" already
             save_png(Image.fromarray(prediction.astype(np.uint8) + np.uint8(self.num_classes == 150)), path)
         else:

@@ -31,7 +31,7 @@ class Gallery:
     def panels(self, image, label, prediction):
         """Image, label, prediction, errors."""
         void = label == self.ignore
-        parts = [image[:, :, ::-1]]
+        parts = [figures.visible(image)]
         parts += [
             figures.colourise(np.where(void, figures.VOID, np.int32(x)), self.palette) for x in (label, prediction)
         ]

@@ -4,8 +4,8 @@
 
 An image is cut into tiles (without `tile`, it is one tile), and tiles of one shape go through the network together. The
 logits stay at the stride of the network, 64 times fewer than pixels, until they are resized to the label in bands of
-rows (bilinear, align_corners=True) and reduced to classes. So memory depends on the tiles in one call and the height
-of a band, not on the size of the image.
+rows (bilinear, with the align_corners of the network) and reduced to classes. So memory depends on the tiles in one
+call and the height of a band, not on the size of the image.
 """
 
 import math
@@ -14,7 +14,9 @@ from collections import defaultdict
 import jittor as jt
 import numpy as np
 
-OVERLAP = 1 / 3  # of neighbouring tiles; the stride is rounded up from this float, as in the official evaluation
+from utils.evaluation.protocol import OVERLAP
+from utils.evaluation.resize import between, resize
+
 LEAST = 32  # a network of stride 32 needs an input of one cell; smaller ones are padded
 CALL_PIXELS = 1 << 21  # in one network call if no batch is given: one image of 1024x2048 ...
 CALL_TILES = 16  # ... or this many small ones
@@ -24,30 +26,41 @@ BAND_NUMBERS = 1 << 24  # scores of one band: 64 MB
 def predict(model, images, sizes=None, **settings):
     """Images (3, H, W) float32, normalised -> the class of each pixel, (H, W) each, or of the size in `sizes`.
 
-    tile=(h, w) slides windows of that size; without it the whole image is one tile, padded to a multiple of
-    `pad_multiple`. `scales` and `flip` add views; `average`: what is averaged over tiles and views, "logits" (as in the
+    `short_side` scales images to it, their long side being at most `long_side`. tile=(h, w) slides windows of that size
+    that overlap by `overlap`; without it the whole image is one tile, padded to a multiple of `pad_multiple`. `scales`
+    and `flip` add views; `average`: what is averaged over tiles and views, "logits" (as in the
     official evaluation) or "probabilities". `flip_pairs`: classes that a flip exchanges. `batch`: tiles in one
     network call.
     """
     return [fetch(bands) for bands in launch(model, images, sizes, **settings)]
 
 
-def launch(model, images, sizes=None, **settings):
-    """Like `predict`, but on a GPU it returns before the results are computed; `fetch` waits for each."""
+def launch(model, images, sizes=None, confidence=False, **settings):
+    """Like `predict`, but on a GPU it returns before the results are computed; `fetch` waits for each. `confidence`:
+    each result is (classes, largest probability of each pixel)."""
     sizes = sizes or [image.shape[1:] for image in images]
+    average, corners = settings.get("average", "logits"), align_corners(model)
     with jt.no_grad():
         results = []
         for views, size in zip(run_tiles(model, images, **settings), sizes):
             bands = []
-            for scores in score_bands(views, size, settings.get("average", "logits")):
-                bands.append(class_of(scores))
-                bands[-1].sync()
+            for scores in score_bands(views, size, average, corners):
+                bands.append([class_of(scores)])
+                if confidence:
+                    bands[-1].append(confidence_of(scores, average))
+                jt.sync(bands[-1])
             results.append(bands)
         return results
 
 
+def align_corners(model):
+    """How the logits of a network are resized; the official way for a network that does not define it."""
+    return getattr(model, "align_corners", True)
+
+
 def fetch(bands):
-    return np.concatenate([band.numpy() for band in bands])
+    parts = [np.concatenate([part.numpy() for part in column]) for column in zip(*bands)]
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def predict_probabilities(model, image, size=None, **settings):
@@ -56,7 +69,7 @@ def predict_probabilities(model, image, size=None, **settings):
     with jt.no_grad():
         views = run_tiles(model, [image], **settings)[0]
         labels, probabilities = [], []
-        for scores in score_bands(views, size or image.shape[1:], average):
+        for scores in score_bands(views, size or image.shape[1:], average, align_corners(model)):
             labels.append(class_of(scores).numpy())
             probabilities.append((jt.nn.softmax(scores, dim=0) if average == "logits" else scores).numpy())
     return np.concatenate(labels), np.concatenate(probabilities, axis=1)
@@ -68,22 +81,27 @@ def class_of(scores):
     return best.uint8() if scores.shape[0] <= 256 else best.int32()
 
 
-def starts(length, tile):
+def confidence_of(scores, average):
+    """(K, rows, W) -> the largest probability of each pixel (rows, W) float32."""
+    return (jt.nn.softmax(scores, dim=0) if average == "logits" else scores).max(0)
+
+
+def starts(length, tile, overlap=OVERLAP):
     """Where tiles begin along one side: every 2/3 of a tile, the last one moved back to end with the image."""
-    stride = math.ceil(tile * (1 - OVERLAP))
+    stride = math.ceil(tile * (1 - overlap))
     count = max(math.ceil((length - tile) / stride), 0) + 1
     return [max(min(k * stride, length - tile), 0) for k in range(count)]
 
 
-def cut(size, tile=None):
+def cut(size, tile=None, overlap=OVERLAP):
     """The windows (top, left, height, width) into which an image of this size is cut."""
     height, width = size
     if tile is None:
         return [(0, 0, height, width)]
     return [
         (top, left, min(tile[0], height), min(tile[1], width))
-        for top in starts(height, tile[0])
-        for left in starts(width, tile[1])
+        for top in starts(height, tile[0], overlap)
+        for left in starts(width, tile[1], overlap)
     ]
 
 
@@ -91,27 +109,43 @@ def padded(length, multiple):
     return max(-(-length // multiple) * multiple, LEAST)
 
 
-def scaled_size(size, scale):
-    return tuple(max(round(side * scale), 1) for side in size)
+def scaled_size(size, scale, short_side=None, long_side=None):
+    """With a short side: of that length times `scale`, unless the long side would exceed `long_side` times `scale`."""
+    if not short_side:
+        return tuple(max(round(side * scale), 1) for side in size)
+    factor = min(short_side / min(size), (long_side or math.inf) / max(size))
+    return tuple(max(int(side * factor * scale + 0.5), 1) for side in size)
 
 
-def tile_count(size, tile=None, scales=(1.0,)):
+def tile_count(size, tile=None, scales=(1.0,), overlap=OVERLAP, short_side=None, long_side=None):
     """The number of tiles of an image."""
-    return sum(len(cut(scaled_size(size, scale), tile)) for scale in scales)
+    return sum(len(cut(scaled_size(size, scale, short_side, long_side), tile, overlap)) for scale in scales)
 
 
 def run_tiles(
-    model, images, tile=None, scales=(1.0,), flip=False, average="logits", batch=None, pad_multiple=1, flip_pairs=()
+    model,
+    images,
+    tile=None,
+    scales=(1.0,),
+    flip=False,
+    average="logits",
+    batch=None,
+    pad_multiple=1,
+    flip_pairs=(),
+    overlap=OVERLAP,
+    short_side=None,
+    long_side=None,
 ):
     """Run the network over all tiles of all scales. -> for each image its views: (size, [(window, padded, maps)]).
 
     `maps` are score maps (K, h, w) at the network's stride, to be averaged: one, or two with the flipped probabilities.
     """
-    views = [[(scaled_size(image.shape[1:], scale), []) for scale in scales] for image in images]
+    sides, corners = (short_side, long_side), align_corners(model) and not short_side
+    views = [[(scaled_size(image.shape[1:], scale, *sides), []) for scale in scales] for image in images]
     groups = defaultdict(list)  # shape of the input -> (image, view, window)
     for number, image_views in enumerate(views):
         for k, (size, _) in enumerate(image_views):
-            for window in cut(size, tile):
+            for window in cut(size, tile, overlap):
                 shape = (
                     tuple(max(side, LEAST) for side in tile) if tile else tuple(padded(s, pad_multiple) for s in size)
                 )
@@ -124,32 +158,32 @@ def run_tiles(
         if latest[0] != (number, k):
             image, size = images[number], views[number][k][0]
             same = tuple(image.shape[1:]) == size
-            latest = ((number, k), image if same else resize(jt.array(image), size).numpy())
+            latest = ((number, k), image if same else resize(jt.array(image), size, align_corners=corners).numpy())
         return latest[1]
 
     for shape, windows in groups.items():
         together = batch or min(max(CALL_PIXELS // (shape[0] * shape[1]), 1), CALL_TILES)
         for first in range(0, len(windows), together):
             chunk = windows[first : first + together]
-            x = np.zeros((len(chunk), 3, *shape), np.float32)  # 0 is the mean colour
+            x = np.zeros((len(chunk), images[0].shape[0], *shape), np.float32)  # 0 is the mean colour
             for row, (number, k, (top, left, height, width)) in zip(x, chunk):
                 row[:, :height, :width] = pixels(number, k)[:, top : top + height, left : left + width]
             maps = forward(model, x, flip, average, flip_pairs)  # (B, K, h, w) each
             for row, (number, k, window) in enumerate(chunk):
                 tile_maps = [scores[row] for scores in maps]
                 for scores in tile_maps:
-                    scores.sync()  # the tensor of the whole batch, and the graph behind it, go now
+                    scores.sync()  # releases the tensor of the whole batch and its graph
                 views[number][k][1].append((window, shape, tile_maps))
     return views
 
 
 def forward(model, x, flip, average, flip_pairs=()):
-    """The mirror image is of the padded tile: a network that does not tell left from right gives the same twice."""
+    """The padded tile is mirrored, so a mirror-symmetric network gives the same result for both."""
     x = jt.array(x)
     plain = model(x)[0]
     if not flip:
         return [plain]
-    plain.sync()  # the memory of the first pass serves the second
+    plain.sync()  # frees the memory of the first pass for the second
     mirrored = model(x[:, :, :, ::-1])[0][:, :, :, ::-1]
     if flip_pairs:  # in the mirror a left arm is a right arm
         order = np.arange(plain.shape[1])
@@ -159,7 +193,7 @@ def forward(model, x, flip, average, flip_pairs=()):
     return [(plain + mirrored) * 0.5] if average == "logits" else [plain, mirrored]
 
 
-def score_bands(views, size, average):
+def score_bands(views, size, average, corners):
     """The mean over views, at `size`, from top to bottom: (K, rows, W) with as many rows as BAND_NUMBERS allows."""
     classes = views[0][1][0][2][0].shape[0]
     height, width = size
@@ -168,24 +202,24 @@ def score_bands(views, size, average):
         bottom = min(top + rows, height)
         total = 0
         for view_size, tiles in views:
-            first, last, _ = between(view_size[0], height, top, bottom)
+            first, last, _ = between(view_size[0], height, top, bottom, corners)
             low, high = int(first.min()), int(last.max()) + 1  # the rows of the view that this band lies between
-            band = view_band(view_size, tiles, low, high, average)
-            total = total + resize(band, size, (top, bottom), view_size[0], low)
+            band = view_band(view_size, tiles, low, high, average, corners)
+            total = total + resize(band, size, (top, bottom), view_size[0], low, corners)
         yield total / len(views) if len(views) > 1 else total
 
 
-def view_band(size, tiles, top, bottom, average):
+def view_band(size, tiles, top, bottom, average, corners):
     """Rows top..bottom of one view: every pixel the mean over the tiles that see it. -> (K, rows, W)"""
     if len(tiles) == 1:
-        return tile_rows(*tiles[0], top, bottom, average)
+        return tile_rows(*tiles[0], top, bottom, average, corners)
     total, count = None, np.zeros((bottom - top, size[1]), np.float32)
     for window, shape, maps in tiles:
         y, x, height, width = window
         low, high = max(top, y), min(bottom, y + height)
         if low >= high:
             continue
-        piece = tile_rows(window, shape, maps, low, high, average)
+        piece = tile_rows(window, shape, maps, low, high, average, corners)
         if total is None:
             total = jt.zeros((piece.shape[0], bottom - top, size[1]))
         inside = (slice(low - top, high - top), slice(x, x + width))
@@ -194,40 +228,11 @@ def view_band(size, tiles, top, bottom, average):
     return total / jt.array(count)
 
 
-def tile_rows(window, shape, maps, top, bottom, average):
+def tile_rows(window, shape, maps, top, bottom, average, corners):
     """Rows top..bottom (of the image) of one tile at full size, without its padding."""
     y, _, _, width = window
     total = 0
     for scores in maps:
-        scores = resize(scores, shape, (top - y, bottom - y))[:, :, :width]
+        scores = resize(scores, shape, (top - y, bottom - y), align_corners=corners)[:, :, :width]
         total = total + (jt.nn.softmax(scores, dim=0) if average == "probabilities" else scores)
     return total / len(maps) if len(maps) > 1 else total
-
-
-def between(have, want, first, last):
-    """Bilinear, align_corners=True, along one side: neighbours of positions first..last, and the second's share."""
-    at = np.arange(first, last) * ((have - 1) / (want - 1) if want > 1 else 0.0)
-    low = np.minimum(at.astype(np.int32), have - 1)
-    return low, np.minimum(low + 1, have - 1), (at - low).astype(np.float32)
-
-
-def resize(x, size, rows=None, height=None, offset=0):
-    """(C, h, w) -> (C, H, W), bilinear, align_corners=True; or only rows (first, last) of the result.
-
-    If x is itself a band, `height` is that of the whole and `offset` its first row.
-    """
-    first, last = rows or (0, size[0])
-    height = height or x.shape[1]
-    if (first, last) == (offset, offset + x.shape[1]) and size == (height, x.shape[2]):
-        return x
-    if size[0] == height:
-        x = x[:, first - offset : last - offset]
-    else:
-        low, high, share = between(height, size[0], first, last)
-        share = jt.array(share).reshape(-1, 1)
-        x = x[:, jt.array(low - offset)] * (1 - share) + x[:, jt.array(high - offset)] * share  # (C, rows, w)
-    if size[1] == x.shape[2]:
-        return x
-    low, high, share = between(x.shape[2], size[1], 0, size[1])
-    share = jt.array(share)
-    return x[:, :, jt.array(low)] * (1 - share) + x[:, :, jt.array(high)] * share  # (C, rows, W)

@@ -1,21 +1,24 @@
 """Instance-level IoU of the Cityscapes benchmark (iIoU, "nIoU" in its tool): small objects weigh as much as large ones.
 
-Each pixel of an instance counts (average size of its class) / (size of this instance), found or missed; false positives
-count plainly, because a wrong pixel belongs to no instance. Groups of objects (values up to 1000) are left out.
+Each pixel of an instance counts (average size of its class) / (size of this instance), correct or missed. False
+positives count 1 each, because they belong to no instance. Groups of objects (values up to 1000) are left out.
 """
 
 import numpy as np
+from PIL import Image
 
 from utils.evaluation.confusion import ratio
 
 
 class InstanceScore:
-    """`sizes`: {class number: average instance size in pixels}; `class_of`: table from value // 1000 of the instance
-    files to a class number; `groups`: {name: class numbers}, the categories that consist of such classes."""
+    """`sizes`: {class: average instance size in pixels}; `ids`: of each class, value // 1000 in the instance files;
+    `categories`: {name: classes}, of which those that consist of classes with instances are scored."""
 
-    def __init__(self, sizes, class_of, groups):
-        self.sizes, self.class_of, self.groups = sizes, np.asarray(class_of), groups
-        self.hit, self.missed = (np.zeros(max(sizes) + 1 + len(groups)) for _ in range(2))  # groups come last
+    def __init__(self, sizes, ids, categories):
+        self.sizes, self.class_of = sizes, np.full(256, 255, np.uint8)
+        self.class_of[list(ids)] = range(len(ids))
+        self.groups = {name: members for name, members in categories.items() if set(members) <= set(sizes)}
+        self.hit, self.missed = (np.zeros(max(sizes) + 1 + len(self.groups)) for _ in range(2))  # groups come last
 
     def update(self, prediction, instances):
         """prediction (H, W) classes, instances (H, W) as stored: 1000 * label id + number."""
@@ -24,7 +27,7 @@ class InstanceScore:
         values = np.flatnonzero(counts)
         objects = values[values > 1000]
         classes_of_objects = self.class_of[np.minimum(objects // 1000, len(self.class_of) - 1)].astype(np.int64)
-        wanted = np.full(len(counts), -1, np.int64)  # what the pixels of each instance should be predicted as
+        wanted = np.full(len(counts), -1, np.int64)  # the right class of each instance
         wanted[objects] = classes_of_objects
         right = np.bincount(instances, prediction.reshape(-1) == wanted[instances])
         for value, label in zip(objects, classes_of_objects):
@@ -36,10 +39,10 @@ class InstanceScore:
                 if label in group:
                     self.add(len(self.hit) - len(self.groups) + position, label, inside[value], counts[value])
 
-    def add(self, entry, label, found, size):
+    def add(self, entry, label, correct, size):
         weight = self.sizes[label] / float(size)
-        self.hit[entry] += found * weight
-        self.missed[entry] += (size - found) * weight
+        self.hit[entry] += correct * weight
+        self.missed[entry] += (size - correct) * weight
 
     def reduce(self, all_sum):
         self.hit, self.missed = all_sum(self.hit), all_sum(self.missed)
@@ -65,3 +68,8 @@ class InstanceScore:
     def score(self, entry, false):
         hit = self.hit[entry : entry + 1]
         return float(ratio(hit, hit + self.missed[entry : entry + 1] + false)[0])
+
+
+def read_instances(path):
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.int32)

@@ -23,7 +23,7 @@ class Scores:
     def update(self, number, label, prediction, instances=None):
         """-> the mean IoU of this image alone."""
         counts = self.matrix.update(label, prediction)
-        total, class_iou = counts.sum(), iou(counts)
+        total, class_iou = counts.sum(), self.matrix.scored(iou(counts))
         right = np.trace(counts) / total if total else np.nan
         self.per_image[number] = [nan_mean(class_iou), right, total, *class_iou]
         if self.instance and instances is not None:
@@ -65,7 +65,7 @@ class Scores:
         return "\n".join(line.rstrip() for line in text)
 
     def result(self):
-        """What goes into result.json; NaN, a class that nobody names, becomes null."""
+        """What goes into result.json; NaN (a class in neither labels nor predictions) becomes null."""
         matrix = self.matrix
 
         def by_name(values):

@@ -1,10 +1,12 @@
-"""A network over a whole dataset: predictions are yielded image by image; none is kept."""
+"""Run a network over a whole dataset: predictions are yielded image by image, and none is kept in memory."""
 
 import ctypes
 
 import jittor as jt
 
 from utils.evaluation import inference
+
+SIDES = ("short_side", "long_side")  # settings that change the size of an image
 
 
 def predictions(model, samples, normalise, on_error=None, **settings):
@@ -44,12 +46,13 @@ def stream(model, samples, normalise, **settings):
 
 def groups(samples, settings):
     """Lists of as many samples as fill one network call."""
-    options = {key: settings[key] for key in ("tile", "scales") if key in settings}
+    options = {key: settings[key] for key in ("tile", "scales", *SIDES, "overlap") if key in settings}
+    sides = {key: settings[key] for key in SIDES if key in settings}
     group, tiles, pixels = [], 0, 0
     for task, sample in samples:
         group.append((task, sample))
-        size = sample[0].shape[:2]
-        tiles += inference.tile_count(size, **options)
+        size = inference.scaled_size(sample[0].shape[:2], 1.0, **sides)
+        tiles += inference.tile_count(sample[0].shape[:2], **options)
         pixels += size[0] * size[1]
         if tiles >= (settings.get("batch") or inference.CALL_TILES) or pixels >= inference.CALL_PIXELS:
             yield group

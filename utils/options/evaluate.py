@@ -4,7 +4,8 @@ import argparse
 import os
 
 from utils import runtime
-from utils.options import shared
+from utils.evaluation import protocol as protocols
+from utils.options import gpus, shared
 
 # oneDNN caches the compiled primitive of each size of a convolution, by default up to 1024. Images of many sizes would
 # fill the cache with primitives of tens of MB that are not used again.
@@ -31,7 +32,8 @@ def parse(argv, models, datasets, devices, description):
     )
     add = parser.add_argument_group("evaluation").add_argument
     add("--split", default="val", metavar="NAME", help="split to evaluate (default: %(default)s)")
-    add("--max-images", type=shared.positive, metavar="N", help="evaluate the first N images (default: all)")
+    text = "evaluate the first N images; --max-images is the older name of this option (default: all)"
+    add("--eval-images", "--max-images", type=shared.positive, metavar="N", help=text)
     text = "boundary IoU and F-score, within X of the image diagonal; 0.02 if X is not given (default: off)"
     add("--boundary", nargs="?", const=0.02, type=fraction, metavar="X", help=text)
     add("--min-miou", type=fraction, metavar="X", help="exit code 1 if the mean IoU is below X, 0 to 1 (default: off)")
@@ -65,14 +67,22 @@ def inference_parser(models):
     text = f"passes through the attention ({recorded}, else 2)"
     add("--recurrence", type=shared.whole, metavar="R", help=text)
     add = parser.add_argument_group("inference").add_argument
-    text = "one pass for each whole image (default: yes, unless --input-size is given)"
+    protocol = "default: the protocol of the checkpoint"
+    text = f"yes: one pass for each whole image; no: sliding windows ({protocol}, else yes)"
     add("--whole", nargs="?", const=True, type=shared.boolean, metavar="yes|no", help=text)
-    text = "sliding windows of this size that overlap by a third (default: whole images)"
-    add("--input-size", type=shared.size, metavar="H,W", help=text)
+    add("--input-size", type=shared.size, metavar="H,W", help=f"sliding windows of this size ({protocol})")
+    text = f"share of a sliding window that it has in common with the next ({protocol}, else a third)"
+    add("--overlap", type=shared.share, metavar="X", help=text)
+    text = f"scale each image to this short side; 0: do not scale ({protocol}, else not scaled)"
+    add("--short-side", type=shared.whole, metavar="N", help=text)
+    text = f"scale it less where its long side would exceed N ({protocol}, else four times --short-side)"
+    add("--long-side", type=shared.positive, metavar="N", help=text)
+    text = f"align_corners of the resizing of logits ({protocol}, else yes)"
+    add("--align-corners", nargs="?", const=True, type=shared.boolean, metavar="yes|no", help=text)
     text = "average over these image scales, for example 0.75,1,1.25 (default: 1)"
     add("--scales", type=scales, default=(1.0,), metavar="S,S..", help=text)
-    text = "average over the image and its horizontal flip (default: off)"
-    add("--flip", action="store_true", help=text)
+    text = f"average over the image and its horizontal flip ({protocol}, else no)"
+    add("--flip", nargs="?", const=True, type=shared.boolean, metavar="yes|no", help=text)
     text = "what windows, scales and flip average (default: logits)"
     add("--average", choices=("logits", "probabilities"), help=text)
     text = "windows in one pass (default: as many as have the pixels of 1024x2048)"
@@ -83,6 +93,7 @@ def inference_parser(models):
     add("--num-workers", type=shared.whole, default=1, metavar="N", help=text)
     text = "do not fold BatchNorm into the convolutions: slower, the same results (default: fold)"
     add("--no-fold", action="store_true", help=text)
+    shared.add_amp(add)
     text = "visible GPU, as in the official script; sets CUDA_VISIBLE_DEVICES (default: all)"
     add("--gpu", metavar="N", help=text)
     return parser
@@ -93,48 +104,70 @@ def before_jittor():
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", FEW_PRIMITIVES)
 
 
-def inference_arguments(args):
-    """-> the inference settings, keyword arguments of utils.evaluation.inference.predict. Raises for contradictions."""
+def check_inference(args):
+    """Raise for flags that contradict each other, before anything is loaded."""
     if args.whole and args.input_size:
         raise ValueError("--whole and --input-size contradict each other: leave one out (--input-size slides windows)")
-    if args.whole is False and not args.input_size:
-        raise ValueError("--whole no needs the size of the sliding windows: add --input-size, for example 769,769")
     if args.pad_multiple and args.input_size:
         raise ValueError(
             "--pad-multiple is for whole images, but --input-size slides windows of one size: leave one of them out"
         )
-    if args.average and not (args.input_size or args.flip or len(args.scales) > 1):
+    if args.long_side and args.short_side == 0:
+        raise ValueError(f"--long-side {args.long_side} limits --short-side, which is 0: leave one of them out")
+
+
+def inference_arguments(args, meta, align_corners=True):
+    """-> (the inference settings, keyword arguments of utils.evaluation.inference.predict; the protocol; its line).
+
+    They are the protocol of the checkpoint, with the flags that are given. `align_corners`: that of the network.
+    """
+    labels = {"dataset": meta.get("dataset"), "classes": meta["num_classes"], "ignored": meta["ignore_label"]}
+    recorded = meta.get("protocol") or protocols.record(align_corners=align_corners, **labels)
+    flags = {name: vars(args)[name] for name in ("whole", "overlap", "short_side", "long_side", "flip")}
+    protocol, by_flags = protocols.changed(recorded, window=args.input_size, **flags)
+    if protocol["align_corners"] != align_corners:
+        protocol["align_corners"], by_flags = align_corners, [*by_flags, "align_corners"]
+    settings = {**protocols.settings(protocol), "scales": args.scales, "average": args.average or "logits"}
+    settings.update(batch=args.batch_size, pad_multiple=args.pad_multiple or 1)
+    check_settings(args, settings, protocol)
+    origin = "recorded in the checkpoint" if "step" in meta else "of the code that wrote the file"
+    origin = origin if meta.get("protocol") else "none is recorded"
+    origin += f", changed by flags: {', '.join(by_flags).replace('_', ' ')}" if by_flags else ""
+    return settings, protocol, f"protocol: {protocols.describe(protocol)} ({origin})"
+
+
+def check_settings(args, settings, protocol):
+    """Raise for flags that contradict what the checkpoint records."""
+    if args.whole is False and not settings["tile"]:
+        raise ValueError("--whole no needs the size of the sliding windows: add --input-size, for example 769,769")
+    if args.long_side and not settings["short_side"]:
+        raise ValueError(f"--long-side {args.long_side} limits --short-side: add it, for example --short-side 512")
+    if args.overlap is not None and not settings["tile"]:
+        raise ValueError(f"--overlap {args.overlap} is of sliding windows: add --input-size, for example 769,769")
+    if args.pad_multiple and settings["tile"]:
+        raise ValueError("--pad-multiple is for whole images, and this checkpoint slides windows: add --whole")
+    if args.average and not (settings["tile"] or settings["flip"] or len(args.scales) > 1):
         raise ValueError(
             f"--average {args.average} has nothing to average: add --input-size, --scales or --flip, or leave it out"
         )
-    return {
-        "tile": args.input_size,
-        "scales": args.scales,
-        "flip": args.flip,
-        "average": args.average or "logits",
-        "batch": args.batch_size,
-        "pad_multiple": args.pad_multiple or 1,
-    }
 
 
 def describe(settings):
-    """ "sliding 769x769, scales 0.75 1 1.25, mirrored, logits averaged"."""
-    tile, scales = settings["tile"], settings["scales"]
-    parts = [f"sliding {tile[0]}x{tile[1]}" if tile else "whole images"]
+    """["scales 0.75 1 1.25, probabilities averaged"]: a line about what is no part of the protocol, if there is any."""
+    scales, parts = settings["scales"], []
     if scales != (1.0,):
         parts.append("scales " + " ".join(f"{scale:g}" for scale in scales))
-    parts += ["mirrored"] * settings["flip"]
-    if tile or settings["flip"] or len(scales) > 1:
+    if settings["tile"] or settings["flip"] or len(scales) > 1:
         parts.append(f"{settings['average']} averaged")
     if settings["pad_multiple"] > 1:
         parts.append(f"padded to multiples of {settings['pad_multiple']}")
-    return ", ".join(parts)
+    return [", ".join(parts)] * bool(parts)
 
 
 def remarks(args, device, argv=None, parallel=True):
     """Lines about flags that have no effect. `parallel`: can mpirun start this program?"""
     lines = [f"{name} has no effect; it is accepted for old command lines" for name in shared.legacy_in(argv)]
-    lines += shared.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv, parallel)
+    lines += gpus.remarks(args.gpu, runtime.mpi_size(), device, argv, parallel)
     if getattr(args, "drop_path", None) is not None:
         lines.append("--drop-path has no effect on evaluation")
     return lines

@@ -6,8 +6,6 @@ listed by --help; `legacy_in` returns those of a command line, so that a run can
 
 import argparse
 import math
-import shlex
-import shutil
 import sys
 
 from utils.weights.sources import SOURCES
@@ -63,6 +61,14 @@ def minutes(text):
     return parsed(text, float, lambda number: 0 <= number < math.inf, "minutes, 0 or more, for example 15")
 
 
+def share(text):
+    return parsed(text, float, lambda number: 0 <= number < 1, "a number from 0 to below 1, such as 0.333")
+
+
+def weight(text):
+    return parsed(text, float, lambda number: 0 <= number < math.inf, "a weight, 0 or more, for example 0.5")
+
+
 def floats(text):
     return tuple(float(part) for part in text.split(","))
 
@@ -101,8 +107,8 @@ def span(text):
 SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
-SOURCE += ["scene_size"]
-AUGMENTATION = "augment random_scale random_mirror short_side scale_range color_jitter cat_max_ratio".split()
+SOURCE += ["scene_size", "channels", "value_range"]
+AUGMENTATION = "augment random_scale random_mirror short_side long_side scale_range color_jitter cat_max_ratio".split()
 
 
 def add_augmentation(parser):
@@ -119,10 +125,34 @@ def add_augmentation(parser):
         metavar="N,N..",
         help="scale the short side to one of these lengths (default: off)",
     )
+    text = (
+        "limit of the long side with --short-side, before --scale-range (default: that of the dataset: 1000 for ADE20K)"
+    )
+    add("--long-side", type=positive, metavar="N", help=text)
     add("--scale-range", type=span, metavar="LOW,HIGH", help="scale by a random factor of this range (default: off)")
     add("--color-jitter", action="store_true", help="random brightness, contrast, saturation and hue (default: off)")
     text = "crop again, up to 10 times, if one class has a larger share of the crop than X (default: off)"
     add("--cat-max-ratio", type=float, metavar="X", help=text)
+
+
+def add_amp(add):
+    text = (
+        "mixed precision: float16 needs a GPU, bfloat16 a GPU or a CPU with AVX512-BF16 or AMX (another CPU computes "
+    )
+    text += "in float32); float16 if no dtype is given (default: off, float32)"
+    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help=text)
+
+
+def value_range(text):
+    expected = "LOW,HIGH with LOW below HIGH, for example 0,10000"
+    return parsed(text, floats, lambda values: len(values) == 2 and values[0] < values[1], expected)
+
+
+def add_channels(add):
+    text = "channels of the images of a folder, .tif or .npy (default: recorded in the checkpoint, else 3)"
+    add("--channels", type=positive, metavar="N", help=text)
+    text = "values that become 0 and 255, with --channels (default: uint16 0,65535, float 0,1)"
+    add("--value-range", type=value_range, metavar="LOW,HIGH", help=text)
 
 
 def add_source(add):
@@ -167,6 +197,7 @@ def common_parser(models, datasets, devices):
     text = "ignore: treat label values that are not a class as ignored (default: error)"
     add("--on-bad-label", choices=("error", "ignore"), default="error", help=text)
     add("--resize-labels", action="store_true", help="resize labels to the size of their images (default: off)")
+    add_channels(add)
     add("--cache", choices=("off", "ram"), default="off", help="ram: keep decoded images in memory (default: off)")
     add = parser.add_argument_group("generated scenes").add_argument
     text = "size of the images (default: recorded in the checkpoint, else 128,256)"
@@ -190,34 +221,6 @@ def given(name, argv=None):
 def legacy_in(argv=None):
     """The flags of this command line that have no effect."""
     return [name for name in LEGACY if given(name, argv)]
-
-
-def gpu_remarks(gpu, ranks, device, argv=None, parallel=True):
-    """Lines about a --gpu whose effect may be unexpected. `parallel`: can mpirun start this program?"""
-    if not gpu or gpu.lower() == "none":
-        return []
-    if ranks > 1:
-        return [f"--gpu {gpu} has no effect under mpirun: each rank uses the GPU of its own number"]
-    names = [name for name in gpu.split(",") if name.strip()]
-    lines = [f"--gpu {gpu} has no effect on the CPU"] if device == "cpu" else []
-    if len(names) > 1 and not parallel:
-        lines += [f"--gpu {gpu} names {len(names)} GPUs; this program is one process and uses the first"] * (not lines)
-    elif len(names) > 1:
-        where = "one process uses one of them" if device == "cuda" else "where these GPUs are"
-        lines.append(f"--gpu {gpu} names {len(names)} GPUs; {where}: {mpirun(names, argv)}")
-    return lines
-
-
-def mpirun(gpus, argv=None):
-    """The mpirun command of this command line, with one process for each GPU."""
-    words, skip = [], False
-    for word in sys.argv[1:] if argv is None else argv:
-        if not skip and word.split("=", 1)[0] not in ("--gpu", "--device"):
-            words.append(word)
-        skip = word in ("--gpu", "--device")  # the value is the next word
-    python = "python" if shutil.which("python") == sys.executable else sys.executable
-    visible = f"CUDA_VISIBLE_DEVICES={','.join(name.strip() for name in gpus)}"
-    return shlex.join(["mpirun", "-np", str(len(gpus)), "-x", "PATH", "-x", visible, python, sys.argv[0], *words])
 
 
 def unused_data_flags(args, dataset):

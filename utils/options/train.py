@@ -3,6 +3,8 @@
 import argparse
 
 from utils import runtime
+from utils.evaluation import protocol as protocols
+from utils.options import gpus
 from utils.options import shared as options
 
 
@@ -10,7 +12,7 @@ def parse(argv, models, datasets, devices, description):
     shared = options.common_parser(models, datasets, devices)
     parser = argparse.ArgumentParser("train.py", parents=[shared], description=description)
     network(parser, models)
-    for add_group in (schedule, losses, data, run):
+    for add_group in (schedule, losses, data, validation, run):
         add_group(parser)
     args = parser.parse_args(argv)
     settle(parser, args)
@@ -28,6 +30,8 @@ def network(parser, models):
     add("--plain-stride", action="store_true", default=None, help=text)
     text = f"stem of the ResNet ({default} v1c for ccnet_mmseg_*, deep for the others)"
     add("--stem", choices=("deep", "v1c", "v1"), help=text)
+    text = f"align_corners of the resizing of logits ({default} no for ccnet_mmseg_*, yes for the others)"
+    add("--align-corners", nargs="?", const=True, type=options.boolean, metavar="yes|no", help=text)
     text = 'weights to start from, of a backbone or a whole network; "" for random weights (default: random weights)'
     add("--restore-from", metavar="FILE", help=text)
     options.add_source(add)
@@ -48,6 +52,8 @@ def schedule(parser):
     add("--power", type=float, default=0.9, metavar="X", help=text)
     text = "steps in which the learning rate rises linearly from 0 (default: %(default)s)"
     add("--warmup-steps", type=options.whole, default=0, metavar="N", help=text)
+    text = "the poly schedule ends at this learning rate (default: %(default)s)"
+    add("--min-learning-rate", type=float, default=0.0, metavar="X", help=text)
     add("--optimizer", choices=("sgd", "adamw"), default="sgd", help="sgd or adamw (default: %(default)s)")
     add("--momentum", type=float, default=0.9, metavar="X", help="momentum of SGD (default: %(default)s)")
     add(
@@ -57,12 +63,11 @@ def schedule(parser):
         metavar="X",
         help="weight decay; AdamW decays no norms and biases (default: %(default)s)",
     )
-    text = "learning rate of the head and the auxiliary head, times X (default: %(default)s)"
+    text = "learning rate of the heads and of the squeeze layer of VAN, times X (default: %(default)s)"
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help=text)
     text = "gradient accumulation: split each batch into N parts (default: %(default)s)"
     add("--accumulate", type=options.positive, default=1, metavar="N", help=text)
-    text = "mixed precision, on a GPU; float16 if no dtype is given (default: off, float32)"
-    add("--amp", nargs="?", const="float16", choices=("float16", "bfloat16"), help=text)
+    options.add_amp(add)
 
 
 def losses(parser):
@@ -77,8 +82,10 @@ def losses(parser):
     add("--aux-weight", type=float, default=0.4, metavar="X", help=text)
     text = "weight of the category consistent loss; 1 if X is not given (default: %(default)s)"
     add("--ccl", type=float, nargs="?", const=1.0, default=0.0, metavar="X", help=text)
-    text = "weight of each class in the cross entropy (default: all 1)"
-    add("--class-weights", type=numbers, metavar="W,W,...", help=text)
+    text = "weight of each class in the cross entropy; auto: median frequency in the training labels (default: all 1)"
+    add("--class-weights", type=class_weights, metavar="W,W,...|auto", help=text)
+    text = "weight of a soft Dice loss of the main head, added to the cross entropy (default: %(default)s)"
+    add("--dice", type=options.weight, default=0.0, metavar="W", help=text)
 
 
 def data(parser):
@@ -87,7 +94,26 @@ def data(parser):
     add("--split", default="train", metavar="NAME", help=text)
     text = "crop size (default: 769,769)"
     add("--input-size", type=options.size, default=(769, 769), metavar="H,W", help=text)
+    text = "mean of each channel on the scale 0..255, with --channels (default: measured)"
+    add("--channel-mean", type=numbers, metavar="M,M,..", help=text)
+    text = "standard deviation of each channel, with --channel-mean (default: measured)"
+    add("--channel-std", type=numbers, metavar="S,S,..", help=text)
     options.add_augmentation(parser)
+
+
+def validation(parser):
+    """Validation follows the protocol that the checkpoints record, and that evaluate.py will follow."""
+    add = parser.add_argument_group("validation, and the protocol that checkpoints record").add_argument
+    add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: no validation)")
+    add("--eval-images", type=options.positive, metavar="N", help="validate on the first N images (default: all)")
+    text = "sliding windows of this size (default: whole images)"
+    add("--eval-input-size", type=options.size, metavar="H,W", help=text)
+    text = "share of a sliding window that it has in common with the next (default: a third)"
+    add("--eval-overlap", type=options.share, metavar="X", help=text)
+    text = "scale each image to this short side (default: not scaled)"
+    add("--eval-short-side", type=options.positive, metavar="N", help=text)
+    text = "scale it less where its long side would exceed N (default: four times --eval-short-side)"
+    add("--eval-long-side", type=options.positive, metavar="N", help=text)
 
 
 def run(parser):
@@ -112,8 +138,6 @@ def run(parser):
     add("--overwrite", action="store_true", help=text)
     text = "number of checkpoints to keep, besides best.npz; 0: all (default: %(default)s)"
     add("--keep-last", type=options.whole, default=0, metavar="N", help=text)
-    add("--eval-every", type=options.positive, metavar="N", help="steps between validations (default: no validation)")
-    add("--eval-images", type=options.positive, metavar="N", help="validate on the first N images (default: all)")
     text = "checkpoint to resume from; auto: the newest one in --snapshot-dir (default: start a new run)"
     add("--resume", "--continue", "-c", metavar="FILE", help=text)
     text = "steps between lines where stderr is not a terminal (default: %(default)s)"
@@ -122,6 +146,10 @@ def run(parser):
 
 def numbers(text):
     return list(options.parsed(text, options.floats, lambda values: True, "numbers with commas between them"))
+
+
+def class_weights(text):
+    return text if text == "auto" else numbers(text)
 
 
 def settle(parser, args):
@@ -135,7 +163,13 @@ def settle(parser, args):
         parser.error("--overwrite deletes the run that --resume auto continues: leave one of them out")
     if args.start_iters >= args.last_step:
         parser.error(f"--start-iters {args.start_iters} is not before the last step, {args.last_step}")
-    for name, low, high in (("momentum", 0, 1), ("learning_rate", 0, 1e9), ("weight_decay", 0, 1e9), ("power", 0, 99)):
+    for name, low, high in (
+        ("momentum", 0, 1),
+        ("learning_rate", 0, 1e9),
+        ("weight_decay", 0, 1e9),
+        ("power", 0, 99),
+        ("min_learning_rate", 0, args.learning_rate),
+    ):
         if not low <= getattr(args, name) <= high:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)} is not between {low} and {high:g}")
     if not 0 <= args.ohem_thres <= 1:
@@ -145,18 +179,22 @@ def settle(parser, args):
 def remarks(args, device, argv=None):
     """Lines about flags that have no effect, or another meaning than in the official code."""
     lines = [f"{name} has no effect; it is accepted for old command lines" for name in options.legacy_in(argv)]
-    lines += options.gpu_remarks(args.gpu, runtime.mpi_size(), device, argv)
-    gpus = len((args.gpu or "").split(","))
-    if gpus > 1 and runtime.mpi_size() == 1 and args.batch_size % (gpus * args.accumulate):
-        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: it must be a multiple of {gpus}")
-    if args.ohem and runtime.mpi_size() > 1:
-        text = f"--ohem-keep {args.ohem_keep} counts over the batch of all {runtime.mpi_size()} ranks"
-        lines.append(f"{text}, but on each GPU in the official code: for its results, multiply it by their number")
+    lines += gpus.remarks(args.gpu, runtime.mpi_size(), device, argv)
+    count = len((args.gpu or "").split(","))
+    if count > 1 and runtime.mpi_size() == 1 and args.batch_size % (count * args.accumulate):
+        lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: it must be a multiple of {count}")
+    if args.ohem:  # the same line for any number of ranks
+        text = (
+            f"--ohem-keep {args.ohem_keep} counts over the whole batch, on any number of GPUs; the official code counts"
+        )
+        lines.append(f"{text} on each GPU, and its 100000 on each of 4 GPUs are 400000 here")
     needs = {  # flag -> why it may have no effect, and whether it has one
         "--ohem-thres": ("without --ohem", args.ohem),
         "--ohem-keep": ("without --ohem", args.ohem),
         "--momentum": ("with --optimizer adamw", args.optimizer != "adamw"),
         "--eval-images": ("without --eval-every", args.eval_every),
+        "--eval-overlap": ("without --eval-input-size", args.eval_input_size),
+        "--eval-long-side": ("without --eval-short-side", args.eval_short_side),
         "--source": ("without --restore-from", args.restore_from),
     }
     unused = [(flag, why) for flag, (why, used) in needs.items() if not used and options.given(flag, argv)]
@@ -166,39 +204,26 @@ def remarks(args, device, argv=None):
     return lines
 
 
+NETWORK_FLAGS = ("model", "recurrence", "van_size", "drop_path", "stem", "align_corners")
+
+
+def protocol(args, model, info):
+    """The protocol of the validations, which the checkpoints record. `info`: the facts about the data."""
+    labels = {"dataset": info["dataset"], "classes": info["num_classes"], "ignored": info["ignore_label"]}
+    sides = {"short_side": args.eval_short_side, "long_side": args.eval_long_side}
+    corners = getattr(model, "align_corners", True)
+    return protocols.record(
+        args.input_size, args.eval_input_size, args.eval_overlap, **sides, align_corners=corners, **labels
+    )
+
+
+def protocol_line(protocol):
+    return f"protocol: {protocols.describe(protocol)} (validation follows it, checkpoints record it)"
+
+
 def network_options(settings):
     """The flags of the network by the names of build_model's arguments; None where a flag is not given."""
-    network = {name: settings[name] for name in ("model", "recurrence", "van_size", "drop_path", "stem")}
+    network = {name: settings[name] for name in NETWORK_FLAGS}
     stride = settings["output_stride"]
     network["output_stride"] = int(stride) if stride and stride != "multi" else stride
     return {**network, "dilate": False if settings["plain_stride"] else None}
-
-
-# The options of a resumed run. Those of NETWORK must not change; weights/network.py checks those of SETTLED; those
-# of RECORDED are taken from the checkpoint where no flag gives them; those of INCIDENTAL may change.
-NETWORK = ("recurrence", "drop_path", "num_classes", "optimizer", "ccl", "frozen_bn")
-SETTLED = ("model", "van_size", "output_stride", "plain_stride", "stem")
-RECORDED = ("data_dir", "scene_size")
-INCIDENTAL = "resume restore_from source snapshot_dir device gpu verbose last_step keep_last save_every_minutes".split()
-INCIDENTAL += "overwrite eval_images num_workers cache start_iters".split()
-
-
-def compare(now, then, source):
-    """Options of this run and of the run it resumes: an error if the network differs, lines for the other options."""
-    differ = {key: (then[key], now[key]) for key in now if key in then and plain(then[key]) != plain(now[key])}
-    for key in NETWORK:
-        if key in differ and not (key in ("recurrence", "drop_path") and now[key] is None):
-            old, new = differ[key]
-            raise ValueError(
-                f"{source} is of a run with --{key.replace('_', '-')} {old}, this one has {new}: it cannot be resumed"
-            )
-    return [
-        f"--{key.replace('_', '-')} was {old} in the run that is resumed, now {new}"
-        for key, (old, new) in differ.items()
-        if key not in (*NETWORK, *SETTLED, *INCIDENTAL) and not (new is None and key in RECORDED)
-    ]
-
-
-def plain(value):
-    """A value as JSON returns it."""
-    return list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,7 @@
 """Mixed precision: convolutions and attention in 16 bits; norms, softmax, losses and weights in float32.
 
     amp.mixed(model, "float16")              # the weights, and so checkpoints, do not change
+    lines = amp.compute(model, "bfloat16")   # the same on a GPU; on the CPU with the layers that the network has for it
     scaler = amp.LossScaler("float16")
     updated = scaler.step(optimizer, loss)   # False: the gradients overflowed, and the weights were not updated
 
@@ -21,11 +22,9 @@ def check(dtype, device, capabilities=()):
     """An error where `dtype` is not available. `capabilities`: of the GPUs; 70 is a V100, which has no bfloat16."""
     if dtype not in DTYPES:
         raise ValueError(f"--amp {dtype} is unknown; choose from {', '.join(DTYPES)}")
-    if device != "cuda":
-        raise ValueError(
-            f"--amp {dtype} needs a GPU: on the CPU, 16-bit convolutions are slower than float32. Leave --amp out"
-        )
-    if dtype == "bfloat16" and any(capability < 80 for capability in capabilities):
+    if device != "cuda" and dtype == "float16":
+        raise ValueError("--amp float16 needs a GPU; the CPU has bfloat16. Fix: --amp bfloat16, or no --amp")
+    if device == "cuda" and dtype == "bfloat16" and any(capability < 80 for capability in capabilities):
         raise ValueError(
             f"--amp bfloat16 needs compute capability 8.0, this GPU has {min(capabilities) / 10}; use float16"
         )
@@ -45,6 +44,39 @@ def mixed(model, dtype):
     execute = model.execute
     model.execute = lambda x: to_float32(execute(x))
     return model
+
+
+def compute(model, dtype):
+    """Like `mixed` on a GPU. On the CPU the network computes in bfloat16 by itself, or in float32. -> lines to print"""
+    reason = why_float32(model)
+    if jt.flags.use_cuda:
+        mixed(model, dtype)
+    elif not reason:
+        model.use_bfloat16()
+    return [f"--amp {dtype}: computed in float32, because {reason}"] if reason else []
+
+
+def why_float32(model):
+    """Why --amp does not change how `model` computes on this machine; "" if it does."""
+    if jt.flags.use_cuda:
+        return ""
+    if not hasattr(model, "why_no_bfloat16"):
+        return "this network has no layers in bfloat16 for the CPU"
+    return model.why_no_bfloat16()
+
+
+def simplify(dtype=None, fold=None):
+    """-> a function that simplifies a network for evaluation, and returns what it did: fold(model), then `dtype`."""
+
+    def run(model):
+        reason = why_float32(model) if dtype else ""
+        done = fold(model, packing=not dtype or bool(reason)) if fold else "not folded"
+        if dtype:
+            compute(model, dtype)
+            done += f", float32 instead of {dtype}: {reason}" if reason else f", {dtype}"
+        return done
+
+    return run
 
 
 def direct_variables(module):
@@ -136,7 +168,7 @@ class LossScaler:
         if self.scale <= 1:
             raise FloatingPointError(
                 f"gradients are not finite even at loss scale {self.scale:g} ({self.skipped} steps were skipped "
-                "so far). Next: --amp bfloat16, no --amp, or a lower --learning-rate"
+                "so far). Fix: --amp bfloat16, no --amp, or a lower --learning-rate"
             )
         self.scale /= 2
         return False

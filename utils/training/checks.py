@@ -24,7 +24,7 @@ def before_first_step(data, split, size, crops, ohem_keep, model, settings, devi
         lines.append(class_counts.warning(missing, f"the {data.total_len} labels of --split {split}"))
     name, van_size, optimizer = settings
     weights = sum(math.prod(p.shape) for p in model.parameters())
-    need = memory.estimate(name, van_size, weights, local * math.prod(size), len(data.names), optimizer)
+    need = memory.estimate(name, van_size, weights, local * math.prod(size), len(data.names), optimizer, device)
     lines += memory.warning(need, memory.available(device), memory.ranks_here(device), (local, *size))
     distributed.print_main(lines)
     return missing

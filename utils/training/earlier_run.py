@@ -47,7 +47,7 @@ def conflicts(folder, resume=None, overwrite=False, start=0, restore_from=None):
         begins = f"this run begins at step {start}" if start else "this is a new run"
         raise ValueError(
             f"--snapshot-dir {folder} holds an earlier run up to step {checkpoint.step_of(newest)} "
-            f"({os.path.basename(newest)}), and {begins}. Next: --resume auto to continue it, another "
+            f"({os.path.basename(newest)}), and {begins}. Fix: --resume auto to continue it, another "
             "--snapshot-dir to keep both, or --overwrite to delete "
             + ("its later checkpoints" if start else "its checkpoints, logs and figures")
         )
@@ -55,7 +55,7 @@ def conflicts(folder, resume=None, overwrite=False, start=0, restore_from=None):
     for path in paths:
         if restore_from and os.path.exists(restore_from) and os.path.samefile(path, restore_from):
             raise ValueError(
-                f"--overwrite would delete {path}, which --restore-from {restore_from} names. Next: another "
+                f"--overwrite would delete {path}, which --restore-from {restore_from} names. Fix: another "
                 "--snapshot-dir, or move that file"
             )
     return paths

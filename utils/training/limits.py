@@ -19,7 +19,7 @@ def check_crop(size, samples, classes):
     if numbers > LARGEST_ARRAY:
         raise ValueError(
             f"{text} is too large: {samples} crops of it at once make an array of {numbers:.2g} elements, and Jittor "
-            f"indexes at most {LARGEST_ARRAY:.2g}. Next: a smaller --input-size (usual: 512,512 or 769,769)"
+            f"indexes at most {LARGEST_ARRAY:.2g}. Fix: a smaller --input-size (usual: 512,512 or 769,769)"
             + (", a smaller --batch-size, more ranks or --accumulate" if samples > 1 else "")
         )
 
@@ -35,7 +35,7 @@ def useless_ohem(keep, samples, size, factor=8):
     pixels = samples * size[0] * size[1]
     return [
         f"--ohem-keep {keep} is not below the {pixels} pixels that are in one batch ({samples} of "
-        f"{size[0]}x{size[1]}): every pixel is kept, and --ohem has no effect. Next: about {pixels // 16}, or no --ohem"
+        f"{size[0]}x{size[1]}): every pixel is kept, and --ohem has no effect. Fix: about {pixels // 16}, or no --ohem"
     ]
 
 

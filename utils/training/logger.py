@@ -22,6 +22,7 @@ COLUMNS = (
     "main",
     "aux",
     "ccl",
+    "dice",
     "gradient",
     "lr",
     "gamma",
@@ -74,7 +75,7 @@ class RunLog:
                     self.board.add_scalar(f"train/{name}", row[name], step)
         self.recent.append((duration, data_time))
         seconds, waiting = map(sum, zip(*self.recent))
-        parts = [f"{name} {row[name]:.3f}" for name in ("loss", "main", "aux", "ccl", "gamma") if name in row]
+        parts = [f"{name} {row[name]:.3f}" for name in ("loss", "main", "aux", "ccl", "dice", "gamma") if name in row]
         speed = f"{len(self.recent) * self.batch_size / seconds:.3g} img/s wait {100 * waiting / seconds:.0f}%"
         text = f"{' '.join(parts)} lr {lr:.2e} {speed}"
         self.bar.set_postfix_str(text, refresh=False)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 BASE = 80e6  # bytes: Python, Jittor, OpenCV
 COPIES = {"sgd": 5.0, "adamw": 6.0}  # arrays of the size of the weights at the peak of a step
-PER_CLASS = 73  # bytes a pixel for each class: both logits at the size of the label, and the arrays of the losses
+# Bytes a pixel for each class. On the GPU: both logits at the size of the label, and the arrays of the losses. On the
+# CPU nothing has that size (models/layers/pixel_loss.py).
+PER_CLASS = {"cpu": 1, "cuda": 73}
 PER_PIXEL = {  # bytes a pixel for all else, measured at 65x65 to 385x385, with 19 and 150 classes
     "ccnet_r18": 2450,
     "ccnet_r50": 6150,
@@ -27,7 +29,7 @@ ALIASES = {"ccnet_large": "ccnet", "van_b0": "van_tiny", "van_b1": "van_small", 
 ALIASES.update(dict.fromkeys(("van_b3", "van_b4", "van_b5", "van_b6"), "van_large"))  # the last three need more
 
 
-def estimate(model, van_size, weights, pixels, classes, optimizer="sgd"):
+def estimate(model, van_size, weights, pixels, classes, optimizer="sgd", device="cpu"):
     """Bytes of one rank, None where the network was not measured. `weights`: number of parameters; `pixels`: of the
     crops in one pass."""
     name = model
@@ -37,7 +39,7 @@ def estimate(model, van_size, weights, pixels, classes, optimizer="sgd"):
     per_pixel = PER_PIXEL.get(ALIASES.get(name, name))
     if per_pixel is None:
         return None
-    return BASE + COPIES[optimizer] * 4 * weights + pixels * (per_pixel + PER_CLASS * classes)
+    return BASE + COPIES[optimizer] * 4 * weights + pixels * (per_pixel + PER_CLASS[device] * classes)
 
 
 def available(device="cpu"):
@@ -92,7 +94,7 @@ def warning(need, have, ranks, shape):
     each = f"each of {ranks} ranks" if ranks > 1 else "this run"
     return [
         f"warning: {each} will need about {need / 1e9:.2g} GB for steps of {crops} crops of {height}x{width}, and "
-        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Next: "
+        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Fix: "
         "--accumulate, or a smaller --batch-size, --input-size or network (--model ccnet_r18)"
     ]
 

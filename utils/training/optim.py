@@ -2,6 +2,8 @@
 
 import jittor as jt
 
+from utils.training import fused_step
+
 MOMENTS = ("values", "m")  # what Jittor's optimizers keep for each parameter: SGD "values", AdamW both
 
 
@@ -9,13 +11,13 @@ def build(named, optimizer, lr, momentum=0.9, weight_decay=5e-4, head_factor=1.0
     """`named`: (key, parameter) pairs; those without a gradient are left out. `optimizer`: sgd or adamw.
 
     SGD decays every parameter, as the official training does; AdamW only matrices and kernels, not norms, biases and
-    other vectors. The learning rate of head.* and dsn.* is multiplied by `head_factor`.
+    other vectors. The learning rate of head.*, dsn.* and squeeze.* is multiplied by `head_factor`.
     """
     groups = {}
     for name, p in named:
         if p.is_stop_grad():
             continue
-        factor = head_factor if name.startswith(("head.", "dsn.")) else 1.0
+        factor = head_factor if name.startswith(("head.", "dsn.", "squeeze.")) else 1.0
         decay = weight_decay if optimizer == "sgd" or len(p.shape) > 1 else 0.0
         group = groups.setdefault((factor, decay), {"params": [], "names": []})
         group["params"].append(p)
@@ -24,15 +26,15 @@ def build(named, optimizer, lr, momentum=0.9, weight_decay=5e-4, head_factor=1.0
         raise ValueError("no parameter has a gradient: there is nothing to train")
     groups = [{**group, "factor": key[0], "weight_decay": key[1]} for key, group in groups.items()]
     if optimizer == "sgd":
-        return jt.optim.SGD(groups, lr, momentum, weight_decay)
-    return jt.optim.AdamW(groups, lr, weight_decay=weight_decay)
+        return fused_step.SGD(groups, lr, momentum, weight_decay)
+    return fused_step.AdamW(groups, lr, weight_decay=weight_decay)
 
 
-def poly(base, step, total, power=0.9, warmup=0):
-    """The learning rate of a step, 0 to total - 1: base * (1 - step / total) ** power, and in the first `warmup` steps
-    a linear rise to it."""
+def poly(base, step, total, power=0.9, warmup=0, least=0.0):
+    """The learning rate of a step, 0 to total - 1: from `base` to `least` by (1 - step / total) ** power, and in the
+    first `warmup` steps a linear rise to it."""
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    return base * (1 - step / total) ** power * rise
+    return ((base - least) * (1 - step / total) ** power + least) * rise
 
 
 def set_lr(optimizer, lr):
@@ -44,7 +46,9 @@ def set_lr(optimizer, lr):
 def gradient_norm(optimizer):
     """L2 norm of all gradients together, a Var of one number. It is NaN or infinity when the network has diverged, also
     where the loss is not: compiled with -Ofast, a ReLU turns NaN into 0."""
-    squares = [g.sqr().sum() for group in optimizer.param_groups for g in group["grads"]]
+    gradients = [g for group in optimizer.param_groups for g in group["grads"]]
+    fast = fused_step.supported(gradients)
+    squares = fused_step.squares(gradients) if fast else [g.sqr().sum() for g in gradients]
     return jt.concat(squares).sum().sqrt()
 
 

@@ -31,5 +31,5 @@ def check(folder, model, place, losses, means, batch, settings):
     raise FloatingPointError(
         f"not finite at step {place['step']} (lr {place['lr']:.3g}): {parts}; not finite on this rank: {here}. "
         f"Samples: {' | '.join(all_samples)}. The weights before the step and the batch are in {path}. "
-        "Next: check these samples; usually a lower --learning-rate or some --warmup-steps help"
+        "Fix: check these samples; usually a lower --learning-rate or some --warmup-steps help"
     )

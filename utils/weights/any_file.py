@@ -15,9 +15,11 @@ import zipfile
 import numpy as np
 
 from models.tables import CAFFE_BGR, IMAGENET_RGB, RESNET_BLOCKS, VAN_SIZES
+from utils.evaluation import protocol
 from utils.files import whole_file
-from utils.weights import names
+from utils.weights import names, published
 from utils.weights.formats import mapped, pytorch, safetensors
+from utils.weights.widen import widened
 
 OURS = "ccnet"  # key of our metadata in a .safetensors file
 REQUIRED = {
@@ -126,13 +128,17 @@ def van_blocks(arrays):
 
 def resnet_blocks(arrays):
     """(bottleneck?, blocks in layer3) of a ResNet."""
-    blocks = len({key.split(".")[1] for key in arrays if key.startswith("layer3.")})
-    return "layer1.0.conv3.weight" in arrays, blocks
+    return "layer1.0.conv3.weight" in arrays, stage_blocks(arrays)[2]
+
+
+def stage_blocks(arrays):
+    """Blocks in each of the four stages of a ResNet."""
+    return tuple(len({key.split(".")[1] for key in arrays if key.startswith(f"layer{n}.")}) for n in (1, 2, 3, 4))
 
 
 def shape_facts(arrays):
     """What the shapes of arrays under our names determine: backbone ("van", "r18" ..), van_size and output_stride, or
-    stem. {} for an unknown network."""
+    stem and unusual blocks. {} for an unknown network."""
     if "patch_embed1.proj.weight" in arrays:
         size = VANS.get(van_blocks(arrays))
         facts = {"backbone": "van", **({"van_size": size} if size else {})}
@@ -142,8 +148,10 @@ def shape_facts(arrays):
     depth = RESNETS.get(resnet_blocks(arrays))
     if not depth or "conv1.weight" not in arrays:
         return {}
-    first = arrays["conv1.weight"].shape[:1]
-    return {"backbone": depth, "stem": "v1" if "conv2.weight" not in arrays else "v1c" if first == (32,) else "deep"}
+    first, counts = arrays["conv1.weight"].shape[:1], stage_blocks(arrays)
+    stem = "v1" if "conv2.weight" not in arrays else "v1c" if first == (32,) else "deep"
+    unusual = {} if counts == RESNET_BLOCKS[int(depth[1:])] else {"blocks": list(counts)}
+    return {"backbone": depth, "stem": stem, **unusual}
 
 
 def describe(arrays, notes):
@@ -163,28 +171,27 @@ def describe(arrays, notes):
             assumed.append("output_stride")
     else:
         bottleneck, blocks = resnet_blocks(arrays)
-        depth, options = RESNETS.get((bottleneck, blocks)), {}
+        depth = RESNETS.get((bottleneck, blocks))
         if not depth:
             raise ValueError(f"a ResNet with {blocks} blocks in layer3; ResNet-18, 50 and 101 have 2, 6 and 23")
-        if blocks in (5, 12):
-            remarks.append(f"{blocks} blocks in layer3: a Jittor port's backbone, not a ResNet-{depth[1:]}")
+        second_stem = any(key.endswith("conv1.weight") and ".layer" not in key for key in notes["dropped"])
+        network = (layout, source, int(depth[1:]), stage_blocks(arrays), classifier is not None, second_stem)
+        options, remarks = published.network_options(*network)
         if layout == "mmseg":
             model = f"ccnet_mmseg_{'r101' if depth == 'r101' else 'r50'}"
-            options = {"depth": 18} if depth == "r18" else {}
+            options.update({"depth": 18} if depth == "r18" else {})
         else:
             model = "ccnet" if depth == "r101" else f"ccnet_{depth}"
-        if layout == "serge":
-            options["activation"] = "relu"
-        if layout == "torchvision":
-            options["stem"] = "v1"
     if source == "official":
         remarks.append("read as in-place ABN, scales are |weight| + 1e-5; use --source plain for plain BatchNorm")
-    if source == "jittor" and layout == "official":
-        remarks.append("the Jittor port had no activation in its heads; the network here has, and needs fine-tuning")
-    if source == "jittor" and layout == "mmseg":
-        remarks.append("the Jittor port dilates layer4 by 8, the network here by 4: its results differ from the port's")
+    extra = {}
     if classifier is not None:
         assumed.append("recurrence")
+        values, lines = published.protocol(layout, source, notes.get("file", ""), int(classifier.shape[0]))
+        extra["protocol"] = protocol.record(**values)
+        if layout == "mmseg":
+            options["align_corners"] = extra["protocol"]["align_corners"]
+        remarks += lines
     rgb = layout in ("mmseg", "torchvision", "van")
     return {
         "model": model,
@@ -195,6 +202,7 @@ def describe(arrays, notes):
         "normalisation": IMAGENET_RGB if rgb else CAFFE_BGR,
         "remarks": remarks,
         "assumed": assumed,
+        **extra,
     }
 
 
@@ -232,10 +240,11 @@ def start_from(model, arrays, path):
     from utils.weights import checkpoint  # imports Jittor, which the other functions do not need
 
     state = model.state_dict()
+    arrays, line = widened(arrays, state)
     result = names.compare(arrays, {key: tuple(value.shape) for key, value in state.items()})
     kept = [key for key in result["missing"] if key.startswith(HEADS)]
     kept += [key for key in result["wrong shape"] if key.startswith(CLASSIFIERS)]
     rest = {key: array for key, array in arrays.items() if key not in kept}
     checkpoint.load_weights(model, {**rest, **{key: state[key].numpy() for key in kept}}, path)
     listed = f": {', '.join(names.folded(kept))}" if kept else ""
-    return f"{path}: {len(result['matched'])} arrays loaded; {len(kept)} keep their random start{listed}"
+    return f"{path}: {len(result['matched'])} arrays loaded; {len(kept)} keep their random start{listed}{line}"

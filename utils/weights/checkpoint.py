@@ -41,7 +41,7 @@ def save(path, model, meta, state=None):
     except OSError as error:
         raise NotSaved(
             f"{path} could not be written: {error.strerror or error}. Older checkpoints are as they were. "
-            "Next: make room (or take another --snapshot-dir), then the same command with --resume auto"
+            "Fix: make room (or take another --snapshot-dir), then the same command with --resume auto"
         ) from error
 
 

@@ -60,7 +60,11 @@ def resolve(flags, path="", arrays=(), meta=None, training=False):
         raise contradiction(path, "model", model, meta["model"])
     recorded = dict(meta.get("model_options") or {}) if same_model else {}
     options = {name: value for name, value in recorded.items() if name not in assumed or name not in flags}
-    options.update({name: facts[name] for name in ("stem", "van_size") if name in facts})
+    options.update({name: facts[name] for name in ("stem", "van_size", "blocks") if name in facts})
+    if complete and "mmseg" in model:  # True for a file of an earlier version, which has no protocol
+        options.setdefault("align_corners", (meta.get("protocol") or {}).get("align_corners", True))
+    if "align_corners" in flags:
+        options["align_corners"] = flags["align_corners"]
     lines = apply_flags(options, flags, model, path, fixed_options(options, facts, meta, complete))
 
     trained = meta.get("recurrence") if complete and "recurrence" not in assumed else None

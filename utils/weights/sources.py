@@ -42,6 +42,7 @@ RENAMES = {  # layout: (beginning of a key there, here); `backbone.` is removed 
 
 # Where the pretrained weights are published that training usually starts from.
 
+MMSEG = "https://download.openmmlab.com/pretrain/third_party"
 MIT = "http://sceneparsing.csail.mit.edu/model/pretrained_resnet"
 VAN = "https://huggingface.co/Visual-Attention-Network"
 VAN_FILES = {"tiny": 754, "small": 811, "base": 828, "large": 839}  # top-1 accuracy times 10, part of their names
@@ -56,6 +57,8 @@ def where_published(name):
         size = match.group(1)
         file = f"van_{size}_{VAN_FILES[size]}.pth.tar"
         return f"It is an ImageNet VAN, published as {file} at {VAN}/VAN-{size.capitalize()}-original"
+    if re.fullmatch(r"resnet(50|101)_v1c-[0-9a-f]{8}\.pth", name):
+        return f"It is the ImageNet ResNet that mmsegmentation starts from, published at {MMSEG}/{name}"
     if re.fullmatch(r"resnet(18|50|101)-[0-9a-f]{8}\.pth", name):
         return f"It is torchvision's ImageNet ResNet, published at https://download.pytorch.org/models/{name}"
     return None

@@ -64,7 +64,7 @@ def test_an_impossible_header_is_refused_at_once(tmp_path, content, words):
     assert time.process_time() - start < 0.5  # decoding any of these takes seconds
 
 
-def test_an_image_that_does_not_fit_in_memory_says_how_much_it_needs(monkeypatch):
+def test_an_image_that_does_not_fit_in_memory_is_an_error_with_its_size(monkeypatch):
     monkeypatch.setattr(headers, "free_memory", lambda: 3 << 30)
     large = np.frombuffer(png(30000, 30000, bytes(1)) + bytes(3 << 20), np.uint8)  # long enough to be plausible
     assert "30000x30000 (width x height) needs 3.6 GB of memory, and 3.2 GB are free" in headers.refuse(large)

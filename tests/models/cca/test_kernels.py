@@ -228,7 +228,7 @@ def test_a_fallback_is_reported_once_and_an_unavailable_backend_is_an_error(monk
     assert resolve("auto") == resolve("auto") == "reference"
     assert capsys.readouterr().err == "attention: reference instead of fused, because there is no compiler\n"
     with pytest.raises(
-        RuntimeError, match="fused attention cannot run here: there is no compiler. Next: backend='auto'"
+        RuntimeError, match="fused attention cannot run here: there is no compiler. Fix: backend='auto'"
     ):
         resolve("fused")
 

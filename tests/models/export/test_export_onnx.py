@@ -10,7 +10,7 @@ from support import rule_weights
 from models import MMSEG, build_model
 from models.layers.fold import fold
 from models.tables import CAFFE_BGR, IMAGENET_RGB
-from utils.evaluation.inference import resize
+from utils.evaluation.resize import resize
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -26,6 +26,7 @@ NETWORKS = {  # (name, recurrence, options)
     "v1, floor": ("ccnet_r18", 1, {"stem": "v1", "ceil_pool": False}),
     "bottlenecks": ("ccnet_r50", 2, {"contract_dilation": True}),
     "van, multi": ("van", 2, {"van_size": "van_tiny"}),
+    "van, multi, centres of pixels": ("van", 1, {"van_size": "van_tiny", "align_corners": False}),
     "van, 8": ("van", 1, {"van_size": "van_tiny", "output_stride": 8}),
     "van, 16, plain": ("van", 3, {"van_size": "van_tiny", "output_stride": 16, "dilate": False}),
     "van, 32": ("van", 2, {"van_size": "van_tiny", "output_stride": 32}),
@@ -51,12 +52,12 @@ def pixels(shape):
 
 
 def ours(model, image, normalisation=IMAGENET_RGB):
-    """0..255 RGB -> logits at the size of the image."""
-    x = image if normalisation["channels"] == "rgb" else image[:, ::-1]
-    mean, std = (np.float32(normalisation[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    """0..255 RGB or bands -> logits at the size of the image."""
+    x = image[:, ::-1] if normalisation["channels"] == "bgr" else image
+    mean, std = (np.float32(normalisation[key]).reshape(1, -1, 1, 1) for key in ("mean", "std"))
     with jt.no_grad():
         logits = model(jt.array((x - mean) / std))[0]
-        return np.stack([resize(one, image.shape[2:]).numpy() for one in logits])
+        return np.stack([resize(one, image.shape[2:], align_corners=model.align_corners).numpy() for one in logits])
 
 
 def run(network, image):
@@ -90,7 +91,14 @@ def test_onnxruntime_gives_our_logits(network):
 
 
 def test_the_options_of_mmsegmentation_are_covered():
-    assert MMSEG["stem"] == "v1c" and MMSEG["contract_dilation"] and not MMSEG["ceil_pool"]
+    assert (
+        not MMSEG["align_corners"] and MMSEG["stem"] == "v1c" and MMSEG["contract_dilation"] and not MMSEG["ceil_pool"]
+    )
+
+
+def test_the_softmax_of_a_port_is_refused():
+    with pytest.raises(ValueError, match="head.cca has the softmax over the whole image .* --recurrence 0"):
+        export(build("ccnet_r18", 2, {"whole_softmax": True}))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (9, 130)])
@@ -106,6 +114,19 @@ def test_models_of_bgr_networks_take_rgb(name, normalisation):
     expected = ours(model, image, normalisation)
     assert_close(run(export(model, normalisation), image), expected)
     assert np.abs(run(export(model, normalisation), image[:, ::-1]) - expected).max() > 0.01 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("name, channels", [("ccnet_r18", 5), ("van", 1)])
+def test_networks_of_other_numbers_of_channels_take_their_bands(name, channels):
+    options = {"in_channels": channels, **({"van_size": "van_tiny"} if name == "van" else {})}
+    model, shape = build(name, 1, options), (1, channels, 33, 41)
+    numbers = np.random.default_rng(0).integers(20, 200, (2, channels)).tolist()
+    record = {"channels": "bands", "mean": numbers[0], "std": numbers[1], "range": None}
+    image = pixels(shape)
+    expected = ours(model, image, record)
+    for network in (export(model, record), export(model, record, size=shape[2:])):
+        assert network.graph.input[0].type.tensor_type.shape.dim[1].dim_value == channels
+        assert_close(run(network, image), expected)
 
 
 def test_folded_and_unfolded_networks_give_the_same_result(r18):

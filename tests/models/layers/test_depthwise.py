@@ -20,6 +20,12 @@ CASES = [  # batch, channels, height, width, kernel, stride, padding, dilation; 
     (2, 2, 15, 10, 3, 2, 1, 1),
     (1, 2, 12, 9, 2, 3, 0, 2),
 ]
+CPU_CASES = [  # several vectors of columns, other paddings
+    (2, 3, 21, 67, 7, 1, 9, 3),
+    (1, 2, 9, 35, 5, 1, 0, 1),
+    (1, 2, 30, 33, 3, 1, 4, 2),
+    (1, 2, 6, 4, 3, 1, 5, 2),
+]
 # A launch on the CPU: every thread of every block, one after the other. The grid is smaller than the number of outputs,
 # so that the loops of the kernels run more than once.
 ONE_BY_ONE = """
@@ -95,11 +101,38 @@ def by_definition(case, x, weight, dy):
     return y, dx[:, :, padding : padding + height, padding : padding + width], dw, dy.sum((0, 2, 3))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES + CPU_CASES)
 def test_the_cpu_layer_equals_the_definition(case, rng):
     x, weight, dy = arrays(case, rng)
     for ours, expected in zip(by_jittor(build(case, weight), x, dy), by_definition(case, x, weight, dy)):
         np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES[:5] + CPU_CASES[:3])
+def test_the_sizes_of_van_use_the_cpu_kernel_and_equal_the_plain_sibling(case, monkeypatch, rng):
+    x, weight, dy = arrays(case, rng)
+    layer = build(case, weight)
+    assert layer.has_cpu_kernel(jt.array(x)) and not layer.has_cpu_kernel(jt.array(x).float16())
+    ours = by_jittor(layer, x, dy)
+    monkeypatch.setattr(layer, "execute", layer.plain)
+    for result, expected in zip(ours, by_jittor(layer, x, dy)):
+        np.testing.assert_allclose(result, expected, atol=1e-5 * max(10, abs(expected).max()))
+
+
+def test_the_cpu_kernels_do_not_depend_on_the_number_of_threads(rng):
+    threads = ctypes.CDLL("libgomp.so.1")
+    before, results = threads.omp_get_max_threads(), []
+    x, weight, dy = arrays(CASES[0], rng)
+    layer = build(CASES[0], weight)
+    try:
+        for count in (1, 2, 5):
+            threads.omp_set_num_threads(count)
+            results.append(by_jittor(layer, x, dy))
+    finally:
+        threads.omp_set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture(scope="module")

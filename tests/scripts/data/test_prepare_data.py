@@ -17,7 +17,7 @@ def test_prepare_cityscapes(script, tmp_path):
     done = script(*command, "--dry-run")
     assert done.returncode == 0 and not list(root.glob("gtFine/*/*/*TrainIds*")) and "6 to write" in done.stdout
     done = script(*command)
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     for path in root.glob("gtFine/*/*/*_labelIds.png"):
         path.unlink()
     for split, label in want.items():
@@ -36,7 +36,7 @@ def test_preparation_is_continued_and_leaves_no_incomplete_files(script, tmp_pat
     assert len(list(root.glob("annotations/*/*_labelTrainIds.png"))) == 5 and not list(root.glob("**/*.part"))
     files[1].write_bytes(whole)
     done = script(*command)
-    assert done.returncode == 0 and "5 exist already, 1 to write" in done.stdout, done.said
+    assert done.returncode == 0 and "5 exist already, 1 to write" in done.stdout, done.output
     data = build_dataset("coco_stuff", "train", root)
     assert "labelTrainIds" in data.pairs[0][1].name
     np.testing.assert_array_equal(data.read(0)[1], want)
@@ -46,7 +46,7 @@ def test_preparation_is_continued_and_leaves_no_incomplete_files(script, tmp_pat
 def test_prepare_camvid(script, tmp_path, layout):
     root, out = folders.LAYOUTS[layout](tmp_path / "set", 2, SIZE, SEED), tmp_path / "out"
     done = script("python", "scripts/data/prepare_camvid.py", "--data-dir", root, "--out", out, "--workers", "1")
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     for split in ("train", "val", "test"):
         a, b = build_dataset("camvid", split, root), build_dataset(split=split, data_dir=out)
         assert type(a) is type(b) and a.total_len == b.total_len == 2
@@ -80,7 +80,7 @@ def test_prepare_voc_aug(script, voc_and_sbd):
     assert done.returncode == 1 and "would have 5 images, 2 of them added, not 10582 and 9118" in done.stderr
     assert not (root / "SegmentationClassAug").exists()
     done = script(*command, "--any-count")
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     data = build_dataset("voc", "trainaug", root)
     assert [data.sample_name(k) for k in range(5)] == [
         "2007_000000",
@@ -116,7 +116,7 @@ def test_a_damaged_mat_file_is_named(script, voc_and_sbd):
             "0",
         ]
         done = script(*command)
-        assert done.returncode == 1 and "2008_000101.mat is not a mask file of SBD" in done.stderr, done.said
+        assert done.returncode == 1 and "2008_000101.mat is not a mask file of SBD" in done.stderr, done.output
         assert "Traceback" not in done.stderr
 
 

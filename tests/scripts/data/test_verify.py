@@ -19,7 +19,7 @@ def verify(script, root, out, *more):
 def test_verify_reports_counts_sizes_and_classes(script, tmp_path):
     root = folders.write_cityscapes(tmp_path / "set", 3, SIZE, SEED)
     done = verify(script, root, tmp_path / "out")
-    assert done.returncode == 0, done.said
+    assert done.returncode == 0, done.output
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert (
         report["dataset"] == "cityscapes"
@@ -78,7 +78,7 @@ def test_verify_of_labels_in_unknown_colours(script, tmp_path):
     for path in (root / "labels").glob("*/*.png"):
         Image.fromarray(np.uint8([(0, 0, 0), (200, 9, 0)])[np.asarray(Image.open(path)) % 2]).save(path)
     done = verify(script, root, tmp_path / "out")
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.said
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.output
     lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "give one in classes.txt (lines 'name R G B')" in lines[0]  # of both splits
     assert (
@@ -93,7 +93,7 @@ def test_verify_reports_an_error_of_all_splits_once(script, tmp_path):
     root = folders.write_folder(tmp_path / "set", 1, SIZE, SEED)
     (root / "classes.txt").write_text("")
     done = verify(script, root, tmp_path / "out")
-    assert done.returncode == 1 and done.stdout.count("is not a valid class file (it has no class)") == 1, done.said
+    assert done.returncode == 1 and done.stdout.count("is not a valid class file (it has no class)") == 1, done.output
 
 
 def test_verify_of_a_flat_folder_names_the_split_as_training_does(script, tmp_path):
@@ -106,7 +106,7 @@ def test_verify_of_a_flat_folder_names_the_split_as_training_does(script, tmp_pa
         build_dataset(split="train", data_dir=root)
     done = verify(script, root, tmp_path / "out")
     assert done.returncode == 1 and "choose it with --split all" in str(caught.value)
-    assert f"error: {caught.value}\n" in done.stdout, done.said
+    assert f"error: {caught.value}\n" in done.stdout, done.output
     assert verify(script, root, tmp_path / "out", "--split", "all").returncode == 0
 
 
@@ -117,14 +117,14 @@ def test_verify_warns_of_classes_that_never_occur(script, tmp_path):
     done = verify(script, root, tmp_path / "out")
     words = "train: 1 of 10 classes never occur in the labels: 'unicorn'"
     assert done.returncode == 0 and f"warning: {words}\n" in done.stdout and "val: 1 of 10" not in done.stdout, (
-        done.said
+        done.output
     )
     for path in (root / "labels").glob("*/*.png"):
         Image.fromarray((np.asarray(Image.open(path)) % 2 * 255).astype(np.uint8)).save(path)
     (root / "classes.txt").write_text("background\nperson\n")
     done = verify(script, root, tmp_path / "out", "--ignore-label", "255")
     for split in ("train", "val"):
-        assert f"{split}: 1 of 2 classes never occur in the labels: 'person'" in done.stdout, done.said
+        assert f"{split}: 1 of 2 classes never occur in the labels: 'person'" in done.stdout, done.output
     assert 'leave out --ignore-label, or put this in classes.json: "values": {"0": 0, "255": 1}' in done.stdout
 
 
@@ -134,10 +134,10 @@ def test_verify_names_labels_without_image_and_images_of_one_name(script, tmp_pa
     images[0].unlink()
     done = verify(script, root, tmp_path / "out")
     words = f"1 label files belong to no image: {root / 'labels/train' / images[0].name}"
-    assert done.returncode == 0 and words in done.stdout, done.said
+    assert done.returncode == 0 and words in done.stdout, done.output
     images[1].with_suffix(".jpg").write_bytes(images[1].read_bytes())
     done = verify(script, root, tmp_path / "out")
-    assert done.returncode == 1 and "are two images of one name" in done.stdout, done.said
+    assert done.returncode == 1 and "are two images of one name" in done.stdout, done.output
 
 
 def test_the_contact_sheet_keeps_aspect_ratios(tmp_path):

@@ -1,4 +1,4 @@
-"""utils/evaluation/boundary.py: outlines on hand-made squares, and against one pixel at a time."""
+"""utils/evaluation/boundary.py: scores of hand-made squares, and against one pixel at a time."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_an_outline_further_than_the_distance_is_missed():
     assert near.f_score[1] == 1 and far.f_score[1] < 0.8 and near.iou[1] > far.iou[1]
 
 
-def test_a_missing_class_is_zero_and_void_counts_nowhere():
+def test_a_missing_class_is_zero_and_void_is_not_counted():
     label = square(10, 10, 12)
     assert scored(label, np.zeros_like(label)).iou[1] == 0 and scored(label, np.zeros_like(label)).f_score[1] == 0
     label[label == 1] = 255
@@ -59,8 +59,8 @@ def test_bands_and_distances_against_one_pixel_at_a_time(rng):
                 whole &= padded[dy : dy + mask.shape[0], dx : dx + mask.shape[1]]
         return mask & ~whole
 
-    for kind in (0, 1):
-        truth, guess = label == kind, prediction == kind
+    for k in (0, 1):
+        truth, guess = label == k, prediction == k
         both, either = band(truth, 3) & band(guess, 3), band(truth, 3) | band(guess, 3)
         lines = np.argwhere(band(guess, 1)), np.argwhere(band(truth, 1))
         gaps = np.hypot(*(lines[0][:, None] - lines[1][None]).transpose(2, 0, 1))
@@ -72,7 +72,7 @@ def test_bands_and_distances_against_one_pixel_at_a_time(rng):
             (gaps.min(0) <= 3).sum(),
             gaps.shape[1],
         )
-        assert score.sums[:, kind].tolist() == list(parts)
+        assert score.sums[:, k].tolist() == list(parts)
 
 
 def test_ranks_add_up():

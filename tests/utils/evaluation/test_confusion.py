@@ -13,7 +13,7 @@ def worked_example():
 
 
 def test_three_classes_by_hand():
-    """Class 0: 1 of 2. Class 1: 2 right, 1 missed, 1 too many. Class 2: only predicted. Void counts nowhere."""
+    """Class 0: 1 of 2. Class 1: 2 right, 1 missed, 1 too many. Class 2: only predicted. Void is not counted."""
     matrix = worked_example()
     np.testing.assert_array_equal(matrix.counts, [[1, 1, 0, 0], [0, 2, 1, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(matrix.iou, [1 / 2, 2 / 4, 0])
@@ -21,11 +21,26 @@ def test_three_classes_by_hand():
     assert matrix.miou == pytest.approx(1 / 3) and matrix.pixel_accuracy == pytest.approx(3 / 5)
 
 
-def test_a_class_that_nobody_names_is_nan_and_left_out_of_the_mean():
+def test_a_class_in_neither_labels_nor_predictions_is_nan_and_left_out_of_the_mean():
     matrix = ConfusionMatrix(4)
     matrix.update(np.array([0, 1]), np.array([0, 0]))
     np.testing.assert_array_equal(np.isnan(matrix.iou), [False, False, True, True])
     assert matrix.miou == pytest.approx(0.25)
+
+
+def test_an_ignored_class_enters_no_mean():
+    """151 classes of ADE20K: 0 is ignored in labels, but the network may predict it."""
+    matrix = ConfusionMatrix(3, ignore=0)
+    matrix.update(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 2, 0, 1, 2, 2]))
+    np.testing.assert_allclose(matrix.iou, [np.nan, 1 / 2, 1])  # the prediction of 0 is a miss of class 1
+    assert matrix.miou == matrix.miou_absent_as_zero == pytest.approx(3 / 4)
+    assert matrix.mean_accuracy == pytest.approx(3 / 4) and matrix.pixel_accuracy == pytest.approx(3 / 4)
+    table = matrix.table(["other", "wall", "sky"])
+    assert "absent" not in table and table.splitlines()[1].split()[:3] == ["other", "-", "-"]
+    matrix = ConfusionMatrix(4, ignore=0)
+    matrix.update(np.array([1, 2]), np.array([0, 2]))
+    assert matrix.miou == pytest.approx(1 / 2) and matrix.miou_absent_as_zero == pytest.approx(1 / 3)
+    assert "(1 absent class counted 0" in matrix.table(["other", "wall", "sky", "tree"])
 
 
 def test_a_prediction_that_is_no_class_is_a_miss_and_nothing_else():
@@ -65,7 +80,7 @@ def test_both_readings_of_an_absent_class_are_shown_when_they_differ():
     assert "absent as zero" not in worked_example().table("abc")
 
 
-def test_predictions_outside_the_classes_are_counted_in_their_own_column():
+def test_predictions_outside_the_classes_are_counted_in_the_last_column():
     matrix = ConfusionMatrix(2)
     matrix.update(np.array([0, 0, 0, 1, 255]), np.array([0, 2, -1, 255, 7]))
     np.testing.assert_array_equal(matrix.counts, [[1, 0, 2], [0, 0, 1]])
@@ -94,25 +109,25 @@ def test_voc_as_the_devkit_computes_it(rng):
         truth = rng.choice([*range(21), 255], (40, 50)).astype(np.uint8)
         guess = np.where(rng.random(truth.shape) < 0.6, np.minimum(truth, 20), rng.integers(0, 21, truth.shape))
         matrix.update(truth, guess)
-        for kind in range(21):
-            t, g = (truth == kind) & (truth < 255), (guess == kind) & (truth < 255)
-            sums[:, kind] += (t & g).sum(), t.sum(), g.sum()
+        for k in range(21):
+            t, g = (truth == k) & (truth < 255), (guess == k) & (truth < 255)
+            sums[:, k] += (t & g).sum(), t.sum(), g.sum()
     scores = [tp / (t + g - tp) for tp, t, g in sums.T]
     np.testing.assert_allclose(matrix.iou, scores, rtol=1e-12)
     assert matrix.miou == pytest.approx(sum(scores) / 21, rel=1e-12)
 
 
 def test_ade20k_as_the_benchmark_computes_it(rng):
-    """150 classes from values 1..150; unlabelled pixels count nowhere; score = mean of mean IoU and pixel accuracy."""
+    """Classes from values 1..150; unlabelled pixels are not counted; score = mean of mean IoU and pixel accuracy."""
     matrix, intersection, union, right, labelled = ConfusionMatrix(150), np.zeros(150), np.zeros(150), 0, 0
     for _ in range(2):
         value = rng.integers(0, 151, (90, 120))
         guess = np.where(rng.random(value.shape) < 0.5, value, rng.integers(1, 151, value.shape)).clip(1) - 1
         matrix.update(np.where(value == 0, 255, value - 1), guess)
-        for kind in range(150):
-            t, g = value == kind + 1, (guess == kind) & (value > 0)
-            intersection[kind] += (t & g).sum()
-            union[kind] += (t | g).sum()
+        for k in range(150):
+            t, g = value == k + 1, (guess == k) & (value > 0)
+            intersection[k] += (t & g).sum()
+            union[k] += (t | g).sum()
         right, labelled = right + ((guess + 1 == value) & (value > 0)).sum(), labelled + (value > 0).sum()
     np.testing.assert_allclose(matrix.iou, intersection / union, rtol=1e-12)
     assert matrix.pixel_accuracy == pytest.approx(right / labelled, rel=1e-12)

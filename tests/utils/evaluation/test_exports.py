@@ -1,4 +1,4 @@
-"""What the servers take. The Cityscapes tool itself reads our files in tests/test_evaluate_data.py."""
+"""Files that benchmark servers accept. tests/test_evaluate_data.py runs the official Cityscapes tool on such files."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_voc_files_are_palette_images_where_the_server_looks(tmp_path):
     assert image.convert("RGB").getpixel((15, 0)) == (192, 128, 128)  # person
 
 
-def test_what_the_server_would_refuse_is_refused_at_once(tmp_path):
+def test_what_the_server_would_reject_is_rejected_at_once(tmp_path):
     with pytest.raises(ValueError, match="needs 19 classes; this checkpoint has 9"):
         Export("cityscapes", str(tmp_path), "test", 9, ["a"])
     with pytest.raises(ValueError, match="street_7 is not named CITY_SEQUENCE_FRAME"):
@@ -54,7 +54,7 @@ def test_what_the_server_would_refuse_is_refused_at_once(tmp_path):
     assert not list((tmp_path / "results/VOC2012/Segmentation/comp6_test_cls").iterdir())
 
 
-def test_nothing_else_may_be_in_the_folder_but_a_second_run_is_welcome(tmp_path):
+def test_nothing_else_may_be_in_the_folder_but_a_second_run_may_write_it_again(tmp_path):
     for _ in range(2):
         export = Export("ade20k", str(tmp_path), "val", 150, ["a", "b"])
         export.write("a", np.zeros((2, 2), np.uint8))

@@ -1,4 +1,4 @@
-"""utils/evaluation/inference.py against full-size arithmetic in numpy: what the bands and tiles must add up to."""
+"""utils/evaluation/inference.py against full-size arithmetic in numpy: the sums of bands and tiles are the same."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from utils.evaluation import inference
-from utils.evaluation.inference import cut, predict, predict_probabilities
+from utils.evaluation.inference import cut, predict, predict_probabilities, scaled_size
 
 
 class Pointwise(jt.nn.Module):
@@ -25,19 +25,27 @@ class Pointwise(jt.nn.Module):
 class Strided(Pointwise):
     """The same at stride 8, as the real networks: 8n + 1 pixels give n + 1."""
 
+    align_corners = True
+
     def execute(self, x):
         return super().execute(x[:, :, ::8, ::8])
 
 
-def bilinear(x, size):
-    """(C, h, w) -> (C, *size), align_corners=True, in float64 and one pixel at a time: the definition."""
+def position(i, have, want, corners):
+    if corners:
+        return i * (have - 1) / (want - 1) if want > 1 else 0.0
+    return min(max((i + 0.5) * have / want - 0.5, 0.0), have - 1.0)
+
+
+def bilinear(x, size, corners=True):
+    """(C, h, w) -> (C, *size), in float64 and one pixel at a time: the definition."""
     out = np.zeros((len(x), *size))
     for i in range(size[0]):
-        y = i * (x.shape[1] - 1) / (size[0] - 1) if size[0] > 1 else 0.0
+        y = position(i, x.shape[1], size[0], corners)
         a = min(int(y), x.shape[1] - 1)
         row = x[:, a] + (x[:, min(a + 1, x.shape[1] - 1)] - x[:, a]) * (y - a)
         for j in range(size[1]):
-            u = j * (x.shape[2] - 1) / (size[1] - 1) if size[1] > 1 else 0.0
+            u = position(j, x.shape[2], size[1], corners)
             b = min(int(u), x.shape[2] - 1)
             out[:, i, j] = row[:, b] + (row[:, min(b + 1, x.shape[2] - 1)] - row[:, b]) * (u - b)
     return out
@@ -48,14 +56,17 @@ def softmax(x):
     return x / x.sum(0)
 
 
-def definition(model, image, size, tile=None, scales=(1,), flip=False, average="logits"):
+def definition(
+    model, image, size, tile=None, scales=(1,), flip=False, average="logits", overlap=1 / 3, short_side=None
+):
     """Everything at full size, tile after tile, added up: (K, H, W)."""
-    out = 0
+    out, corners = 0, model.align_corners
     for scale in scales:
-        height, width = (max(round(side * scale), 1) for side in image.shape[1:])
-        scaled = bilinear(image, (height, width)).astype(np.float32)
+        factor = short_side * scale / min(image.shape[1:]) if short_side else scale
+        height, width = (max(round(side * factor), 1) for side in image.shape[1:])
+        scaled = bilinear(image, (height, width), corners and not short_side).astype(np.float32)
         total, count = 0, np.zeros((height, width))
-        for y, x, h, w in cut((height, width), tile):
+        for y, x, h, w in cut((height, width), tile, overlap):
             shape = [max(side, inference.LEAST) for side in tile or (height, width)]
             window = np.zeros((1, 3, *shape), np.float32)
             window[0, :, :h, :w] = scaled[:, y : y + h, x : x + w]
@@ -63,12 +74,12 @@ def definition(model, image, size, tile=None, scales=(1,), flip=False, average="
             if flip:
                 passes.append(model(jt.array(window[..., ::-1].copy()))[0].numpy()[0][..., ::-1])
             for scores in passes:
-                scores = bilinear(scores, shape)[:, :h, :w]
+                scores = bilinear(scores, shape, corners)[:, :h, :w]
                 full = np.zeros((len(scores), height, width))
                 full[:, y : y + h, x : x + w] = softmax(scores) if average == "probabilities" else scores
                 total = total + full
                 count[y : y + h, x : x + w] += 1
-        out = out + bilinear(total / count, size)
+        out = out + bilinear(total / count, size, corners)
     return out / len(scales)
 
 
@@ -82,14 +93,43 @@ def make_image(height, width, seed=0):
 def test_bands_and_tiles_add_up_to_the_full_size_mean(monkeypatch, average, tile, scales, flip):
     monkeypatch.setattr(inference, "BAND_NUMBERS", 5 * 70 * 7)  # seven rows a band
     model, image, size = Strided(), make_image(57, 81), (50, 70)
-    how = dict(tile=tile, scales=scales, flip=flip, average=average)
-    label, probability = predict_probabilities(model, image, size, **how)
-    want = definition(model, image, size, **how)
+    settings = dict(tile=tile, scales=scales, flip=flip, average=average)
+    label, probability = predict_probabilities(model, image, size, **settings)
+    want = definition(model, image, size, **settings)
     wanted = softmax(want) if average == "logits" else want
     np.testing.assert_allclose(probability, wanted, atol=2e-5)
     clear = np.diff(np.sort(wanted, 0)[-2:], axis=0)[0] > 1e-4  # elsewhere rounding may decide
     assert clear.mean() > 0.95 and (label == wanted.argmax(0))[clear].all()
-    np.testing.assert_array_equal(label, predict(model, [image], [size], **how)[0])
+    np.testing.assert_array_equal(label, predict(model, [image], [size], **settings)[0])
+
+
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(scales=(0.75, 1), flip=True),
+        dict(tile=(33, 41), overlap=0.5),
+        dict(short_side=41, scales=(1, 1.5)),
+        dict(short_side=65, tile=(33, 41), average="probabilities"),
+    ],
+    ids=["scales", "overlap", "short side", "windows of scaled images"],
+)
+def test_the_parts_of_a_protocol_add_up_likewise(monkeypatch, corners, options):
+    monkeypatch.setattr(inference, "BAND_NUMBERS", 5 * 70 * 7)
+    model, image, size = Strided(), make_image(57, 81), (50, 70)
+    model.align_corners = corners
+    _, probability = predict_probabilities(model, image, size, **options)
+    want = definition(model, image, size, **options)
+    np.testing.assert_allclose(probability, softmax(want) if "average" not in options else want, atol=2e-5)
+
+
+def test_the_short_side_and_the_limit_of_the_long_side():
+    """The sizes that mmsegmentation gives to images with scale=(2048, 512) and (2049, 1025)."""
+    for size, expected in (((683, 1024), (512, 768)), ((256, 256), (512, 512)), ((300, 2400), (256, 2048))):
+        assert scaled_size(size, 1, 512, 2048) == expected
+    assert scaled_size((683, 1024), 1.75, 512, 2048) == (896, 1343)
+    assert scaled_size((1024, 2048), 1, 1025, 2049) == (1025, 2049)
+    assert scaled_size((683, 1024), 1.5) == (round(683 * 1.5), 1536)  # without a short side
 
 
 def test_whole_is_the_network_and_one_interpolation():
@@ -122,10 +162,10 @@ def test_overlap_and_stride_are_the_official_ones_on_both_axes():
 def test_tiles_together_equal_tiles_one_by_one_and_images_likewise():
     model = Strided()
     images = [make_image(57, 81, seed) for seed in range(3)] + [make_image(33, 41), make_image(20, 50)]
-    for how in (dict(tile=(33, 41)), dict(), dict(scales=(0.5, 1), flip=True)):
-        alone = [predict(model, [image], batch=1, **how)[0] for image in images]
+    for settings in (dict(tile=(33, 41)), dict(), dict(scales=(0.5, 1), flip=True)):
+        alone = [predict(model, [image], batch=1, **settings)[0] for image in images]
         for batch in (None, 2, 7):
-            for a, b in zip(alone, predict(model, images, batch=batch, **how)):
+            for a, b in zip(alone, predict(model, images, batch=batch, **settings)):
                 np.testing.assert_array_equal(a, b)
 
 
@@ -139,7 +179,7 @@ def test_the_mirror_image_changes_nothing_for_a_mirror_symmetric_network(tile):
 
 
 def test_classes_that_change_places_in_the_mirror():
-    """Left and right arm: a network that tells them by the half of the image says the same of the mirror image."""
+    """Left and right arm, which this network derives from the half of the image that a pixel is in."""
 
     class Sides(jt.nn.Module):
         def execute(self, x):
@@ -150,8 +190,8 @@ def test_classes_that_change_places_in_the_mirror():
     image = make_image(40, 60)
     for average in ("logits", "probabilities"):
         plain, mirrored, naive = (
-            predict_probabilities(Sides(), image, average=average, **how)[1]
-            for how in (dict(), dict(flip=True, flip_pairs=((0, 1),)), dict(flip=True))
+            predict_probabilities(Sides(), image, average=average, **settings)[1]
+            for settings in (dict(), dict(flip=True, flip_pairs=((0, 1),)), dict(flip=True))
         )
         np.testing.assert_allclose(plain, mirrored, atol=1e-6)
         assert np.abs(plain - naive).max() > 0.1
@@ -170,14 +210,14 @@ def test_a_constant_network_gives_a_constant_map():
             b, _, h, w = x.shape
             return [jt.array(np.float32([0, 2, 1])).reshape(1, 3, 1, 1).broadcast((b, 3, h // 8 + 1, w // 8 + 1))]
 
-    for how in (dict(), dict(tile=(33, 41), scales=(0.5, 1.5), flip=True, average="probabilities")):
-        assert (predict(Constant(), [make_image(50, 90)], **how)[0] == 1).all()
+    for settings in (dict(), dict(tile=(33, 41), scales=(0.5, 1.5), flip=True, average="probabilities")):
+        assert (predict(Constant(), [make_image(50, 90)], **settings)[0] == 1).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (17, 400), (3, 2)])
 def test_images_of_any_size(size):
-    for how in (dict(), dict(tile=(33, 41), scales=(0.5, 1))):
-        label = predict(Strided(), [make_image(*size)], **how)[0]
+    for settings in (dict(), dict(tile=(33, 41), scales=(0.5, 1))):
+        label = predict(Strided(), [make_image(*size)], **settings)[0]
         assert label.shape == size and label.dtype == np.uint8
 
 

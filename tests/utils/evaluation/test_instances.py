@@ -1,4 +1,4 @@
-"""Class, category and instance IoU of the Cityscapes benchmark: by its rule written out, and by its own tool."""
+"""Class, category and instance IoU of the Cityscapes benchmark: against the rule written out, and the official tool."""
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ SIZES = {11: 3462.4756337644, 12: 3930.4788056518, 13: 12794.0202738185, 14: 278
 SIZES.update({15: 35732.1511111111, 16: 67583.7075812274, 17: 6298.7200839748, 18: 4672.3249222261})
 
 
-def sample(rng, kind, size=(40, 70)):
+def sample(rng, content, size=(40, 70)):
     """Blocks of label ids with instances on them, and a prediction (train ids, 255 for none) that is often right."""
     cells = (size[0] // 10, size[1] // 10)
-    pool = {"ordinary": [*range(34)], "few": [7, 8, 24, 25, 26, 29, 3], "void": [0, 1, 3, 4]}[kind]
+    pool = {"ordinary": [*range(34)], "few": [7, 8, 24, 25, 26, 29, 3], "void": [0, 1, 3, 4]}[content]
     ids = np.kron(rng.choice(pool, cells), np.ones((10, 10), int)).astype(np.uint8)
     number = np.kron(np.arange(cells[0] * cells[1]).reshape(cells), np.ones((10, 10), int))
     things = np.isin(ids, [24, 25, 26, 27, 28, 29, 30, 31, 32, 33]) & (
@@ -30,13 +30,13 @@ def sample(rng, kind, size=(40, 70)):
     instances = np.where(things, ids.astype(np.int32) * 1000 + number % 7, ids)  # the others are groups
     wrong = rng.choice([*range(19), 255], size)
     prediction = np.where(rng.random(size) < 0.6, TRAIN[ids], wrong).astype(np.uint8)
-    if kind == "few":
-        prediction[: size[0] // 2] = 255  # half of it is no class at all
+    if content == "few":
+        prediction[: size[0] // 2] = 255  # half of it is outside the classes
     return ids, instances.astype(np.uint16), prediction
 
 
 def ours(samples):
-    matrix, instance = ConfusionMatrix(19), InstanceScore(SIZES, TRAIN, THINGS)
+    matrix, instance = ConfusionMatrix(19), InstanceScore(SIZES, IDS, CATEGORIES)
     for ids, instances, prediction in samples:
         matrix.update(TRAIN[ids], prediction)
         instance.update(prediction, instances)
@@ -45,24 +45,24 @@ def ours(samples):
 
 @pytest.fixture(params=["ordinary", "few", "void", "mixed"])
 def samples(request, rng):
-    kinds = ["ordinary", "few", "void"] if request.param == "mixed" else [request.param] * 2
-    return [sample(rng, kind) for kind in kinds]
+    contents = ["ordinary", "few", "void"] if request.param == "mixed" else [request.param] * 2
+    return [sample(rng, content) for content in contents]
 
 
 def test_instance_iou_by_the_rule_written_out(samples):
     matrix, instance = ours(samples)
-    for kind, size in SIZES.items():
+    for k, size in SIZES.items():
         hit = missed = false = 0.0
         for ids, instances, prediction in samples:
             valid = TRAIN[ids] != 255
-            false += (valid & (TRAIN[ids] != kind) & (prediction == kind)).sum()
-            for value in np.unique(instances[instances // 1000 == IDS[kind]]):
+            false += (valid & (TRAIN[ids] != k) & (prediction == k)).sum()
+            for value in np.unique(instances[instances // 1000 == IDS[k]]):
                 mask = instances == value
                 weight = size / mask.sum()
-                hit += weight * (prediction[mask] == kind).sum()
-                missed += weight * (prediction[mask] != kind).sum()
+                hit += weight * (prediction[mask] == k).sum()
+                missed += weight * (prediction[mask] != k).sum()
         want = hit / (hit + missed + false) if hit + missed + false else np.nan
-        np.testing.assert_allclose(instance.classes(matrix.counts)[kind], want, rtol=1e-12)
+        np.testing.assert_allclose(instance.classes(matrix.counts)[k], want, rtol=1e-12)
     assert np.isnan(instance.classes(matrix.counts)[:11]).all()
 
 
@@ -74,7 +74,7 @@ def test_ranks_add_up(samples):
 
 
 def test_everything_equals_the_official_tool(samples, tmp_path, run_command):
-    """Its own command on files: label ids, instance ids, our predictions as ids (no class as 0, unlabelled)."""
+    """The official command on files: label ids, instance ids, our predictions as ids (no class as 0, unlabelled)."""
     pytest.importorskip("cityscapesscripts.helpers.csHelpers", reason="cityscapesscripts is a dev requirement")
     for number, (ids, instances, prediction) in enumerate(samples):
         stem = f"berlin_{number:06d}_000019"
@@ -93,9 +93,9 @@ def test_everything_equals_the_official_tool(samples, tmp_path, run_command):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
 
     iiou, iiou_categories = instance.classes(matrix.counts), instance.categories(matrix.counts)
-    for kind, name in enumerate(NAMES):
-        same(matrix.iou[kind], official["classScores"][name])
-        same(iiou[kind], official["classInstScores"][name])
+    for k, name in enumerate(NAMES):
+        same(matrix.iou[k], official["classScores"][name])
+        same(iiou[k], official["classInstScores"][name])
     for name, value in matrix.category_iou(CATEGORIES).items():
         same(value, official["categoryScores"][name])
     for name, value in iiou_categories.items():

@@ -1,4 +1,4 @@
-"""scores.py and gallery.py: what an evaluation counts and keeps, and the files it leaves."""
+"""scores.py and gallery.py: what an evaluation counts and keeps, and the files it writes."""
 
 import csv
 import json
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.evaluation import cityscapes
+from datasets.cityscapes import Cityscapes
 from utils.evaluation.boundary import BoundaryScore
 from utils.evaluation.gallery import Gallery
+from utils.evaluation.instances import InstanceScore
 from utils.evaluation.scores import Scores
 
 NAMES = [f"class {k}" for k in range(19)]
@@ -18,13 +19,14 @@ NAMES = [f"class {k}" for k in range(19)]
 @pytest.fixture
 def scored(rng):
     """Three images, the middle one all void."""
-    scores = Scores(NAMES, 255, 3, cityscapes.CATEGORIES, cityscapes.instance_score(), BoundaryScore(19, fraction=0.05))
+    instance = InstanceScore(Cityscapes.instance_sizes, Cityscapes.ids, Cityscapes.categories)
+    scores = Scores(NAMES, 255, 3, Cityscapes.categories, instance, BoundaryScore(19, fraction=0.05))
     for number in range(3):
         label = np.kron(rng.choice([0, 2, 8, 11, 13, 255], (3, 4)), np.ones((8, 8), int)).astype(np.uint8)
         if number == 1:
             label[:] = 255
         prediction = np.where(rng.random(label.shape) < 0.8, label, 2).astype(np.uint8)
-        ids = np.append(cityscapes.IDS, np.zeros(237, int))[label]
+        ids = np.append(np.uint8(Cityscapes.ids), np.zeros(237, int))[label]
         scores.update(number, label, prediction, np.where(np.isin(label, [11, 13]), ids * 1000 + 1, ids))
     return scores
 
@@ -36,7 +38,7 @@ def test_the_result_has_every_score_and_is_json(scored):
     assert result["miou_absent_as_zero"] == pytest.approx(np.nan_to_num(matrix.iou).sum() / 19)
     assert result["miou_absent_as_zero"] < result["miou"]
     assert result["iou"]["class 1"] is None and result["pixels"]["class 1"] == 0
-    assert set(result["category_iou"]) == set(cityscapes.CATEGORIES) and result["category_iou"]["sky"] is None
+    assert set(result["category_iou"]) == set(Cityscapes.categories) and result["category_iou"]["sky"] is None
     assert set(result["iiou"]) == {NAMES[k] for k in range(11, 19)} and 0 < result["iiou"]["class 11"] < 1
     assert set(result["category_iiou"]) == {"human", "vehicle"} and 0 < result["boundary_miou"] < 1
     assert 0 < result["boundary_f_score"] <= 1

@@ -1,4 +1,4 @@
-"""utils/evaluation/stream.py: a dataset goes through whole, once, in order, and leaves nothing behind in memory."""
+"""utils/evaluation/stream.py: each image once, in order, and no memory is left allocated."""
 
 import json
 import types
@@ -126,9 +126,9 @@ def read(index):
 def normalise(image):
     return image.transpose(2, 0, 1).astype(np.float32) - 110
 matrix, used = ConfusionMatrix(9), []
-how = HOW
+settings = SETTINGS
 samples = zip(range(300), workers.run(read, range(300), 1))
-for index, (_, label), prediction in stream.predictions(model, samples, normalise, **how):
+for index, (_, label), prediction in stream.predictions(model, samples, normalise, **settings):
     matrix.update(label, prediction)
     used.append(int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20)
 print(json.dumps(used))
@@ -136,12 +136,14 @@ print(json.dumps(used))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("largest, how", [(200, dict(batch=1)), (100, dict(tile=(65, 65), scales=(1, 1.25), batch=4))])
-def test_memory_after_300_images_is_that_after_30(run_command, largest, how):
+@pytest.mark.parametrize(
+    "largest, settings", [(200, dict(batch=1)), (100, dict(tile=(65, 65), scales=(1, 1.25), batch=4))]
+)
+def test_memory_after_300_images_is_that_after_30(run_command, largest, settings):
     """Images of 300 different sizes; within 5 percent."""
-    done = run_command("python", "-c", MEMORY.replace("HOW", repr(how)).replace("LARGEST", str(largest)))
+    done = run_command("python", "-c", MEMORY.replace("SETTINGS", repr(settings)).replace("LARGEST", str(largest)))
     assert done.returncode == 0, done.stderr[-2000:]
     used = json.loads(done.stdout.strip().splitlines()[-1])
-    early, late = np.median(used[20:40]), np.median(used[280:])  # it goes up and down with the sizes
+    early, late = np.median(used[20:40]), np.median(used[280:])  # it varies with the sizes
     print(f"{early:.1f} MB after 30, {late:.1f} MB after 300")
     assert late <= 1.05 * early, (early, late)

@@ -1,7 +1,6 @@
 """Published command lines of CCNet parse to the right values; help, errors and remarks of the flags."""
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import train
-from utils.options import evaluate as eval_options
 from utils.options import shared
 from utils.options import train as train_options
 
@@ -153,59 +151,6 @@ def test_flags_without_effect_are_accepted_and_reported_once():
         assert len([text for text in lines if text.startswith(f"{name} has no effect")]) == 1
     assert not train_options.remarks(train.parse_args([]), "cpu", [])
     assert not [name for name in vars(args) if name in ("is_training", "ft", "devices")]
-
-
-def test_flags_with_another_meaning_than_in_the_official_code_are_reported(monkeypatch):
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
-    lines = train_options.remarks(train.parse_args("--ohem --gpu 0,1,2,3".split()), "cpu", [])
-    assert any("--gpu 0,1,2,3 has no effect under mpirun" in line for line in lines)
-    assert any("counts over the batch of all 4 ranks" in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    "line, words",
-    [
-        ("--ohem-keep 100", "--ohem-keep has no effect without --ohem"),
-        ("--ohem-thres=0.7", "--ohem-thres has no effect without --ohem"),
-        ("--optimizer adamw --momentum 0.8", "--momentum has no effect with --optimizer adamw"),
-        ("--eval-images 3", "--eval-images has no effect without --eval-every"),
-        ("--source plain", "--source has no effect without --restore-from"),
-        ("--random-scale --scale-range 0.5,2", "--scale-range replaces the scales of --random-scale"),
-    ],
-)
-def test_a_flag_that_another_one_makes_useless_is_reported(line, words):
-    assert train_options.remarks(train.parse_args(line.split()), "cpu", line.split()) == [words]
-    useful = "--ohem --ohem-keep 9 --momentum 0.8 --eval-every 5 --eval-images 3 --restore-from f --source plain"
-    assert not train_options.remarks(train.parse_args(useful.split()), "cpu", useful.split())
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_several_gpus_in_one_process_print_the_mpirun_command(device, monkeypatch):
-    line = "--data-dir 'my data' --gpu 0,2 --device auto --batch-size 4 --ohem 1"
-    monkeypatch.setattr(sys, "argv", ["train.py", *shlex.split(line)])
-    lines = train_options.remarks(train.parse_args(), device)
-    (command,) = [text.split(": ", 1)[1] for text in lines if "mpirun" in text]
-    assert ("--gpu 0,2 has no effect on the CPU" in lines) == (device == "cpu")
-    words = shlex.split(command)
-    at = words.index("train.py")
-    assert words[:3] == ["mpirun", "-np", "2"] and "CUDA_VISIBLE_DEVICES=0,2" in words[:at]
-    assert words[at + 1 :] == ["--data-dir", "my data", "--batch-size", "4", "--ohem", "1"]
-    assert len(train_options.remarks(train.parse_args(["--gpu", "0"]), "cuda", [])) == 0
-    uneven = train_options.remarks(train.parse_args("--gpu 0,1,2 --batch-size 4".split()), device, [])
-    assert "--batch-size 4 is that of all GPUs together: it must be a multiple of 3" in uneven
-
-
-def test_several_gpus_in_evaluation_and_in_a_program_without_mpirun(monkeypatch):
-    import evaluate
-
-    line = "--restore-from a.npz --gpu 0,1 --whole"
-    args = evaluate.parse_args(line.split())
-    (text,) = eval_options.remarks(args, "cuda", line.split())
-    assert "mpirun -np 2" in text and text.endswith("--restore-from a.npz --whole")
-    assert eval_options.remarks(args, "cuda", [], parallel=False) == [
-        "--gpu 0,1 names 2 GPUs; this program is one process and uses the first"
-    ]
-    assert eval_options.remarks(args, "cpu", [], parallel=False) == ["--gpu 0,1 has no effect on the CPU"]
 
 
 @pytest.mark.parametrize("text", ["1", "true", "True", "yes", "Ture"])

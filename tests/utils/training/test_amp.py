@@ -153,7 +153,8 @@ def test_a_dtype_that_is_not_available_is_an_error():
     amp.check("bfloat16", "cuda", [80, 90])
     with pytest.raises(ValueError, match="--amp half is unknown; choose from float16, bfloat16"):
         amp.check("half", "cuda")
-    with pytest.raises(ValueError, match="--amp float16 needs a GPU"):
+    with pytest.raises(ValueError, match="--amp float16 needs a GPU; the CPU has bfloat16"):
         amp.check("float16", "cpu")
+    amp.check("bfloat16", "cpu")
     with pytest.raises(ValueError, match="bfloat16 needs compute capability 8.0, this GPU has 7.0; use float16"):
         amp.check("bfloat16", "cuda", [90, 70])

@@ -129,6 +129,19 @@ def write(path, losses, first=1):
     return path
 
 
+def test_one_of_two_limits_of_plot_log_is_enough():
+    """The rule of a published training log: mean_relative_error <= 0.05 or mean_absolute_error <= 0.0002."""
+    from scripts import plot_log
+
+    errors = {"mean_relative_error": 0.02, "mean_absolute_error": 0.4}
+    for relative, absolute, good in (
+        (None, None, True), (0.05, None, True), (0.01, None, False), (None, 0.5, True), (None, 0.3, False),
+        (0.05, 0.3, True), (0.01, 0.5, True), (0.01, 0.3, False), (0.05, 0.5, True),
+    ):  # fmt: skip
+        limits = {"mean_relative_error": relative, "mean_absolute_error": absolute}
+        assert plot_log.passes(errors, limits) == good
+
+
 def test_plot_log_compares_two_runs(run_command, tmp_path):
     a = write(tmp_path / "a.csv", np.linspace(4, 1, 50))
     b = write(tmp_path / "b.csv", np.linspace(4, 1, 50)[10:] * 1.02, first=11)
@@ -137,6 +150,9 @@ def test_plot_log_compares_two_runs(run_command, tmp_path):
     assert Image.open(tmp_path / "c.png").size == (860, 420)
     done = run_command("python", "scripts/plot_log.py", a, b, "--out", tmp_path / "c.png", "--max-relative", "0.01")
     assert done.returncode == 1 and "above --max-relative 0.01" in done.stderr
+    both = ["--max-relative", "0.01", "--max-absolute", "0.01"]
+    done = run_command("python", "scripts/plot_log.py", a, b, "--out", tmp_path / "c.png", *both)
+    assert done.returncode == 1 and "above --max-relative 0.01 and --max-absolute 0.01" in done.stderr
     for words, command in (
         ("no log", ["gone.csv"]),
         ("no column 'iou'; it has step, loss", [a, "--column", "iou"]),

@@ -49,7 +49,7 @@ def run_here(args, data, weights=None):
     if weights:
         model.load_parameters(weights)
     start = {key: value.numpy().copy() for key, value in model.state_dict().items()}
-    criterion = train.build_criterion(args, {"num_classes": 5, "ignore_label": 255}, model)
+    criterion = train.build_criterion(args, {"num_classes": 5, "ignore_label": 255}, model, None, {})
     optimizer = train.build_optimizer(args, model, criterion)
     curve = []
     for step, (images, label) in enumerate(data):
@@ -150,6 +150,7 @@ def test_the_learning_rate_rises_then_follows_the_poly_rule():
     assert [optim.poly(2.0, s, 10, 1.0) for s in (0, 5, 9)] == pytest.approx([2.0, 1.0, 0.2])
     assert optim.poly(1e-2, 30000, 60000) == pytest.approx(1e-2 * 0.5**0.9)
     assert [optim.poly(1.0, s, 100, 0.0, warmup=4) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [optim.poly(1.0, s, 10, 1.0, least=0.2) for s in (0, 5, 10)] == pytest.approx([1.0, 0.6, 0.2])
 
 
 def test_gradient_accumulation_takes_the_step_of_the_whole_batch_with_frozen_norms(rng):
@@ -190,6 +191,18 @@ def test_frozen_norms_are_not_trained_and_heads_can_have_a_higher_rate():
     optim.set_lr(optimizer, 0.5)
     rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
     assert rates["conv1.weight"] == 0.5 and rates["head.cca.gamma"] == rates["dsn.0.weight"] == 5.0
+
+
+def test_the_layers_of_van_that_are_not_pretrained_have_the_rate_of_the_heads():
+    """squeeze, and without weight decay the norms."""
+    named = [
+        (name, jt.ones(shape)) for name, shape in (("squeeze.0.weight", (2, 2, 1, 1)), ("block1.0.norm1.weight", 2))
+    ]
+    groups = optim.build(named, "adamw", 6e-5, weight_decay=0.01, head_factor=10.0).param_groups
+    assert {group["names"][0]: (group["factor"], group["weight_decay"]) for group in groups} == {
+        "squeeze.0.weight": (10.0, 0.01),
+        "block1.0.norm1.weight": (1.0, 0.0),
+    }
 
 
 def test_moments_of_another_optimizer_are_an_error():

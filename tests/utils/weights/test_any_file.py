@@ -158,7 +158,7 @@ def test_legacy_files_reach_the_network_from_any_address(tmp_path):
 
 
 def test_evaluation_takes_a_file_of_the_official_code(official, tmp_path, run_command):
-    size = "--device cpu --scene-size 48,96 --max-images 2 --batch-size 2".split()
+    size = "--device cpu --scene-size 48,96 --eval-images 2 --batch-size 2".split()
     done = run_command("python", "evaluate.py", "--restore-from", official, "--save-dir", tmp_path, *size)
     assert done.returncode == 0, done.stderr
     assert "in-place ABN" in done.stdout and json.loads((tmp_path / "result.json").read_text())["images"] == 2

@@ -168,13 +168,19 @@ def test_jittor_ports_keep_their_scales_and_report_what_differs():
     assert arrays["bn1.weight"] is state["backbone.stem.1.weight"]
     assert sorted(notes["dropped"]) == ["backbone.bn1.weight", "backbone.conv1.weight"]
     meta = any_file.describe(arrays, notes)
-    assert meta["num_classes"] == 150 and any("layer4 by 8" in remark for remark in meta["remarks"])
+    assert meta["num_classes"] == 150 and meta["model_options"]["dilations"] == [2, 8]
+    assert any("layer4 with dilation 8" in remark for remark in meta["remarks"])
+    del state["backbone.conv1.weight"], state["backbone.bn1.weight"]  # another port of mmsegmentation
+    assert "dilations" not in any_file.describe(*to_ours(state, "jittor"))["model_options"]
 
     seed = filled(lists.official((3, 4, 12, 3)))
     arrays, notes = to_ours(seed, "jittor")
     assert arrays["bn1.weight"] is seed["bn1.weight"]
     meta = any_file.describe(arrays, notes)
-    assert "12 blocks in layer3" in meta["remarks"][0] and any("no activation" in text for text in meta["remarks"])
+    assert "blocks 3, 4, 12, 3 in its stages" in meta["remarks"][0]
+    assert any("no activation" in text for text in meta["remarks"])
+    options = {"blocks": [3, 4, 12, 3], "activation": "none", "whole_softmax": True}
+    assert meta["model_options"] == options and meta["protocol"]["window"] == [512, 512]
     missing = names.compare(arrays, lists.official())["missing"]
     assert len(missing) == 11 * 15 and all(key.startswith("layer3.") for key in missing)
 

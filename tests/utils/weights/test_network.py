@@ -34,7 +34,7 @@ def ours(keys):
 PUBLISHED = [  # keys of a released file, what a run without flags builds from it
     (lists.torchvision(lists.R50), "ccnet_r50", {"stem": "v1"}),
     (lists.mit(), "ccnet", {"stem": "deep"}),
-    (lists.mmseg(lists.R101), "ccnet_mmseg_r101", {"stem": "v1c"}),
+    (lists.mmseg(lists.R101), "ccnet_mmseg_r101", {"stem": "v1c", "align_corners": False}),
     ({k: v for k, v in lists.mmseg(lists.R50).items() if "head" not in k}, "ccnet_mmseg_r50", {"stem": "v1c"}),
     (lists.serge(), "ccnet", {"stem": "deep", "activation": "relu"}),
     (lists.official(), "ccnet", {"stem": "deep"}),

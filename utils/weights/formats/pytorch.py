@@ -102,7 +102,7 @@ def zip_member(data, info):
         raise Unreadable(f"{info.filename!r} is compressed or encrypted, unlike PyTorch's; repack it uncompressed")
     header = data[info.header_offset : info.header_offset + 30]
     if len(header) < 30 or header[:4] != b"PK\3\4":
-        raise Unreadable(f"{info.filename!r} is not where the zip file says: damaged")
+        raise Unreadable(f"{info.filename!r} is not at the place that the zip file records: damaged")
     start = info.header_offset + 30 + sum(struct.unpack("<2H", header[26:]))
     if start + info.file_size > len(data):
         raise Unreadable(f"{info.filename!r} extends beyond the end of the file: truncated")
