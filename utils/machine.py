@@ -181,11 +181,9 @@ def environment(device, verbose=False):
     env = {"cache_name": "default"}  # otherwise Jittor compiles a separate cache for each git branch, for minutes
     env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI. Part of the cache key, so it must not depend on PATH
     env["gdb_path"] = ""
-    limit = cpu_limit() or os.cpu_count() or 1
-    threads = (
-        min(16, os.cpu_count() or 1, limit) if record.get("parallel_compiler") else 0
-    )  # see scripts/machine/repairs.py
-    env["use_parallel_op_compiler"] = str(threads)
+    limit, ranks = cpu_limit() or os.cpu_count() or 1, int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    threads = min(16, os.cpu_count() or 1, limit)
+    env["use_parallel_op_compiler"] = str(threads if record.get("parallel_compiler") else 0)  # see compiler_repairs.py
     env["FIX_TORCH_ERROR"] = "0"  # otherwise Jittor imports torch first, if it is installed
     if not verbose:
         env["log_silent"] = "1"
@@ -195,8 +193,8 @@ def environment(device, verbose=False):
         env.update(cuda_environment(record.get("cuda", {})))
     cores = len(os.sched_getaffinity(0))  # mpirun usually binds each rank to its own cores
     if cores == os.cpu_count():
-        cores //= int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
-    env["OMP_NUM_THREADS"] = str(max(1, min(cores, limit)))
+        cores //= ranks
+    env["OMP_NUM_THREADS"] = str(max(1, min(cores, limit // ranks)))
     env = {key: value for key, value in env.items() if key not in os.environ}
     if device == "cpu":
         env["nvcc_path"] = ""  # Jittor would use an nvcc that it finds, even without a GPU

@@ -25,6 +25,7 @@ from utils.machine import (  # noqa: F401  (names that the programs take from he
     choose_device,
     compute_capabilities,
     count_gpus,
+    cpu_limit,
     environment,
     find_nvcc,
     is_writable,

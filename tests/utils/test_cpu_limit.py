@@ -1,7 +1,9 @@
-"""Threads follow the CPU limit of a container, which os.cpu_count does not know."""
+"""Threads and loader processes follow the CPU limit of a container, which os.cpu_count does not know."""
 
 import pytest
 
+from datasets.reading import workers
+from datasets.scenes.dataset import Scenes
 from utils import machine
 
 
@@ -60,3 +62,29 @@ def test_threads_follow_the_limit(monkeypatch):
         values = machine.environment("cpu")
         threads.append((values["OMP_NUM_THREADS"], values["use_parallel_op_compiler"]))
     assert threads == [("64", "16"), ("3", "3"), ("1", "1")]
+
+
+def test_ranks_share_the_limit(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: range(64))
+    threads = []
+    for limit in (None, 5, 1):
+        monkeypatch.setattr(machine, "cpu_limit", lambda limit=limit: limit)
+        threads.append(machine.environment("cpu")["OMP_NUM_THREADS"])
+    assert threads == ["32", "2", "1"]
+
+
+def test_loader_processes_follow_the_limit(monkeypatch):
+    """By default; a number that the user chose is kept."""
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda pid: range(64))
+    monkeypatch.setattr("datasets.base.jt.flags", type("Flags", (), {"use_cuda": 1}))
+    make = lambda **options: Scenes("train", 24, 32, count=4, **options).num_workers  # noqa: E731
+    assert [workers.cores(limit) for limit in (None, 3, 100)] == [64, 3, 64]
+    assert [make(num_workers=None, cpu_limit=limit) for limit in (None, 3, 1)] == [8, 3, 1]
+    assert make(num_workers=5, cpu_limit=3) == 5
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
+    assert make(num_workers=None, cpu_limit=6) == 3
