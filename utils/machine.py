@@ -63,6 +63,16 @@ def jittor_home():
     return Path(sys.prefix) / "jittor_home"
 
 
+def check_compiler():
+    """Jittor starts its compiler at each import, even if there is nothing left to compile."""
+    compiler = os.environ.get("cc_path") or "g++"
+    if not shutil.which(compiler):
+        raise MachineError(
+            f"no C++ compiler: there is no {compiler}, which Jittor needs at each start, even if all is compiled. "
+            "Fix: sudo apt-get install g++ (without root: conda install gxx), or set cc_path to the path of a g++"
+        )
+
+
 def find_nvcc():
     """Path of nvcc: $nvcc_path, PATH, the usual folders, the wheels; None if there is none."""
     nvcc = os.environ.get("nvcc_path") or shutil.which("nvcc")

@@ -27,9 +27,11 @@ class BeforeJittor:
 
 
 def set_environment():
-    """Variables that are already set are kept, except HOME, which runtime replaces if it is not writable."""
+    """Variables that are already set are kept, except HOME, which runtime replaces if it is not writable. A missing
+    compiler is an error that names the fix."""
     import ccnet_runtime as runtime
 
+    runtime.check_compiler()
     try:
         values = runtime.environment(runtime.choose_device("auto")[0])
     except runtime.MachineError:  # nvcc_path is set and is not the prepared one: keep it, set the rest as for the CPU

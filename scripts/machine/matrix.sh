@@ -6,7 +6,7 @@
 #   scripts/machine/matrix.sh python3.13 /opt/bin/python3.14
 # cc_path=/usr/bin/g++-11 chooses the compiler; MATRIX_TESTS= (empty) skips the tests, or names their files.
 set -uo pipefail
-cd "$(dirname "$(readlink -f "$0")")/../.."
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit
 given=$#
 [ $given -gt 0 ] || set -- python3.9 python3.10 python3.11 python3.12 python3.13 python3.14
 tests=${MATRIX_TESTS-tests}
@@ -20,7 +20,7 @@ version_of() { # version_of PYTHON MODULE
 }
 
 try() { # try PYTHON FOLDER: the demo with 60 steps, the tests, and back to Jittor as published
-  export HOME="$2/home" VENV="$2/venv" PYTHON="$1" JITTOR_HOME= LOG=runs/matrix/setup.log
+  export HOME="$2/home" VENV="$2/venv" PYTHON="$1" JITTOR_HOME="" LOG=runs/matrix/setup.log
   mkdir -p "$HOME"
   bash -ec '. scripts/machine/setup.sh; setup requirements-dev.txt
     echo "Prepared after $SECONDS s"

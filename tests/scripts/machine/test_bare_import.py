@@ -36,6 +36,12 @@ def start(site, code, **env):
     return done.stdout
 
 
+def test_a_missing_compiler_is_an_error_that_names_the_fix(site, tmp_path):
+    with pytest.raises(AssertionError, match="MachineError: no C\\+\\+ compiler: .*Fix: sudo apt-get install g\\+\\+"):
+        start(site, "import jittor", PATH=str(tmp_path))
+    assert start(site, "print(1)", PATH=str(tmp_path)) == "1\n"
+
+
 def test_jittor_gets_the_environment_that_the_commands_of_the_project_set(site, monkeypatch):
     for name in [name for name in os.environ if name not in ("PATH", "HOME")]:
         monkeypatch.delenv(name)

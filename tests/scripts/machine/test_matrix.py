@@ -1,4 +1,4 @@
-"""scripts/machine/matrix.sh with a stand-in for setup.sh: nothing is installed."""
+"""The matrix of Pythons and compilers, with a stand-in for setup.sh: nothing is installed."""
 
 import os
 import subprocess
