@@ -211,6 +211,8 @@ def environment(device, verbose=False):
     elif "nvcc" in record.get("cuda", {}):
         env["nvcc_path"] = record["cuda"]["nvcc"]
     home = jittor_home()
+    if os.environ.get("JITTOR_HOME") == "":
+        env["JITTOR_HOME"] = str(home)  # Jittor takes the empty text for a folder, and does not start
     if home == Path(sys.prefix) / "jittor_home":  # both: with JITTOR_HOME alone Jittor still writes to the home folder
         env["HOME"] = env["JITTOR_HOME"] = str(home)
     return env

@@ -20,9 +20,10 @@ version_of() { # version_of PYTHON MODULE
 }
 
 try() { # try PYTHON FOLDER: the demo with 60 steps, the tests, and back to Jittor as published
-  export HOME="$2/home" VENV="$2/venv" PYTHON="$1" JITTOR_HOME="" LOG=runs/matrix/setup.log
+  export HOME="$2/home" VENV="$2/venv" PYTHON="$1" LOG=runs/matrix/setup.log
+  unset JITTOR_HOME
   mkdir -p "$HOME"
-  bash -ec '. scripts/machine/setup.sh; setup requirements-dev.txt
+  bash -euo pipefail -c '. scripts/machine/setup.sh; setup requirements-dev.txt
     echo "Prepared after $SECONDS s"
     python train.py --model ccnet_r18 --dataset scenes --input-size 96,128 --batch-size 4 --num-steps 60 \
       --optimizer adamw --learning-rate 1e-3 --snapshot-dir "$1"

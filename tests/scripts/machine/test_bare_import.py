@@ -70,6 +70,12 @@ def test_the_cache_is_in_the_environment_where_the_home_folder_cannot_be_written
     assert env["HOME"] == env["JITTOR_HOME"] == f"{sys.prefix}/jittor_home"
 
 
+def test_an_empty_jittor_home_is_none(site, tmp_path):
+    """Jittor would make a folder with an empty name, and fail."""
+    env = json.loads(start(site, "import jittor", HOME=str(tmp_path), JITTOR_HOME=""))
+    assert env["HOME"] == env["JITTOR_HOME"] == str(tmp_path)
+
+
 def test_starting_python_imports_one_small_module_and_changes_nothing(site):
     code = (
         "before, env = set(sys.modules), __import__('os').environ.copy(); site.addsitedir(sys.path[0]); "

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 SETUP = """setup() {
+  echo "JITTOR_HOME is ${JITTOR_HOME-not set}, HOME is empty: $(ls -A "$HOME" | wc -l)"
+  [ "$FAILS" != setup ] || false | tee
   mkdir -p "$VENV/bin"
   printf '#!/bin/sh\\ncase "$*" in *numpy*) echo 2.9; exit ;; *cv2*) echo 5.9; exit ;; *"$FAILS"*) exit 3 ;; esac\\necho "ran $*"\\n' >"$VENV/bin/python"
   chmod +x "$VENV/bin/python"
@@ -36,6 +38,7 @@ def test_a_row_for_a_python_that_passes(matrix):
     rows = done.stdout.splitlines()[2:]
     assert len(rows) == 1 and rows[0].startswith("| {}.{}.{} | 2.9 | 5.9 | g++ ".format(*sys.version_info))
     assert rows[0].endswith("| 0 | passed |")
+    assert log.read_text().startswith("JITTOR_HOME is not set, HOME is empty: 0\n")
     ran = [line for line in log.read_text().splitlines() if line.startswith("ran ")]
     assert [line.split()[1] for line in ran] == ["train.py", "-m", "scripts/prepare_jittor.py"]
     assert "--num-steps 60" in ran[0] and ran[1].endswith("-m not slow tests/models -x") and "--undo" in ran[2]
@@ -43,10 +46,11 @@ def test_a_row_for_a_python_that_passes(matrix):
     assert folder.name.startswith("tmp.") and not folder.exists()
 
 
-@pytest.mark.parametrize("fails", ["train.py", "pytest", "--undo"])
+@pytest.mark.parametrize("fails", ["setup", "train.py", "pytest", "--undo"])
 def test_what_fails_is_a_row_with_its_log(matrix, fails):
     done, log = matrix(sys.executable, FAILS=fails)
     assert done.returncode == 1 and f"| failed: runs/matrix/{log.name} |" in done.stdout
+    assert ("ran train.py" in log.read_text()) == (fails in ("pytest", "--undo"))  # nothing runs after a failure
 
 
 def test_without_tests(matrix):
