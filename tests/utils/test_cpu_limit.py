@@ -4,6 +4,7 @@ import pytest
 
 from datasets.reading import workers
 from datasets.scenes.dataset import Scenes
+from scripts.data import jobs
 from utils import machine
 
 
@@ -88,3 +89,13 @@ def test_loader_processes_follow_the_limit(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "2")
     assert make(num_workers=None, cpu_limit=6) == 3
+
+
+def test_scripts_of_data_follow_the_limit(monkeypatch):
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda pid: range(64))
+    monkeypatch.setattr(jobs, "cpu_limit", lambda: 3)
+    counts = []
+    monkeypatch.setattr(workers, "run", lambda load, tasks, count, **options: counts.append(count) or tasks)
+    for asked in (None, 5, 0):
+        jobs.run(int, list(range(10)), asked, "counting")
+    assert counts == [3, 5, 0]
