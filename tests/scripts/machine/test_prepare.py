@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -91,7 +91,7 @@ def test_without_libgl_opencv_is_replaced_by_the_headless_wheel(monkeypatch, tmp
     monkeypatch.setattr(checks, "pip", pip)
     assert checks.check_opencv() == "4.11.0 (headless: this machine has no libGL)"
     assert calls[0] == ("uninstall", "-y", "opencv-python")
-    assert calls[1][-1] == f"opencv-python-headless=={version('opencv-python')}"  # 4 or 5, as it was
+    assert calls[1][-1] == f"opencv-python-headless=={metadata.version('opencv-python')}"  # 4 or 5, as it was
     assert "libGL.so.1" in capsys.readouterr().out
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
     monkeypatch.setattr(checks, "pip", lambda *arguments: False)
