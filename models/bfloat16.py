@@ -95,10 +95,10 @@ def attention(cca, x):
 
 
 def pack(model):
-    """Pack the weights of a folded CCNet in place for evaluation; see layer()."""
+    """Pack the weights of a folded network in place, see layer(); not of depthwise and float32 convolutions."""
     last = (model.head.bottleneck[3], model.dsn[3])
     for conv in model.modules():
-        if isinstance(conv, nn.Conv2d) and not any(conv is other for other in last):
+        if isinstance(conv, nn.Conv2d) and conv.groups == 1 and not any(conv is other for other in last):
             like = jt.zeros((1, *USUAL_SIZE, conv.in_channels)).cast("bfloat16")
             conv.packed_weight = [part.stop_grad() for part in channels_last.pack(conv, like)]
     jt.sync_all()

@@ -6,7 +6,7 @@ Attribute names are the state-dict keys of the official checkpoint (head.conva.0
 import jittor as jt
 from jittor import nn
 
-from models import bfloat16
+from models import bfloat16, bfloat16_van
 from models.cca import RCCA
 from models.layers import packed
 from models.layers.batch_norm import BatchNorm, Folded, activate
@@ -168,9 +168,20 @@ class VANCCNet(VAN):
         self.head = RCCAHead(dims[3], dims[3] // 2, checked(num_classes), recurrence, cca_backend, "leaky_relu")
         self.dsn = auxiliary_head(dims[2], dims[2] // 2, num_classes, "leaky_relu")
         self.aux_always, self.align_corners = aux_always, align_corners
+        self.bfloat16 = False  # see models/bfloat16_van.py
         self.train()
 
+    def why_no_bfloat16(self):
+        return why_no_bfloat16()
+
+    def use_bfloat16(self):
+        if isinstance(self.patch_embed1.norm, Folded):
+            bfloat16.pack(self)
+        self.bfloat16 = True
+
     def execute(self, x):
+        if self.bfloat16:
+            return bfloat16_van.run(self, x)
         _, x2, x3, x4 = self.features(x)
         if self.multi:
             size = tuple(x2.shape[2:])
