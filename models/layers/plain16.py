@@ -1,4 +1,4 @@
-"""The functions of channels_last.py, maps16.py and van16.py in Jittor's operators and float32: the definitions for tests.
+"""channels_last.py, maps16.py and van16.py in Jittor's operators and float32: the definitions for the tests.
 
 Maps are (B, H, W, C), as there, in any dtype; the results are float32.
 """
