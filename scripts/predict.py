@@ -88,7 +88,7 @@ def load(args, machine):
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if jittor.in_mpi:
         raise ValueError("predict.py is one process: start it without mpirun (evaluate.py shares images over ranks)")
-    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size", "align_corners")}
+    flags = {key: vars(args)[key] for key in eval_options.NETWORK_FLAGS}
     options = {"source": args.source, "cca_backend": args.cca_backend}
     simplify = amp.simplify(args.amp, None if args.no_fold else fold)
     model, meta = network.load_network(args.restore_from, build_model, flags, simplify, **options)
