@@ -1,5 +1,5 @@
-"""Clips: T frames of one sequence in time order, `stride` apart; the labelled frame is the middle one. At the ends of a
-sequence, and at gaps in it, the last frame is repeated.
+"""Clips: T frames of one sequence in time order, `frame_stride` apart; the labelled frame is the middle one. At the
+ends of a sequence, and at gaps in it, the last frame is repeated.
 """
 
 import re
@@ -26,13 +26,13 @@ def stretches(sequence):
     yield stretch
 
 
-def around(stretch, place, frames, stride=1):
+def around(stretch, place, frames, frame_stride=1):
     """The items of the clip around stretch[place]."""
-    steps = (place + (k - frames // 2) * stride for k in range(frames))
+    steps = (place + (k - frames // 2) * frame_stride for k in range(frames))
     return [stretch[min(max(step, 0), len(stretch) - 1)] for step in steps]
 
 
-def of_files(paths, frames, stride=1):
+def of_files(paths, frames, frame_stride=1):
     """{path: the paths of its clip}. Files of one folder whose names differ in their last number alone are a sequence,
     in the order of that number."""
     sequences, result = defaultdict(list), {}
@@ -43,7 +43,7 @@ def of_files(paths, frames, stride=1):
         sequences[Path(path).parent, key].append((time, path))
     for sequence in sequences.values():
         for stretch in stretches(sequence):
-            result.update({path: around(stretch, place, frames, stride) for place, path in enumerate(stretch)})
+            result.update({path: around(stretch, place, frames, frame_stride) for place, path in enumerate(stretch)})
     return result
 
 
@@ -52,20 +52,20 @@ def stack(images, names):
     for image, name in zip(images, names):
         if image.shape != images[0].shape:
             sizes = " and ".join("x".join(map(str, each.shape[:2])) for each in (images[0], image))
-            raise DataError(f"{names[0]} and {name} are frames of one clip and differ in size: {sizes} (height x width)")
+            raise DataError(f"{names[0]} and {name} are of one clip and differ in size: {sizes} (height x width)")
     return np.stack(images)
 
 
-def sliding(images, frames, stride=1):
+def sliding(images, frames, frame_stride=1):
     """The images of a video, one after another -> the clip around each, (T, H, W, C)."""
-    reach, kept, first, place = frames // 2 * stride, deque(), 0, 0  # kept: the images from number `first` on
+    reach, kept, first, place = frames // 2 * frame_stride, deque(), 0, 0  # kept: the images from number `first` on
     for image in images:
         kept.append(image)
         if first + len(kept) > place + reach:
-            yield np.stack(around(kept, place - first, frames, stride))
+            yield np.stack(around(kept, place - first, frames, frame_stride))
             place += 1
             if place - first > reach:
                 kept.popleft()
                 first += 1
-    for place in range(place, first + len(kept)):
-        yield np.stack(around(kept, place - first, frames, stride))
+    for last in range(place, first + len(kept)):
+        yield np.stack(around(kept, last - first, frames, frame_stride))

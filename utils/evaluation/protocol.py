@@ -76,7 +76,8 @@ def changed(
 ):
     """-> (the protocol with the values of flags, None where a flag is not given; the names of the changed values).
 
-    `frames`: of the network. `whole` False slides windows of the size that the protocol has or, without one, of the crop of the training.
+    `frames`: of the network. `whole` False slides windows of the size that the protocol has or, without one, of the
+    crop of the training.
     """
     result = dict(protocol)
     if whole:

@@ -19,8 +19,8 @@ def check_crop(size, samples, classes, frames=1):
     numbers = samples * size[0] * size[1] * max(classes, frames * STEM_CHANNELS)
     if numbers > LARGEST_ARRAY:
         raise ValueError(
-            f"{text} is too large: {samples * frames} crops of it at once make an array of {numbers:.2g} elements, and Jittor "
-            f"indexes at most {LARGEST_ARRAY:.2g}. Fix: a smaller --input-size (usual: 512,512 or 769,769)"
+            f"{text} is too large: {samples * frames} crops of it at once make an array of {numbers:.2g} elements, and "
+            f"Jittor indexes at most {LARGEST_ARRAY:.2g}. Fix: a smaller --input-size (usual: 512,512 or 769,769)"
             + (", a smaller --batch-size, more ranks or --accumulate" if samples > 1 else "")
             + (", fewer --frames" if frames > 1 else "")
         )

@@ -94,8 +94,8 @@ def warning(need, have, ranks, shape, frames=1):
     each = f"each of {ranks} ranks" if ranks > 1 else "this run"
     clips, fewer = (f" of {frames} frames", ", fewer --frames") if frames > 1 else ("", "")
     return [
-        f"warning: {each} will need about {need / 1e9:.2g} GB for steps of {crops} crops of {height}x{width}{clips}, and "
-        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Fix: "
+        f"warning: {each} will need about {need / 1e9:.2g} GB for steps of {crops} crops of {height}x{width}{clips}, "
+        f"and {have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Fix: "
         f"--accumulate{fewer}, or a smaller --batch-size, --input-size or network (--model ccnet_r18)"
     ]
 

@@ -46,9 +46,9 @@ def load_network(path, build, flags, fold=None, source="auto", **options):
 def resolve(flags, path="", arrays=(), meta=None, training=False):
     """-> ({"model", "num_classes", "recurrence", "options"}, lines to print).
 
-    `flags`: {name: value, or None where the flag is not given} of model, num_classes, recurrence, align_corners, frames,
-    VAN_FLAGS and RESNET_FLAGS. In training a backbone fits every network that has it, another recurrence or drop path is allowed, and
-    the number of classes is that of the data.
+    `flags`: {name: value, or None where the flag is not given} of model, num_classes, recurrence, align_corners,
+    frames, VAN_FLAGS and RESNET_FLAGS. In training a backbone fits every network that has it, another recurrence or
+    drop path is allowed, and the number of classes is that of the data.
     """
     flags = {name: value for name, value in flags.items() if value is not None}
     meta, facts = meta or {}, any_file.shape_facts(arrays)
