@@ -13,9 +13,7 @@ from models.ports import WholeSoftmaxRCCA
 def use_clips(model, frames):
     """Make a network that was built for images take clips of `frames` frames; -> the network."""
     if frames < 1 or frames % 2 == 0:
-        raise ValueError(
-            f"frames is {frames}; expected an odd number of at least 1: the labelled frame is the middle one"
-        )
+        raise ValueError(f"frames is {frames}; expected an odd number: the labelled frame is the middle one")
     if frames > 1 and not hasattr(model, "frames"):
         raise ValueError(f"--frames {frames}: this network takes single images. Fix: another --model, or --frames 1")
     if frames > 1 and isinstance(model.head.cca, WholeSoftmaxRCCA):
