@@ -71,28 +71,20 @@ def build_dataset(
     grey_labels=None,
     channels=None,
     value_range=None,
-    frames=None,
-    frame_stride=None,
     **options,
 ):
     """`name`: a key of DATASETS, or "auto": detected from the folders of `data_dir`. `options` go to the class:
     num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset.
     `grey_labels`: what a checkpoint records about the grey labels of its data (grey_labels.py); only Folder uses it.
     `channels`, `value_range`: of the images, where they are not three (reading/bands.py).
-    `frames`, `frame_stride`: samples are clips (clips.py), of a dataset of sequences."""
+    `frames`, `frame_stride` of the options: see clip_options."""
     name = detect(data_dir) if name == "auto" else ALIASES.get(name, name)
     cls = dataset_class(name)
+    options = clip_options(name, cls, **options)
     if channels not in (None, 3) and name not in ("folder", "packed"):
         raise ValueError(f"--channels {channels} is for a folder of one's own images, and this is {name}: leave it out")
     if value_range and channels in (None, 3):
         raise ValueError(f"--value-range {value_range} is for images with --channels N: add it, or leave the range out")
-    if frames not in (None, 1):
-        if not hasattr(cls, "sequences"):
-            raise ValueError(
-                f"clips of {frames} frames need a dataset of sequences, camvid, and this is {name}, of single images: "
-                "add --frames 1, or give another dataset"
-            )
-        options.update(frames=frames, stride=frame_stride or 1)
     if name == "scenes":
         for flag, value in (("--data-dir", data_dir), ("--data-list", data_list)):
             if value:
@@ -128,6 +120,18 @@ def build_dataset(
     if name != "packed":  # a packed folder keeps the name of the original dataset
         data.dataset_name = name
     return data
+
+
+def clip_options(name, cls, frames=None, frame_stride=None, **options):
+    """`options`, and where samples are clips (clips.py) their frames and stride; refused without sequences of frames."""
+    if frames in (None, 1):
+        return options
+    if not hasattr(cls, "sequences"):
+        raise ValueError(
+            f"clips of {frames} frames need a dataset of sequences, camvid, and this is {name}, of single images: "
+            "add --frames 1, or give another dataset"
+        )
+    return {**options, "frames": frames, "stride": frame_stride or 1}
 
 
 def training_data(

@@ -8,12 +8,12 @@ from datasets import build_dataset, clips
 
 def test_the_frames_of_a_folder_are_a_sequence_in_the_order_of_their_numbers():
     names = ["f8.png", "f9.png", "f10.png", "f11.png", "photo.jpg", "g/f9.png", "f30.png"]
-    found = clips.of_files([f"a/{name}" for name in names], 3)
-    assert found["a/f9.png"] == ["a/f8.png", "a/f9.png", "a/f10.png"]  # 9 is before 10
-    assert found["a/f8.png"] == ["a/f8.png", "a/f8.png", "a/f9.png"]
-    assert found["a/f11.png"] == ["a/f10.png", "a/f11.png", "a/f11.png"]  # a gap before 30
+    result = clips.of_files([f"a/{name}" for name in names], 3)
+    assert result["a/f9.png"] == ["a/f8.png", "a/f9.png", "a/f10.png"]  # 9 is before 10
+    assert result["a/f8.png"] == ["a/f8.png", "a/f8.png", "a/f9.png"]
+    assert result["a/f11.png"] == ["a/f10.png", "a/f11.png", "a/f11.png"]  # a gap before 30
     for alone in ("a/photo.jpg", "a/g/f9.png", "a/f30.png"):
-        assert found[alone] == [alone] * 3
+        assert result[alone] == [alone] * 3
     of_cityscapes = [f"b/x_{number}_leftImg8bit.png" for number in (1, 2)]
     assert clips.of_files(of_cityscapes, 3)[of_cityscapes[0]] == [*of_cityscapes[:1] * 2, of_cityscapes[1]]
 
@@ -29,9 +29,9 @@ def test_a_folder_has_the_clips_of_the_loader(roots):
 @pytest.mark.parametrize("frames, stride", [(1, 1), (3, 1), (3, 2), (5, 3)])
 def test_a_video_has_the_clips_of_a_sequence(count, frames, stride):
     images = [np.full((2, 3, 3), number, np.uint8) for number in range(count)]
-    found = list(clips.sliding(iter(images), frames, stride))
-    assert len(found) == count
-    for place, clip in enumerate(found):
+    result = list(clips.sliding(iter(images), frames, stride))
+    assert len(result) == count
+    for place, clip in enumerate(result):
         np.testing.assert_array_equal(clip, np.stack(clips.around(images, place, frames, stride)))
 
 

@@ -174,8 +174,8 @@ def test_all_frames_of_a_clip_are_cut_scaled_and_flipped_alike(settings):
     expected = stream.stream(
         Brightness(), ((k, (image, None)) for k, image in enumerate(images)), normalise, **settings
     )
-    found = stream.stream(Middle(), ((k, (clip, None)) for k, clip in enumerate(clips)), normalise_clip, **settings)
-    for (_, _, one), (_, (clip, _), other) in zip(expected, found):
+    result = stream.stream(Middle(), ((k, (clip, None)) for k, clip in enumerate(clips)), normalise_clip, **settings)
+    for (_, _, one), (_, (clip, _), other) in zip(expected, result):
         assert other.shape == clip.shape[1:3]
         np.testing.assert_array_equal(one, other)
     assert max(Middle.sizes) <= inference.CALL_TILES // 3
