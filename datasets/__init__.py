@@ -123,7 +123,7 @@ def build_dataset(
 
 
 def clip_options(name, cls, frames=None, frame_stride=None, **options):
-    """`options`, and where samples are clips (clips.py) their frames and stride; refused without sequences of frames."""
+    """`options`, and where samples are clips (clips.py) their frames and stride; refused without sequences."""
     if frames in (None, 1):
         return options
     if not hasattr(cls, "sequences"):
