@@ -95,7 +95,7 @@ def prepare(args, machine):
     options = (train_options.network_options(vars(args)), vars(args), resumed.compare)
     start = {"source": args.source, "step": args.start_iters, "samples": args.start_iters * args.batch_size}
     begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, *options, **start)
-    args.model, args.recurrence = begin["network"]["model"], begin["network"]["recurrence"]
+    train_options.take_network(args, begin)
     return begin, earlier_files
 
 
@@ -127,7 +127,7 @@ def build_data(args, begin):
 
 
 def stream(data, normalisation, start):
-    """This rank's part of each piece of a batch, from piece `start` on: images (B, 3, H, W), labels, sample names."""
+    """This rank's part of each piece of a batch, from `start` on: images (B, [T *] 3, H, W), labels, sample names."""
     from datasets.transforms import normalise_batch
 
     for batch in data.forever(start):

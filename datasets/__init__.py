@@ -76,9 +76,11 @@ def build_dataset(
     """`name`: a key of DATASETS, or "auto": detected from the folders of `data_dir`. `options` go to the class:
     num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset.
     `grey_labels`: what a checkpoint records about the grey labels of its data (grey_labels.py); only Folder uses it.
-    `channels`, `value_range`: of the images, where they are not three (reading/bands.py)."""
+    `channels`, `value_range`: of the images, where they are not three (reading/bands.py).
+    `frames`, `frame_stride` of the options: see clip_options."""
     name = detect(data_dir) if name == "auto" else ALIASES.get(name, name)
     cls = dataset_class(name)
+    options = clip_options(name, cls, **options)
     if channels not in (None, 3) and name not in ("folder", "packed"):
         raise ValueError(f"--channels {channels} is for a folder of one's own images, and this is {name}: leave it out")
     if value_range and channels in (None, 3):
@@ -118,6 +120,18 @@ def build_dataset(
     if name != "packed":  # a packed folder keeps the name of the original dataset
         data.dataset_name = name
     return data
+
+
+def clip_options(name, cls, frames=None, frame_stride=None, **options):
+    """`options`, and where samples are clips (clips.py) their frames and stride; refused without sequences."""
+    if frames in (None, 1):
+        return options
+    if not hasattr(cls, "sequences"):
+        raise ValueError(
+            f"clips of {frames} frames need a dataset of sequences, camvid, and this is {name}, of single images: "
+            "add --frames 1, or give another dataset"
+        )
+    return {**options, "frames": frames, "stride": frame_stride or 1}
 
 
 def training_data(

@@ -31,8 +31,14 @@ MODELS = {
 }
 
 
-def build_model(name, num_classes=19, recurrence=2, **options):
-    """-> a network: normalised images (B, 3, H, W) -> [main logits], in training [main logits, auxiliary logits]."""
+def build_model(name, num_classes=19, recurrence=2, frames=1, **options):
+    """-> a network: normalised images (B, 3, H, W) -> [main logits], in training [main logits, auxiliary logits].
+    `frames` > 1: of clips (B, frames * 3, H, W), see video.py."""
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; choose from {', '.join(sorted(MODELS))}")
-    return MODELS[name](num_classes, recurrence, **options)
+    model = MODELS[name](num_classes, recurrence, **options)
+    if frames == 1:
+        return model
+    from models.video import use_clips
+
+    return use_clips(model, frames)

@@ -5,31 +5,39 @@ of norms and the logits are float32.
 """
 
 from models import bfloat16
-from models.layers import channels_last, maps16, van16
+from models.layers import channels_last, dropout, maps16, van16
 from models.layers.resize import resize
+from models.video import labelled, split
 
 
 def run(model, x):
     """model(x) with x (B, 3, H, W) float32 -> logits in float32."""
-    x, maps = channels_last.to_last(x), []
-    for number in (1, 2, 3, 4):
-        embed = getattr(model, f"patch_embed{number}")
-        x = bfloat16.layer(embed.proj, embed.norm, x)
-        for block in getattr(model, f"block{number}"):
-            x = residual_block(block, x)
-        x, here = maps16.twice(van16.layer_norm(getattr(model, f"norm{number}"), x))
-        maps.append(here)  # (B, h, w, dims[number - 1])
-    x2, x3, x4 = maps[1:]
+    frames = model.frames
+    with dropout.rows(frames):
+        x2, x3, x4 = features(model, channels_last.to_last(split(x, frames)))[1:]
     auxiliary = model.is_training() or model.aux_always
     x3, again = maps16.twice(x3) if auxiliary else (x3, None)
     if model.multi:
         size = tuple(x2.shape[1:3])
         x2 = maps16.join(maps16.join(x2, larger(model, x3, size)), larger(model, x4, size))
         x4 = bfloat16.norm_act(model.squeeze, x2)
-    logits = [bfloat16.head(model.head, x4)]
+    logits = [bfloat16.head(model.head, x4, frames)]
     if auxiliary:
-        logits.append(bfloat16.classifier(model.dsn, again))
+        logits.append(bfloat16.classifier(model.dsn, labelled(again, frames)))
     return logits
+
+
+def features(model, x):
+    """-> four maps (B, h, w, dims[stage - 1])"""
+    maps = []
+    for number in (1, 2, 3, 4):
+        embed = getattr(model, f"patch_embed{number}")
+        x = bfloat16.layer(embed.proj, embed.norm, x)
+        for block in getattr(model, f"block{number}"):
+            x = residual_block(block, x)
+        x, here = maps16.twice(van16.layer_norm(getattr(model, f"norm{number}"), x))
+        maps.append(here)
+    return maps
 
 
 def larger(model, x, size):

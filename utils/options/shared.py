@@ -107,7 +107,7 @@ def span(text):
 SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
-SOURCE += ["scene_size", "channels", "value_range"]
+SOURCE += ["scene_size", "channels", "value_range", "frames", "frame_stride"]
 AUGMENTATION = "augment random_scale random_mirror short_side long_side scale_range color_jitter cat_max_ratio".split()
 
 
@@ -153,6 +153,24 @@ def add_channels(add):
     add("--channels", type=positive, metavar="N", help=text)
     text = "values that become 0 and 255, with --channels (default: uint16 0,65535, float 0,1)"
     add("--value-range", type=value_range, metavar="LOW,HIGH", help=text)
+
+
+def odd(text):
+    expected = "an odd number of at least 1, such as 5: the labelled frame is the middle one"
+    return parsed(text, int, lambda number: number >= 1 and number % 2, expected)
+
+
+def add_frames(add):
+    text = "frames of a clip, with attention over time, height and width (default: recorded in the checkpoint, else 1)"
+    add("--frames", type=odd, metavar="T", help=text)
+    text = "by how many frames of the data those of a clip are apart (default: recorded in the checkpoint, else 1)"
+    add("--frame-stride", type=positive, metavar="N", help=text)
+
+
+def check_frame_stride(frames, stride):
+    """An error for a --frame-stride of a network for single images."""
+    if frames == 1 and stride:
+        raise ValueError(f"--frame-stride {stride} is of clips: add --frames, for example --frames 5, or leave it out")
 
 
 def add_source(add):
