@@ -163,7 +163,8 @@ def build_optimizer(args, model, criterion):
     from utils.training import optim
 
     named = [*model.named_parameters(), *((f"criterion.{name}", p) for name, p in criterion.named_parameters())]
-    return optim.build(named, args.optimizer, args.learning_rate, args.momentum, args.weight_decay, args.head_lr_factor)
+    rates = args.learning_rate, args.momentum, args.weight_decay, args.head_lr_factor, args.gamma_lr_factor
+    return optim.build(named, args.optimizer, *rates)
 
 
 def check_data(args, info, data, model, device):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 DATASETS = {
     "scenes": ("datasets.scenes.dataset", "Scenes"),
+    "beacons": ("datasets.scenes.beacons", "Beacons"),
     "cityscapes": ("datasets.cityscapes", "Cityscapes"),
     "ade20k": ("datasets.ade20k", "ADE20K"),
     "voc": ("datasets.voc", "VOC"),
@@ -23,6 +24,7 @@ DATASETS = {
 }
 ALIASES = {"cityscape": "cityscapes", "ade": "ade20k", "voc2012": "voc", "cocostuff": "coco_stuff"}
 CHOICES = ("auto", *DATASETS, *ALIASES)
+GENERATED = ("scenes", "beacons")  # drawn by a program: without files
 AUGMENT = ("fast", "official")
 
 
@@ -42,7 +44,7 @@ def detect(data_dir):
     if not start.is_dir():
         raise FileNotFoundError(f"--data-dir {data_dir} is not a folder; give the folder of the dataset")
     children = sorted(entry for entry in start.iterdir() if entry.is_dir() and entry.name[0] != ".")[:64]
-    files = [name for name in DATASETS if name not in ("scenes", "folder")]
+    files = [name for name in DATASETS if name not in (*GENERATED, "folder")]
     places = [(files, [start]), (files, children), (["folder"], [start]), (["folder"], children)]
     for names, folders in (*places, (files, [start.resolve().parent])):
         matches = {
@@ -85,12 +87,12 @@ def build_dataset(
         raise ValueError(f"--channels {channels} is for a folder of one's own images, and this is {name}: leave it out")
     if value_range and channels in (None, 3):
         raise ValueError(f"--value-range {value_range} is for images with --channels N: add it, or leave the range out")
-    if name == "scenes":
+    if name in GENERATED:
         for flag, value in (("--data-dir", data_dir), ("--data-list", data_list)):
             if value:
-                raise ValueError(f"{flag} {value} has no use with --dataset scenes, which are drawn: leave one out")
+                raise ValueError(f"{flag} {value} has no use with --dataset {name}, which are drawn: leave one out")
         if cache != "off":
-            raise ValueError(f"--cache {cache} has no use with drawn scenes: leave it out")
+            raise ValueError(f"--cache {cache} has no use with drawn {name}: leave it out")
         if scene_size:
             options.update(height=scene_size[0], width=scene_size[1])
         data = cls(split, **options)

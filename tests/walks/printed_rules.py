@@ -55,6 +55,7 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"train_cityscapes\.sh|run_local\.sh", CUT_TRAIN, f"{RECIPE} --ohem-keep 1000"),
     (r"train_\w+\.sh", CUT_TRAIN, RECIPE),
+    (r"long_range\.sh", {}, "--num-steps 2 --batch-size 2 --eval-every 2 --eval-images 2"),
     (r"(evaluate\.py.*--export|predict\.py.*\.pth)", CUT_SCORE, "--input-size 65,65"),
     (r"evaluate\.py(?!.*--whole).*\.pth", CUT_SCORE, "--eval-images 2 --input-size 65,65"),  # else windows of 769
     (r"evaluate\.py", CUT_SCORE, "--eval-images 2"),

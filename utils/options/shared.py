@@ -218,7 +218,7 @@ def common_parser(models, datasets, devices):
     add_channels(add)
     add("--cache", choices=("off", "ram"), default="off", help="ram: keep decoded images in memory (default: off)")
     add = parser.add_argument_group("generated scenes").add_argument
-    text = "size of the images (default: recorded in the checkpoint, else 128,256)"
+    text = "size of the images (default: recorded in the checkpoint, else 128,256 for scenes, 65,65 for beacons)"
     add("--scene-size", type=size, metavar="H,W", help=text)
     add = parser.add_argument_group("machine").add_argument
     add("--device", choices=devices, default="auto", help="auto: cuda if there is a GPU, else cpu (default: auto)")
@@ -244,5 +244,6 @@ def legacy_in(argv=None):
 def unused_data_flags(args, dataset):
     """Lines about flags without effect on this dataset: generated scenes have no bad samples or labels."""
     defaults = {"on_bad_sample": "error", "on_bad_label": "error", "resize_labels": False}
-    unused = [name for name, value in defaults.items() if dataset == "scenes" and getattr(args, name) != value]
+    drawn = dataset in ("scenes", "beacons")
+    unused = [name for name, value in defaults.items() if drawn and getattr(args, name) != value]
     return [f"--{name.replace('_', '-')} has no effect with --dataset {dataset}" for name in unused]

@@ -66,6 +66,8 @@ def schedule(parser):
     )
     text = "learning rate of the heads and of the squeeze layer of VAN, times X (default: %(default)s)"
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help=text)
+    text = "learning rate of gamma, the factor of the attention, which starts at 0, times X (default: %(default)s)"
+    add("--gamma-lr-factor", type=float, default=1.0, metavar="X", help=text)
     text = "gradient accumulation: split each batch into N parts (default: %(default)s)"
     add("--accumulate", type=options.positive, default=1, metavar="N", help=text)
     options.add_amp(add)
