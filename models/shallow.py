@@ -47,7 +47,7 @@ class ShallowCCNet(nn.Module):
     ):
         if attention not in ("criss_cross", "non_local"):
             raise ValueError(f"attention is {attention!r}; choose criss_cross or non_local")
-        self.layer1, self.layer2 = Stage(in_channels, channels // 2), Stage(channels // 2, channels)
+        self.down1, self.down2 = Stage(in_channels, channels // 2), Stage(channels // 2, channels)
         self.head = RCCAHead(channels, channels, checked(num_classes), recurrence, cca_backend, "leaky_relu")
         if attention == "non_local":
             self.head.cca = NonLocal(channels, recurrence)
@@ -56,7 +56,7 @@ class ShallowCCNet(nn.Module):
         self.train()
 
     def execute(self, x):
-        x = self.layer2(self.layer1(x))  # (B, 64, H/4, W/4)
+        x = self.down2(self.down1(x))  # (B, 64, H/4, W/4)
         logits = [self.head(x)]
         if self.is_training() or self.aux_always:
             logits.append(self.dsn(x))

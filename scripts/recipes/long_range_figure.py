@@ -89,7 +89,7 @@ def figure(folder, paths, load, index=0):
         for name, runs in paths.items()
         if all((Path(path).parent / "validation.csv").is_file() for path in runs.values())
     }
-    gammas = {LABELS[name]: mean_curve(runs, "log.csv", "gamma") for name, runs in paths.items() if name != "r0"}
+    gammas = {LABELS[name]: mean_curve(runs, "log.csv", "gamma") for name, runs in paths.items()}
     charts = [(scores, f"accuracy on both halves, %, {mean}"), (gammas, f"absolute value of gamma, {mean}")]
     whole = Image.new("RGB", (top.width, top.height + half_width[1]), PAPER)
     whole.paste(top, (0, 0))
