@@ -110,7 +110,7 @@ def build_data(args, begin):
     flags = (args.dataset, args.data_dir, args.scene_size)
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
     distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
-    source = {name: vars(args)[name] for name in shared.SOURCE} | place
+    source = {name: vars(args)[name] for name in shared.SOURCE} | place | {"cpu_limit": runtime.cpu_limit()}
     name, default = source.pop("name"), begin["meta"].get("normalisation") or default_normalisation(args.model)
     source.update({key: value for key, value in bands.facts_of(default).items() if source[key] is None})
     augmentation = {flag: vars(args)[flag] for flag in shared.AUGMENTATION} | {"seed": args.random_seed}

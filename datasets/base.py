@@ -51,8 +51,8 @@ class SegmentationDataset(Dataset):
     Iterating yields the batches of one epoch, `forever(start)` yields batches without end. `batch_size` counts the
     samples of all ranks together. `len(dataset)` counts batches, as in Jittor; `dataset.total_len` counts samples.
     `on_bad_sample="skip"` replaces unreadable samples by others (`forever`) or leaves them out (one epoch), up to a
-    limit: one sample, or 1 in 100 of more than 100. `num_workers=None`: up to 8 with a GPU; 0 on a CPU, whose cores
-    compute the network.
+    limit: one sample, or 1 in 100 of more than 100. `num_workers=None`: up to 8 with a GPU, and not more than
+    `cpu_limit`, the processors that a container allows; 0 on a CPU, whose cores compute the network.
     """
 
     dataset_name, names, palette, ignore_label, flip_pairs = "", (), (), 255, ()  # dataset_name: its key in DATASETS
@@ -61,11 +61,11 @@ class SegmentationDataset(Dataset):
     categories, instance_remark = None, ""  # groups of classes that are scored as well; why instances are not
     instance_sizes, ids = {}, ()  # {class: average pixels of an instance}; ids of the classes in the instance files
 
-    def __init__(self, count, transform=None, seed=0, on_bad_sample="error", **options):
+    def __init__(self, count, transform=None, seed=0, on_bad_sample="error", cpu_limit=None, **options):
         if on_bad_sample not in ("error", "skip"):
             raise ValueError(f"unknown on_bad_sample {on_bad_sample!r}; choose error or skip")
         if options.get("num_workers", 0) is None:
-            cores = workers.cores() // int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+            cores = workers.cores(cpu_limit) // int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
             options["num_workers"] = max(1, min(8, cores)) if jt.flags.use_cuda else 0
         super().__init__(keep_numpy_array=True, **options)
         self.transform, self.order_seed, self.on_bad_sample = transform, seed, on_bad_sample

@@ -7,6 +7,7 @@ one file into the Python environment: it imports nothing of this project.
 
 import ctypes
 import json
+import math
 import os
 import shutil
 import sys
@@ -60,6 +61,16 @@ def jittor_home():
     if is_writable(cache) and is_writable(Path(chosen or home) / ".cache" / "jittor"):
         return Path(chosen or home)
     return Path(sys.prefix) / "jittor_home"
+
+
+def check_compiler():
+    """Jittor starts its compiler at each import, even if there is nothing left to compile."""
+    compiler = os.environ.get("cc_path") or "g++"
+    if not shutil.which(compiler):
+        raise MachineError(
+            f"no C++ compiler: there is no {compiler}, which Jittor needs at each start, even if all is compiled. "
+            "Fix: sudo apt-get install g++ (without root: conda install gxx), or set cc_path to the path of a g++"
+        )
 
 
 def find_nvcc():
@@ -141,14 +152,48 @@ def mpi_rank():
     return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 
 
+def cpu_limit(cgroups="/sys/fs/cgroup", own="/proc/self/cgroup"):
+    """Processors that the limit of a container allows (docker --cpus), rounded up; None if there is no limit.
+
+    A limit of a parent group counts as well. `own`: the file with the groups of this process.
+    """
+    limits = []
+    try:
+        groups = [
+            line.strip().split(":", 2)[2]
+            for line in Path(own).read_text().splitlines()
+            if ":cpu" in line or line.startswith("0:")
+        ]
+    except OSError:
+        groups = []
+    for group in groups or ["/"]:
+        for folder in (Path(group), *Path(group).parents):
+            for name in ("", "cpu", "cpu,cpuacct"):  # version 2 of cgroups, version 1
+                limits.append(read_limit(Path(cgroups, name, *folder.parts[1:])))
+    limits = [limit for limit in limits if limit]
+    return max(1, math.ceil(min(limits))) if limits else None
+
+
+def read_limit(folder):
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (OSError, ValueError):  # "max": no limit
+        return None
+
+
 def environment(device, verbose=False):
     """The environment variables that Jittor needs for this device. Variables that the user has set are kept."""
     record = read_record()
     env = {"cache_name": "default"}  # otherwise Jittor compiles a separate cache for each git branch, for minutes
     env["mpicc_path"] = record.get("mpicc", "")  # "": no MPI. Part of the cache key, so it must not depend on PATH
     env["gdb_path"] = ""
-    threads = min(16, os.cpu_count() or 1) if record.get("parallel_compiler") else 0  # see scripts/machine/repairs.py
-    env["use_parallel_op_compiler"] = str(threads)
+    limit, ranks = cpu_limit() or os.cpu_count() or 1, int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
+    threads = min(16, os.cpu_count() or 1, limit)
+    env["use_parallel_op_compiler"] = str(threads if record.get("parallel_compiler") else 0)  # see compiler_repairs.py
     env["FIX_TORCH_ERROR"] = "0"  # otherwise Jittor imports torch first, if it is installed
     if not verbose:
         env["log_silent"] = "1"
@@ -158,14 +203,16 @@ def environment(device, verbose=False):
         env.update(cuda_environment(record.get("cuda", {})))
     cores = len(os.sched_getaffinity(0))  # mpirun usually binds each rank to its own cores
     if cores == os.cpu_count():
-        cores //= int(os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "1"))
-    env["OMP_NUM_THREADS"] = str(max(1, cores))
+        cores //= ranks
+    env["OMP_NUM_THREADS"] = str(max(1, min(cores, limit // ranks)))
     env = {key: value for key, value in env.items() if key not in os.environ}
     if device == "cpu":
         env["nvcc_path"] = ""  # Jittor would use an nvcc that it finds, even without a GPU
     elif "nvcc" in record.get("cuda", {}):
         env["nvcc_path"] = record["cuda"]["nvcc"]
     home = jittor_home()
+    if os.environ.get("JITTOR_HOME") == "":
+        env["JITTOR_HOME"] = str(home)  # Jittor takes the empty text for a folder, and does not start
     if home == Path(sys.prefix) / "jittor_home":  # both: with JITTOR_HOME alone Jittor still writes to the home folder
         env["HOME"] = env["JITTOR_HOME"] = str(home)
     return env

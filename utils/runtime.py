@@ -21,10 +21,12 @@ from utils.machine import (  # noqa: F401  (names that the programs take from he
     DEVICES,
     PREPARE,
     MachineError,
+    check_compiler,
     check_gpus_for_ranks,
     choose_device,
     compute_capabilities,
     count_gpus,
+    cpu_limit,
     environment,
     find_nvcc,
     is_writable,
@@ -76,6 +78,7 @@ def describe(run, attention):
 
 def import_jittor():
     """`import jittor`; each way in which that can fail becomes a MachineError with the fix."""
+    check_compiler()
     try:
         keep_signals_from_compilers()
         import jittor

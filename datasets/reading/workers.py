@@ -52,9 +52,13 @@ def run(load, tasks, count, slot_bytes=0, ahead=2, name=str, return_errors=False
         pool.close()
 
 
-def cores():
-    """Cores that workers may run on. mpirun binds a rank to one or two of them, which is not meant for its workers."""
-    return os.cpu_count() if "OMPI_COMM_WORLD_SIZE" in os.environ else len(os.sched_getaffinity(0))
+def cores(limit=None):
+    """Cores that workers may run on. mpirun binds a rank to one or two of them, which is not meant for its workers.
+
+    `limit`: the processors that the limit of a container allows, None without one.
+    """
+    found = os.cpu_count() if "OMPI_COMM_WORLD_SIZE" in os.environ else len(os.sched_getaffinity(0))
+    return min(found, limit or found)
 
 
 class Pool:

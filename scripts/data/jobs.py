@@ -6,17 +6,18 @@ from tqdm import tqdm
 
 from datasets.reading import workers
 from utils.files import whole_file
+from utils.machine import cpu_limit
 
 AHEAD = 16  # jobs that each worker has waiting: short and long ones average out
 
 
 def run(function, jobs, count, title):
-    """function(*job) for each job, by `count` processes (0: in this one, None: one per core).
+    """function(*job) for each job, by `count` processes (0: in this one, None: one per core that may be used).
 
     -> results in order, [(job, text of its error)]. A job that raises ValueError or OSError has the result None; any
     other exception is a bug and is raised.
     """
-    count = min(workers.cores() if count is None else count, len(jobs))
+    count = min(workers.cores(cpu_limit()) if count is None else count, len(jobs))
     results, errors = [], []
     answers = workers.run(lambda job: function(*job), jobs, count, ahead=AHEAD, return_errors=True, flag="--workers")
     with tqdm(total=len(jobs), desc=title, unit="file", dynamic_ncols=True, mininterval=0.5) as bar:

@@ -27,14 +27,17 @@ class BeforeJittor:
 
 
 def set_environment():
-    """Variables that are already set are kept, except HOME, which runtime replaces if it is not writable."""
+    """Variables that are already set are kept, except HOME and JITTOR_HOME, which runtime replaces if they cannot be
+    used. A missing compiler is an error that names the fix."""
     import ccnet_runtime as runtime
 
+    runtime.check_compiler()
     try:
         values = runtime.environment(runtime.choose_device("auto")[0])
     except runtime.MachineError:  # nvcc_path is set and is not the prepared one: keep it, set the rest as for the CPU
         values = runtime.environment("cpu")
-    os.environ.update({key: value for key, value in values.items() if key not in os.environ or key == "HOME"})
+    replaced = ("HOME", "JITTOR_HOME")
+    os.environ.update({key: value for key, value in values.items() if key not in os.environ or key in replaced})
 
 
 sys.meta_path.insert(0, BeforeJittor)

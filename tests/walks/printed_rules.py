@@ -75,6 +75,7 @@ GPU = "needs a GPU; scripts/benchmark/test_gpu.sh runs it where there is one"
 NETWORK = "brings wheels from a package index, which a test cannot ask for"
 OTHERS = "installs another project, from the network"
 SHARED = "changes the environment that all tests share; tests/scripts/machine run it on copies"
+MATRIX = "prepares an environment for each Python; tests/scripts/machine/test_matrix.py runs it with a stand-in"
 SUITE = "runs the test suite once for each function"
 NOT_RUN = {
     "scripts/demo.sh": DEMO,
@@ -90,6 +91,9 @@ NOT_RUN = {
     "python scripts/prepare_jittor.py --cuda-archs 70 90": SHARED,
     "nvcc_path=/usr/local/cuda-12/bin/nvcc python scripts/prepare_jittor.py": SHARED,
     ".venv/bin/python scripts/prepare_jittor.py --device cuda": SHARED,
+    "scripts/machine/matrix.sh": MATRIX,
+    "scripts/machine/matrix.sh python3.13 /opt/bin/python3.14": MATRIX,
+    "cc_path=/usr/bin/g++-11 scripts/machine/matrix.sh python3.11": MATRIX,
     "pip wheel --no-deps -w wheels jittor==1.3.11.0 astunparse==1.6.3 numpy==1.26.4 onednn-cpu-gomp==2022.2.1 "
     "onednn-devel-cpu-gomp==2022.2.1": NETWORK,
     "python3 -m venv --without-pip .venv && python3 -m pip --python .venv/bin/python install --no-index --no-deps "

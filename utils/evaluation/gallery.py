@@ -32,7 +32,9 @@ class Gallery:
         """Image, label, prediction, errors."""
         void = label == self.ignore
         parts = [figures.visible(image)]
-        parts += [figures.colourise(np.where(void, figures.VOID, x), self.palette) for x in (label, prediction)]
+        parts += [
+            figures.colourise(np.where(void, figures.VOID, np.int32(x)), self.palette) for x in (label, prediction)
+        ]
         parts.append(figures.error_map(label, prediction, void))
         return [thumbnail(part) for part in parts]
 

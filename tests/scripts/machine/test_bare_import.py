@@ -36,6 +36,12 @@ def start(site, code, **env):
     return done.stdout
 
 
+def test_a_missing_compiler_is_an_error_that_names_the_fix(site, tmp_path):
+    with pytest.raises(AssertionError, match="MachineError: no C\\+\\+ compiler: .*Fix: sudo apt-get install g\\+\\+"):
+        start(site, "import jittor", PATH=str(tmp_path))
+    assert start(site, "print(1)", PATH=str(tmp_path)) == "1\n"
+
+
 def test_jittor_gets_the_environment_that_the_commands_of_the_project_set(site, monkeypatch):
     for name in [name for name in os.environ if name not in ("PATH", "HOME")]:
         monkeypatch.delenv(name)
@@ -62,6 +68,12 @@ def test_variables_that_runtime_has_set_are_not_changed(site):
 def test_the_cache_is_in_the_environment_where_the_home_folder_cannot_be_written(site):
     env = json.loads(start(site, "import jittor", HOME="/proc/no-such-home"))
     assert env["HOME"] == env["JITTOR_HOME"] == f"{sys.prefix}/jittor_home"
+
+
+def test_an_empty_jittor_home_is_none(site, tmp_path):
+    """Jittor would make a folder with an empty name, and fail."""
+    env = json.loads(start(site, "import jittor", HOME=str(tmp_path), JITTOR_HOME=""))
+    assert env["HOME"] == env["JITTOR_HOME"] == str(tmp_path)
 
 
 def test_starting_python_imports_one_small_module_and_changes_nothing(site):

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,8 @@ def test_without_libgl_opencv_is_replaced_by_the_headless_wheel(monkeypatch, tmp
 
     monkeypatch.setattr(checks, "pip", pip)
     assert checks.check_opencv() == "4.11.0 (headless: this machine has no libGL)"
-    assert calls[0] == ("uninstall", "-y", "opencv-python") and calls[1][-1].startswith("opencv-python-headless==4.")
+    assert calls[0] == ("uninstall", "-y", "opencv-python")
+    assert calls[1][-1] == f"opencv-python-headless=={version('opencv-python')}"  # 4 or 5, as it was
     assert "libGL.so.1" in capsys.readouterr().out
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
     monkeypatch.setattr(checks, "pip", lambda *arguments: False)
@@ -116,21 +118,84 @@ def fake_python(path, version):
     return str(path)
 
 
-def test_python_3_13_is_refused_with_the_reason(checkout, tmp_path):
-    env = dict(os.environ, PYTHON=fake_python(tmp_path / "python3.13", "3.13.0"), VENV=str(tmp_path / "venv"))
+def test_python_3_15_is_refused_with_the_reason(checkout, tmp_path):
+    env = dict(os.environ, PYTHON=fake_python(tmp_path / "python3.15", "3.15.0"), VENV=str(tmp_path / "venv"))
     done = subprocess.run(["bash", "scripts/demo.sh"], cwd=checkout, env=env, capture_output=True, text=True)
     assert done.returncode == 1 and not (tmp_path / "venv").exists()
-    assert "Python 3.13.0: Jittor 1.3.11 needs numpy below 2" in done.stderr and "PYTHON=python3.12" in done.stderr
-    assert f"The log: {checkout}/runs/demo.log" in done.stderr
+    assert "Python 3.15.0: Jittor 1.3.11 was tried with Python 3.9 to 3.14" in done.stderr
+    assert "PYTHON=python3.12" in done.stderr and f"The log: {checkout}/runs/demo.log" in done.stderr
+
+
+@pytest.mark.parametrize("version, supported", [((3, 8), False), ((3, 9), True), ((3, 14), True), ((3, 15), False)])
+def test_which_versions_of_python_are_supported(monkeypatch, version, supported):
+    monkeypatch.setattr(checks.sys, "version_info", version)
+    if supported:
+        assert str(sys.executable) in checks.check_python()
+    else:
+        with pytest.raises(runtime.MachineError, match="was tried with Python 3.9 to 3.14\n  Fix: use one of those"):
+            checks.check_python()
+
+
+def packages_without_jittor(monkeypatch):
+    """-> the list of pip's calls; the first call installs what was missing."""
+    calls, find_spec = [], checks.importlib.util.find_spec
+    monkeypatch.setattr(checks, "pip", lambda *arguments, **options: calls.append((arguments, options)) or True)
+    hidden = lambda name: None if name == "jittor" and not calls else find_spec(name)  # noqa: E731
+    monkeypatch.setattr(checks.importlib.util, "find_spec", hidden)
+    return calls
+
+
+def test_from_python_3_13_on_jittor_is_installed_without_its_metadata(monkeypatch, capsys):
+    """The metadata asks for numpy below 2. With an older Python requirements.txt installs it."""
+    calls = packages_without_jittor(monkeypatch)
+    monkeypatch.setattr(checks.sys, "version_info", (3, 13))
+    assert checks.check_python() and calls[0][0] == ("install", "--no-deps", "jittor==1.3.11.0") and len(calls) == 1
+    assert "asks for numpy below 2" in capsys.readouterr().out
+    calls.clear()
+    monkeypatch.setattr(checks.sys, "version_info", (3, 12))
+    with pytest.raises(runtime.MachineError, match="missing: jittor"):
+        checks.check_python()
+    assert calls == []
+
+
+def test_jittor_is_built_although_the_home_folder_cannot_be_written(monkeypatch):
+    calls = packages_without_jittor(monkeypatch)
+    monkeypatch.setattr(checks, "is_writable", lambda folder: False)
+    checks.install_jittor()
+    assert calls[0][1]["env"]["HOME"] != os.environ["HOME"]
+    monkeypatch.setattr(checks, "pip", lambda *arguments, **options: False)
+    with pytest.raises(
+        runtime.MachineError, match="cannot be installed.*\n  Fix: .*install --no-deps jittor==1.3.11.0"
+    ):
+        checks.install_jittor()
+
+
+@pytest.mark.parametrize(
+    "version, numpy", [("3.9", "1.26.4"), ("3.12", "1.26.4"), ("3.13", "2.5.0"), ("3.14", "2.5.0")]
+)
+def test_requirements_name_what_fits_the_interpreter(version, numpy):
+    """One line for each package and version; NumPy 1 with OpenCV 4.11 and Jittor, NumPy 2 with newer OpenCV."""
+    from pip._vendor.packaging.requirements import Requirement
+
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    here = [
+        r
+        for r in map(Requirement, filter(None, lines))
+        if not r.marker or r.marker.evaluate({"python_version": version})
+    ]
+    wanted = {r.name: r.specifier for r in here}
+    assert len(wanted) == len(here) and numpy in wanted["numpy"]
+    assert ("jittor" in wanted) == ("4.11.0" in wanted["opencv-python"]) == (numpy < "2")
+    assert ("5.0.0" in wanted["opencv-python"]) == (numpy > "2")
 
 
 def test_a_supported_python_on_path_is_found(checkout, tmp_path):
-    """python3 is version 3.13, python3.10 is on PATH as well."""
+    """python3 is version 3.15, python3.10 is on PATH as well."""
     folder = tmp_path / "bin"
     path = tools(
         folder, "bash", "readlink", "dirname", "mkdir", "tee", "sed", "cat", "cksum", "cmp", "rm", "tail", "env"
     )
-    fake_python(folder / "python3", "3.13.0")
+    fake_python(folder / "python3", "3.15.0")
     (folder / "python3.10").write_text(
         f'#!/bin/sh\n[ "$1" = -m ] && echo "chosen $*" && exit 7\nexec {sys.executable} "$@"\n'
     )
