@@ -16,6 +16,7 @@ import os
 from datasets import CHOICES, build_dataset
 from models import MODELS, build_model
 from utils import runtime
+from utils.evaluation import protocol as protocols
 from utils.options import evaluate as eval_options
 from utils.options import shared
 
@@ -35,6 +36,7 @@ def open_data(args, meta):
     source = {**{name: vars(args)[name] for name in shared.SOURCE}, **place}
     source.update({key: value for key, value in facts_of(meta["normalisation"]).items() if source[key] is None})
     source.update(num_classes=meta["num_classes"], num_workers=0)  # ADE20K has 150 or 151, CamVid 11 or 32
+    source.update(protocols.clip(meta["protocol"]))
     if args.ignore_label is None:
         source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))
     data = build_dataset(split=args.split, **source)
@@ -53,7 +55,7 @@ def open_network(args, device):
 
     if args.amp:
         amp.check(args.amp, device, runtime.compute_capabilities())
-    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size", "align_corners")}
+    flags = {key: vars(args)[key] for key in eval_options.NETWORK_FLAGS}
     options = {"source": args.source, "cca_backend": args.cca_backend}
     simplify = amp.simplify(args.amp, None if args.no_fold else fold)
     return network.load_network(args.restore_from, build_model, flags, simplify, **options)

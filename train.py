@@ -95,7 +95,7 @@ def prepare(args, machine):
     options = (train_options.network_options(vars(args)), vars(args), resumed.compare)
     start = {"source": args.source, "step": args.start_iters, "samples": args.start_iters * args.batch_size}
     begin = resume.starting_point(args.snapshot_dir, args.resume, args.restore_from, *options, **start)
-    args.model, args.recurrence = begin["network"]["model"], begin["network"]["recurrence"]
+    train_options.take_network(args, begin)
     return begin, earlier_files
 
 
@@ -127,7 +127,7 @@ def build_data(args, begin):
 
 
 def stream(data, normalisation, start):
-    """This rank's part of each piece of a batch, from piece `start` on: images (B, 3, H, W), labels, sample names."""
+    """This rank's part of each piece of a batch, from `start` on: images (B, [T *] 3, H, W), labels, sample names."""
     from datasets.transforms import normalise_batch
 
     for batch in data.forever(start):
@@ -163,7 +163,8 @@ def build_optimizer(args, model, criterion):
     from utils.training import optim
 
     named = [*model.named_parameters(), *((f"criterion.{name}", p) for name, p in criterion.named_parameters())]
-    return optim.build(named, args.optimizer, args.learning_rate, args.momentum, args.weight_decay, args.head_lr_factor)
+    rates = args.learning_rate, args.momentum, args.weight_decay, args.head_lr_factor, args.gamma_lr_factor
+    return optim.build(named, args.optimizer, *rates)
 
 
 def check_data(args, info, data, model, device):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 DATASETS = {
     "scenes": ("datasets.scenes.dataset", "Scenes"),
+    "beacons": ("datasets.scenes.beacons", "Beacons"),
     "cityscapes": ("datasets.cityscapes", "Cityscapes"),
     "ade20k": ("datasets.ade20k", "ADE20K"),
     "voc": ("datasets.voc", "VOC"),
@@ -23,6 +24,7 @@ DATASETS = {
 }
 ALIASES = {"cityscape": "cityscapes", "ade": "ade20k", "voc2012": "voc", "cocostuff": "coco_stuff"}
 CHOICES = ("auto", *DATASETS, *ALIASES)
+GENERATED = ("scenes", "beacons")  # drawn by a program: without files
 AUGMENT = ("fast", "official")
 
 
@@ -42,7 +44,7 @@ def detect(data_dir):
     if not start.is_dir():
         raise FileNotFoundError(f"--data-dir {data_dir} is not a folder; give the folder of the dataset")
     children = sorted(entry for entry in start.iterdir() if entry.is_dir() and entry.name[0] != ".")[:64]
-    files = [name for name in DATASETS if name not in ("scenes", "folder")]
+    files = [name for name in DATASETS if name not in (*GENERATED, "folder")]
     places = [(files, [start]), (files, children), (["folder"], [start]), (["folder"], children)]
     for names, folders in (*places, (files, [start.resolve().parent])):
         matches = {
@@ -76,19 +78,21 @@ def build_dataset(
     """`name`: a key of DATASETS, or "auto": detected from the folders of `data_dir`. `options` go to the class:
     num_classes, ignore_label, on_bad_label, resize_labels, and those of base.SegmentationDataset.
     `grey_labels`: what a checkpoint records about the grey labels of its data (grey_labels.py); only Folder uses it.
-    `channels`, `value_range`: of the images, where they are not three (reading/bands.py)."""
+    `channels`, `value_range`: of the images, where they are not three (reading/bands.py).
+    `frames`, `frame_stride` of the options: see clip_options."""
     name = detect(data_dir) if name == "auto" else ALIASES.get(name, name)
     cls = dataset_class(name)
+    options = clip_options(name, cls, **options)
     if channels not in (None, 3) and name not in ("folder", "packed"):
         raise ValueError(f"--channels {channels} is for a folder of one's own images, and this is {name}: leave it out")
     if value_range and channels in (None, 3):
         raise ValueError(f"--value-range {value_range} is for images with --channels N: add it, or leave the range out")
-    if name == "scenes":
+    if name in GENERATED:
         for flag, value in (("--data-dir", data_dir), ("--data-list", data_list)):
             if value:
-                raise ValueError(f"{flag} {value} has no use with --dataset scenes, which are drawn: leave one out")
+                raise ValueError(f"{flag} {value} has no use with --dataset {name}, which are drawn: leave one out")
         if cache != "off":
-            raise ValueError(f"--cache {cache} has no use with drawn scenes: leave it out")
+            raise ValueError(f"--cache {cache} has no use with drawn {name}: leave it out")
         if scene_size:
             options.update(height=scene_size[0], width=scene_size[1])
         data = cls(split, **options)
@@ -118,6 +122,18 @@ def build_dataset(
     if name != "packed":  # a packed folder keeps the name of the original dataset
         data.dataset_name = name
     return data
+
+
+def clip_options(name, cls, frames=None, frame_stride=None, **options):
+    """`options`, and where samples are clips (clips.py) their frames and stride; refused without sequences."""
+    if frames in (None, 1):
+        return options
+    if not hasattr(cls, "sequences"):
+        raise ValueError(
+            f"clips of {frames} frames need a dataset of sequences, camvid, and this is {name}, of single images: "
+            "add --frames 1, or give another dataset"
+        )
+    return {**options, "frames": frames, "stride": frame_stride or 1}
 
 
 def training_data(

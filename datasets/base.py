@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     """This rank's part of a batch. If images differ in size, images and labels are lists."""
 
     images: np.ndarray  # (B, [T,] H, W, 3) uint8 BGR
-    labels: np.ndarray  # (B, [T,] H, W) uint8
+    labels: np.ndarray  # (B, H, W) uint8
     boxes: np.ndarray  # (B, 4) int32: see transforms.Sample
     indices: np.ndarray  # (B,) int64: data.sample_name(index)
 
@@ -75,7 +75,8 @@ class SegmentationDataset(Dataset):
         self.set_attrs(total_len=count)
 
     def open_pair(self, index):
-        """-> (function(rows=None) that reads the image (H, W, 3) uint8 BGR, label (H, W) uint8)."""
+        """-> (function(rows=None) that reads the image (H, W, 3), or the clip (T, H, W, 3), uint8 BGR; label (H, W)
+        uint8)."""
         raise NotImplementedError
 
     def instance_file(self, index):

@@ -1,15 +1,13 @@
 """CamVid: five driving sequences, 701 labelled frames, 11 classes (SegNet's grouping) or the 32 of the original.
 
 Three layouts: the original (701_StillsRaw_full, LabeledApproved_full with colours), SegNet's (train, trainannot, ...;
-void is 11) and images/<split>, labels/<split> (void is 255). With `frames=T`, a sample is a clip, for attention over
-volumes: T labelled frames around the frame, `stride` apart in time order. At ends and gaps of the sequence the last
-frame is repeated.
+void is 11) and images/<split>, labels/<split> (void is 255). With `frames=T`, the image of a sample is a clip
+(T, H, W, 3): the labelled frame and its neighbours among the frames of the split, `stride` apart (clips.py).
 """
 
 import re
 
-import numpy as np
-
+from datasets import clips
 from datasets.files import FileDataset, hex_palette
 from datasets.reading.image_io import DataError
 from datasets.reading.label_io import ColourMap
@@ -115,28 +113,28 @@ class CamVid(FileDataset):
                 raise DataError(f"{image} is not a CamVid frame (such as 0016E5_07959); clips need the frame numbers")
             frames.setdefault(match[1], []).append((int(match[2]), number))
         for sequence in frames.values():
-            sequence.sort()
-            interval = np.median(np.diff([time for time, _ in sequence])) if len(sequence) > 1 else 0
-            stretch = [sequence[0][1]]
-            for (before, _), (time, number) in zip(sequence, sequence[1:]):
-                if time - before > 2 * interval:
-                    yield stretch
-                    stretch = []
-                stretch.append(number)
-            yield stretch
+            yield from clips.stretches(sequence)
 
     def clip(self, index):
         """Sample numbers of the clip around a sample, in time order; the sample itself is the middle one."""
         stretch = self.stretches[index]
-        middle, half = stretch.index(index), self.frames // 2
-        steps = [middle + (k - half) * self.stride for k in range(self.frames)]
-        return [stretch[min(max(step, 0), len(stretch) - 1)] for step in steps]
+        return clips.around(stretch, stretch.index(index), self.frames, self.stride)
 
     def open_pair(self, index):
+        image, label = super().open_pair(index)
         if self.frames == 1:
-            return super().open_pair(index)
-        images, labels = zip(*(super(CamVid, self).open_pair(number) for number in self.clip(index)))
-        return (lambda rows=None: np.stack([image() for image in images])), np.stack(labels)
+            return image, label
+
+        def read_clip(rows=None):
+            numbers = self.clip(index)
+            images = {number: image() if number == index else self.neighbour(number) for number in set(numbers)}
+            return clips.stack([images[number] for number in numbers], [self.pairs[number][0] for number in numbers])
+
+        return read_clip, label
+
+    def neighbour(self, number):
+        """The image of another frame of a clip. Its label is decoded only if a cache keeps both."""
+        return super().open_pair(number)[0]() if self.cache else self.read_image(self.pairs[number][0])
 
 
 def segnet_split(name):

@@ -10,20 +10,20 @@ folder; otherwise scenes are drawn, or an error asks for --data-dir.
 import os
 from pathlib import Path
 
-from datasets import ALIASES, DATASETS, dataset_class, detect
+from datasets import ALIASES, DATASETS, GENERATED, dataset_class, detect
 
 
 def locate(name, data_dir=None, scene_size=None):
     """-> ({"name", "data_dir", "scene_size"}, a line to print if the flags leave the choice open, else "")."""
     name = ALIASES.get(name, name)
-    if data_dir or name == "scenes":
+    if data_dir or name in GENERATED:
         return place(detect(data_dir) if name == "auto" else name, data_dir, scene_size), ""
     if name == "cityscapes" and os.environ.get("CITYSCAPES_DATASET"):  # the variable of the official Cityscapes scripts
         data_dir = os.environ["CITYSCAPES_DATASET"]
         return place(name, data_dir, scene_size), f"data: {name} in {data_dir} (CITYSCAPES_DATASET)"
     if name == "auto" and scene_size:
         return place("scenes", None, scene_size), ""
-    roots = in_current_folder([name] if name != "auto" else [n for n in DATASETS if n not in ("scenes", "folder")])
+    roots = in_current_folder([name] if name != "auto" else [n for n in DATASETS if n not in (*GENERATED, "folder")])
     if len(roots) > 1:
         several = " and ".join(f"{name} ({root})" for name, root in roots.items())
         raise ValueError(f"the current folder holds {several}: choose one with --dataset or --data-dir")
@@ -59,8 +59,8 @@ def recorded_place(meta, path, name, data_dir=None, scene_size=None):
         if name != "auto" or scene_size:
             return refuse_foreign(*locate(name, None, scene_size), meta, path)
         raise ValueError(f"{path} does not record its dataset: give --data-dir (or --dataset scenes for drawn scenes)")
-    if known["name"] == "scenes":
-        return place("scenes", None, scene_size or known["scene_size"]), ""
+    if known["name"] in GENERATED:
+        return place(known["name"], None, scene_size or known["scene_size"]), ""
     if not os.path.isdir(known["data_dir"]):
         raise ValueError(
             f"{path} was trained on {known['name']} in {known['data_dir']}, which does not exist: give --data-dir"
@@ -90,9 +90,10 @@ def recorded(meta):
 
 def refuse_foreign(place, line, meta, path):
     names = meta.get("names")
-    if place["name"] == "scenes" and names and list(names) != list(dataset_class("scenes").names):
+    name = place["name"]
+    if name in GENERATED and names and list(names) != list(dataset_class(name).names):
         trained = meta.get("dataset", "other data")
         raise ValueError(
-            f"{path} was trained on {trained}; its classes are not those of drawn scenes: give its folder by --data-dir"
+            f"{path} was trained on {trained}; its classes are not those of drawn {name}: give its folder by --data-dir"
         )
     return place, line

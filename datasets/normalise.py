@@ -18,7 +18,10 @@ def table(record):
 
 
 def normalise(image, record=CAFFE_BGR):
-    """(H, W, C) uint8, BGR or "bands" in the order of the file -> (C, H, W) float32."""
+    """(H, W, C) uint8, BGR or "bands" in the order of the file -> (C, H, W) float32. A clip (T, H, W, C) ->
+    (T * C, H, W): its frames, stacked along the channels."""
+    if image.ndim == 4:
+        return np.concatenate([normalise(frame, record) for frame in image])
     lookup = table(record)
     if image.shape[2] != len(lookup):
         raise ValueError(f"an image has {image.shape[2]} channels, and the network was trained with {len(lookup)}")
@@ -30,14 +33,15 @@ def normalise_batch(images, record=CAFFE_BGR, boxes=None):
     """(B, H, W, 3) uint8 BGR, as the datasets yield it -> jittor (B, 3, H, W) float32, computed on the device.
 
     boxes (B, 4) int32: first row, last row + 1, first column, last column + 1 of the image; outside is padding, which
-    is 0 after normalising, as in the official code. Clips (B, T, H, W, 3) come back as (B * T, 3, H, W).
+    is 0 after normalising, as in the official code. Clips (B, T, H, W, 3) come back as (B, T * 3, H, W).
     """
     import jittor as jt
 
     if images.ndim == 5:
-        clip = images.shape[1]
-        images = images.reshape(-1, *images.shape[2:])
-        boxes = None if boxes is None else np.repeat(boxes, clip, axis=0)
+        clips, frames, height, width, channels = images.shape
+        boxes = None if boxes is None else np.repeat(boxes, frames, axis=0)
+        flat = normalise_batch(images.reshape(-1, height, width, channels), record, boxes)
+        return flat.reshape((clips, frames * channels, height, width))
     batch, height, width, channels = images.shape
     if boxes is not None and (boxes == (0, height, 0, width)).all():
         boxes = None

@@ -1,8 +1,9 @@
 """Augmentation in the official order: scale, pad at the right and bottom, crop, mirror; then colours (optional).
 
-Every random choice comes from the generator that is passed in. Images are (H, W, 3) uint8 BGR, labels (H, W) uint8, or
-clips of them, (T, H, W, 3) and (T, H, W). Normalisation follows later, on the device (normalise.py). Padding must be 0
-after normalisation, which no uint8 value becomes, so a sample has a box around its image.
+Every random choice comes from the generator that is passed in. Images are (H, W, 3) uint8 BGR, labels (H, W) uint8. All
+frames of a clip (T, H, W, 3) change alike; its label is that of one frame. Normalisation follows later, on the device
+(normalise.py). Padding must be 0 after normalisation, which no uint8 value becomes, so a sample has a box around its
+image.
 """
 
 import math
@@ -23,7 +24,7 @@ PADDING = tuple(round(x) for x in CAFFE_BGR["mean"])  # only for viewing: normal
 
 class Sample(NamedTuple):
     image: np.ndarray  # ([T,] H, W, 3) uint8 BGR
-    label: np.ndarray  # ([T,] H, W) uint8
+    label: np.ndarray  # (H, W) uint8
     box: np.ndarray  # (4,) int32: first row, last row + 1, first column, last column + 1; outside is padding
 
 
@@ -67,32 +68,29 @@ class TrainTransform:
             self.mirrored_class[[left, right]] = right, left
 
     def __call__(self, image, label, rng):
-        labels = label if label.ndim == 3 else label[None]
-        height, width = labels.shape[1:]
+        height, width = label.shape
         factor = self.scale(height, width, rng) if self.scale else 1.0
         if scaled_size((height, width), factor) == (height, width):
             factor = 1.0  # as OpenCV does
-        window = self.draw_window(labels[0], factor, rng)
+        window = self.draw_window(label, factor, rng)
         mirror = bool(self.mirror and rng.random() < 0.5)
 
         if callable(image):
             last = window[0] + window[2]
             image = image(min(height, math.ceil(last / factor) + 3))
-        images = image if label.ndim == 3 else image[None]
+        images = image if image.ndim == 4 else image[None]
         crops = [in_groups(x, lambda part: self.cut(part, factor, *window, cv2.INTER_LINEAR)) for x in images]
         if self.jitter:
             state = int(rng.integers(1 << 62))  # the same change for all frames of a clip
             crops = [shift_colours(crop, np.random.default_rng(state)) for crop in crops]
         filled = [pad(crop, self.size, PADDING) for crop in crops]
-        masks = [pad(self.cut(y, factor, *window, cv2.INTER_NEAREST), self.size, self.ignore) for y in labels]
+        mask = pad(self.cut(label, factor, *window, cv2.INTER_NEAREST), self.size, self.ignore)
         box = (0, window[2], 0, window[3])
         if mirror:
             filled = [np.ascontiguousarray(x[:, ::-1]) for x in filled]
-            masks = [cv2.LUT(cv2.flip(y, 1), self.mirrored_class) for y in masks]
+            mask = cv2.LUT(cv2.flip(mask, 1), self.mirrored_class)
             box = (0, window[2], self.size[1] - window[3], self.size[1])
-        if label.ndim == 2:
-            return Sample(filled[0], masks[0], np.array(box, np.int32))
-        return Sample(np.stack(filled), np.stack(masks), np.array(box, np.int32))
+        return Sample(np.stack(filled) if image.ndim == 4 else filled[0], mask, np.array(box, np.int32))
 
     def draw_window(self, label, factor, rng):
         """(top, left, height, width) of the crop, in the scaled image and clipped to it."""
@@ -113,7 +111,7 @@ class EvalTransform:
 
     def __call__(self, image, label, rng):
         image = image() if callable(image) else image
-        return Sample(image, label, np.array((0, label.shape[-2], 0, label.shape[-1]), np.int32))
+        return Sample(image, label, np.array((0, label.shape[0], 0, label.shape[1]), np.int32))
 
 
 def scaled_size(size, factor):

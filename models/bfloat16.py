@@ -10,22 +10,24 @@ from jittor import nn
 
 from models.cca.functional import channels_last_attention
 from models.layers import channels_last, maps16
+from models.video import clips, labelled, split
 
 USUAL_SIZE = (65, 65)  # of a map: oneDNN chooses the layout of the weights by it
 
 
 def run(model, x):
     """model(x) with x (B, 3, H, W) float32 -> logits in float32."""
-    x = channels_last.to_last(x)
+    frames = model.frames
+    x = channels_last.to_last(split(x, frames))
     for n in (1,) if model.stem == "v1" else (1, 2, 3):
         x = layer(getattr(model, f"conv{n}"), getattr(model, f"bn{n}"), x, activation="relu")
     x = maps16.max_pool(model.maxpool, x)
     x3 = stage(model.layer3, stage(model.layer2, stage(model.layer1, x)))
     auxiliary = model.is_training() or model.aux_always
     x3, again = maps16.twice(x3) if auxiliary else (x3, None)
-    logits = [head(model.head, stage(model.layer4, x3))]
+    logits = [head(model.head, stage(model.layer4, x3), frames)]
     if auxiliary:
-        logits.append(classifier(model.dsn, again))
+        logits.append(classifier(model.dsn, labelled(again, frames)))
     return logits
 
 
@@ -62,11 +64,11 @@ def residual_block(block, x):
     return layer(getattr(block, f"conv{count}"), getattr(block, f"bn{count}"), x, shortcut, "relu")
 
 
-def head(module, x):
+def head(module, x, frames):
     """RCCAHead."""
     x, y = maps16.twice(x)
-    y = attention(module.cca, norm_act(module.conva, y))
-    y = maps16.join(x, norm_act(module.convb, y))
+    y = labelled(attention(module.cca, norm_act(module.conva, y), frames), frames)
+    y = maps16.join(labelled(x, frames), norm_act(module.convb, y))
     return classifier(module.bottleneck, y)
 
 
@@ -81,7 +83,8 @@ def classifier(layers, x):
     return layers[3](layers[2](y))
 
 
-def attention(cca, x):
+def attention(cca, x, frames):
+    """RCCA on (B, h, w, C), of clips on (B * T, h, w, C)."""
     for _ in range(cca.recurrence):
         x, again = maps16.twice(x)
         x, for_query = maps16.twice(x)
@@ -90,15 +93,18 @@ def attention(cca, x):
             convolve(conv, y)
             for conv, y in ((cca.query_conv, for_query), (cca.key_conv, for_key), (cca.value_conv, for_value))
         )
-        x = maps16.scaled_sum(cca.gamma, channels_last_attention(q, k, v, cca.backend), x)
+        if frames > 1:
+            q, k, v = (clips(y, frames) for y in (q, k, v))  # (B, T, h, w, C)
+        out = channels_last_attention(q, k, v, cca.backend)
+        x = maps16.scaled_sum(cca.gamma, out if frames == 1 else out.reshape(x.shape), x)
     return x
 
 
 def pack(model):
-    """Pack the weights of a folded CCNet in place for evaluation; see layer()."""
+    """Pack the weights of a folded network in place, see layer(); not of depthwise and float32 convolutions."""
     last = (model.head.bottleneck[3], model.dsn[3])
     for conv in model.modules():
-        if isinstance(conv, nn.Conv2d) and not any(conv is other for other in last):
+        if isinstance(conv, nn.Conv2d) and conv.groups == 1 and not any(conv is other for other in last):
             like = jt.zeros((1, *USUAL_SIZE, conv.in_channels)).cast("bfloat16")
             conv.packed_weight = [part.stop_grad() for part in channels_last.pack(conv, like)]
     jt.sync_all()

@@ -6,9 +6,9 @@ Attribute names are the state-dict keys of the official checkpoint (head.conva.0
 import jittor as jt
 from jittor import nn
 
-from models import bfloat16
+from models import bfloat16, bfloat16_van, video
 from models.cca import RCCA
-from models.layers import packed
+from models.layers import dropout, packed
 from models.layers.batch_norm import BatchNorm, Folded, activate
 from models.layers.conv import Conv2d, why_no_bfloat16
 from models.layers.dropout import Dropout2d
@@ -46,7 +46,10 @@ def conv_bn_act(in_channels, channels, activation, kernel=3, bias=False):
 
 
 class RCCAHead(nn.Module):
-    """(B, C, h, w) -> logits (B, K, h, w). The attention module is applied `recurrence` times with shared weights."""
+    """(B, C, h, w) -> logits (B, K, h, w). The attention module is applied `recurrence` times with shared weights.
+
+    `frames` > 1: (B * T, C, h, w) -> logits of the labelled frames, (B, K, h, w); see models/video.py.
+    """
 
     def __init__(self, in_channels, channels, num_classes, recurrence, backend, activation, whole_softmax=False):
         self.conva = nn.Sequential(*conv_bn_act(in_channels, channels, activation))
@@ -58,9 +61,9 @@ class RCCAHead(nn.Module):
             Conv2d(channels, num_classes, 1),
         )
 
-    def execute(self, x):
-        y = self.convb(self.cca(self.conva(x)))  # (B, channels, h, w)
-        return self.bottleneck(jt.concat([x, y], dim=1))
+    def execute(self, x, frames=1):
+        y = self.convb(video.attend(self.cca, self.conva(x), frames))  # (B, channels, h, w)
+        return self.bottleneck(jt.concat([video.labelled(x, frames), y], dim=1))
 
 
 def auxiliary_head(in_channels, channels, num_classes, activation, bias=True):
@@ -110,6 +113,7 @@ class CCNet(ResNet):
         self.head = RCCAHead(x4, x4 // 4, *head)
         self.dsn = auxiliary_head(x3, aux_channels or x3 // 2, num_classes, activation, bias=aux_channels is None)
         self.aux_always, self.align_corners = aux_always, align_corners
+        self.frames = 1  # see models/video.py
         self.packed = False  # see models/layers/packed.py
         self.bfloat16 = False  # see models/bfloat16.py
         self.train()
@@ -131,10 +135,10 @@ class CCNet(ResNet):
             return packed.run(self, x)
         if self.bfloat16:
             return bfloat16.run(self, x)
-        x3, x4 = self.features(x)
-        logits = [self.head(x4)]
+        x3, x4 = self.features(video.split(x, self.frames))
+        logits = [self.head(x4, self.frames)]
         if self.is_training() or self.aux_always:
-            logits.append(self.dsn(x3))
+            logits.append(self.dsn(video.labelled(x3, self.frames)))
         return logits
 
 
@@ -168,16 +172,29 @@ class VANCCNet(VAN):
         self.head = RCCAHead(dims[3], dims[3] // 2, checked(num_classes), recurrence, cca_backend, "leaky_relu")
         self.dsn = auxiliary_head(dims[2], dims[2] // 2, num_classes, "leaky_relu")
         self.aux_always, self.align_corners = aux_always, align_corners
+        self.frames = 1  # see models/video.py
+        self.bfloat16 = False  # see models/bfloat16_van.py
         self.train()
 
+    def why_no_bfloat16(self):
+        return why_no_bfloat16()
+
+    def use_bfloat16(self):
+        if isinstance(self.patch_embed1.norm, Folded):
+            bfloat16.pack(self)
+        self.bfloat16 = True
+
     def execute(self, x):
-        _, x2, x3, x4 = self.features(x)
+        if self.bfloat16:
+            return bfloat16_van.run(self, x)
+        with dropout.rows(self.frames):
+            _, x2, x3, x4 = self.features(video.split(x, self.frames))
         if self.multi:
             size = tuple(x2.shape[2:])
             maps = [x2, *(resize(m, size, self.align_corners) for m in (x3, x4))]
-            logits = [self.head(self.squeeze(jt.concat(maps, dim=1)))]  # (B, K, H/8, W/8)
+            logits = [self.head(self.squeeze(jt.concat(maps, dim=1)), self.frames)]  # (B, K, H/8, W/8)
         else:
-            logits = [self.head(x4)]
+            logits = [self.head(x4, self.frames)]
         if self.is_training() or self.aux_always:
-            logits.append(self.dsn(x3))
+            logits.append(self.dsn(video.labelled(x3, self.frames)))
         return logits

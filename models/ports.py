@@ -20,7 +20,7 @@ class WholeSoftmaxRCCA(RCCA):
         return weighted_sum(parts / total, v)
 
     def execute(self, x):
-        self.check(x)
+        self.check(x)  # volumes are refused when the network is built (models/video.py)
         for _ in range(self.recurrence):
             out = self.attend(self.query_conv(x), self.key_conv(x), self.value_conv(x))
             x = self.gamma * out + x

@@ -6,10 +6,13 @@
 
 Writes NAME_label.png (pixels are class numbers), NAME_color.png, NAME_overlay.png; of a video NAME_overlay.mp4; of a
 georeferenced TIFF also NAME_label.tif. PNG and TIFF images larger than memory are read and written by rows. Files that
-cannot be read are reported and skipped; the exit code is then 1.
+cannot be read are reported and skipped; the exit code is then 1. A network of clips (train.py --frames) sees each frame
+with its neighbours in the video, or among the images of one folder whose names differ in their last number alone.
 """
 
 import argparse
+import functools
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -18,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from datasets import DATASETS  # noqa: E402
 from models import MODELS, build_model  # noqa: E402
 from utils import runtime  # noqa: E402
+from utils.evaluation import protocol as protocols  # noqa: E402
 from utils.options import evaluate as eval_options  # noqa: E402
 
 
@@ -88,11 +92,13 @@ def load(args, machine):
         amp.check(args.amp, machine["device"], runtime.compute_capabilities())
     if jittor.in_mpi:
         raise ValueError("predict.py is one process: start it without mpirun (evaluate.py shares images over ranks)")
-    flags = {key: vars(args)[key] for key in ("model", "num_classes", "recurrence", "van_size", "align_corners")}
+    flags = {key: vars(args)[key] for key in eval_options.NETWORK_FLAGS}
     options = {"source": args.source, "cca_backend": args.cca_backend}
     simplify = amp.simplify(args.amp, None if args.no_fold else fold)
     model, meta = network.load_network(args.restore_from, build_model, flags, simplify, **options)
-    settings, _, line = eval_options.inference_arguments(args, meta, getattr(model, "align_corners", True))
+    settings, meta["protocol"], line = eval_options.inference_arguments(
+        args, meta, getattr(model, "align_corners", True)
+    )
     return model, meta, settings, line
 
 
@@ -113,8 +119,10 @@ def report(args, machine, meta, settings, protocol, look, videos, others):
         print(f"{len(others)} other files in the folders are left alone, such as {others[0]}")
 
 
-def unsuited(args, settings, facts):
+def unsuited(args, settings, facts, frames):
     """Why no image can be read by rows, or None."""
+    if frames > 1:
+        return "clips are read whole"
     if facts:
         return "only images of three channels can be read by rows"
     if args.scales != (1.0,) or args.probability or settings["short_side"]:
@@ -145,22 +153,38 @@ def main():
     if facts and videos:
         raise ValueError(f"{meta['checkpoint']} is not for images of three channels, and {videos[0][0]} is a video")
     report(args, machine, meta, settings, protocol, look, videos, others)
-    whole, rows, failed = large.choose(images, args.by_rows, unsuited(args, settings, facts))
-    failed += run(args, model, meta["normalisation"], (whole, rows, videos), look, settings, probability)
+    frames = protocols.clip(meta["protocol"])
+    whole, rows, failed = large.choose(images, args.by_rows, unsuited(args, settings, facts, frames["frames"]))
+    failed += run(args, model, meta["normalisation"], frames, (whole, rows, videos), look, settings, probability)
     print(f"{len(files) - len(failed)} of {len(files)} files done, in {args.save_dir}")
     if failed:
         raise ValueError(f"{len(failed)} of {len(files)} files could not be read; they are named above")
 
 
-def run(args, model, normalisation, files, look, settings, probability):
+def clip_reader(paths, frames, frame_stride, read_image):
+    """-> a function path -> image, or for a network of clips the clip around it, (T, H, W, C)."""
+    from datasets import clips
+
+    if frames == 1:
+        return read_image
+    around = clips.of_files(paths, frames, frame_stride)
+    alone = sum(len(set(names)) == 1 for names in around.values())
+    if alone:
+        print(f"{alone} of {len(paths)} images have no neighbours in a sequence of their folder: each is repeated")
+    read_once = functools.lru_cache(min((frames - 1) * frame_stride + 1, 32))(read_image)
+    return lambda path: clips.stack([read_once(name) for name in around[path]], around[path])
+
+
+def run(args, model, normalisation, frames, files, look, settings, probability):
     """`files`: images, images by rows, videos; (path, name) each. -> messages about those that could not be read"""
-    from datasets import transforms
+    from datasets import clips, transforms
     from datasets.reading import bands, workers
     from utils import media
     from utils.evaluation import segment
 
     whole, rows, videos = ([(path, os.path.join(args.save_dir, name)) for path, name in group] for group in files)
     read_image = media.reader(bands.read, bands.facts_of(normalisation))
+    read_image = clip_reader([path for path, _ in whole], **frames, read_image=read_image)
 
     def normalise(image):
         return transforms.normalise(image, normalisation)
@@ -168,15 +192,18 @@ def run(args, model, normalisation, files, look, settings, probability):
     def read(file):
         return read_image(file[0]), None
 
-    def read_ahead(function, tasks):
-        return workers.run(function, tasks, min(args.num_workers, 1), ahead=4)
+    def read_video(function, tasks):
+        images = itertools.takewhile(
+            lambda image: image is not None, workers.run(function, tasks, min(args.num_workers, 1), ahead=4)
+        )
+        return clips.sliding(images, **frames) if frames["frames"] > 1 else images
 
     samples = zip(whole, workers.run(read, whole, args.num_workers, return_errors=True))
     failed = segment.images(model, samples, len(whole), normalise, look, settings, probability)
     for path, base in rows + videos:
         try:
             if media.is_video(path):
-                segment.video(model, path, base, read_ahead, normalise, look, settings)
+                segment.video(model, path, base, read_video, normalise, look, settings)
             else:
                 segment.by_rows(model, path, base, normalise, look, settings)
         except ValueError as error:

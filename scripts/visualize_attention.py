@@ -85,6 +85,11 @@ def load(args):
             f"{args.restore_from} is of a Jittor port whose softmax runs over the whole image, so no pixel has weights "
             "that add up to 1: there are no maps to draw. Fix: name another checkpoint"
         )
+    if getattr(model, "frames", 1) > 1:
+        raise ValueError(
+            f"{args.restore_from} takes clips of {model.frames} frames, whose attention also runs over time: there are "
+            "no maps of a single image to draw. Fix: name a checkpoint without --frames"
+        )
     if recurrence != meta["recurrence"]:
         print(f"trained with R = {meta['recurrence']}, drawn with R = {recurrence} (--recurrence)")
     attention_layer(model).recurrence = recurrence

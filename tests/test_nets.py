@@ -117,8 +117,10 @@ def test_the_checks_on_a_small_project():
 @pytest.mark.parametrize("name", datasets.DATASETS)
 def test_every_dataset_takes_every_option_that_names_data(name):
     """train.py and evaluate.py pass all of options.SOURCE; build_dataset passes on what it does not use itself."""
-    used = {"cache", "scene_size", *(("data_dir", "data_list") if name == "scenes" else ())}  # by build_dataset itself
+    drawn = name in datasets.GENERATED
+    used = {"cache", "scene_size", *(("data_dir", "data_list") if drawn else ())}  # by build_dataset itself
     used |= {"channels", "value_range"} if name != "folder" else set()  # compared with those of the data, or refused
+    used |= {"frames", "frame_stride"}  # by datasets.clip_options
     takes = set()
     for cls in datasets.dataset_class(name).__mro__:  # each passes its **options on to the next
         parameters = inspect.signature(cls.__init__).parameters

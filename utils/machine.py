@@ -152,16 +152,16 @@ def mpi_rank():
     return int(os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
 
 
-def cpu_limit(cgroups="/sys/fs/cgroup", own="/proc/self/cgroup"):
+def cpu_limit(cgroups="/sys/fs/cgroup", groups_file="/proc/self/cgroup"):
     """Processors that the limit of a container allows (docker --cpus), rounded up; None if there is no limit.
 
-    A limit of a parent group counts as well. `own`: the file with the groups of this process.
+    A limit of a parent group counts as well. `groups_file`: names the groups of this process.
     """
     limits = []
     try:
         groups = [
             line.strip().split(":", 2)[2]
-            for line in Path(own).read_text().splitlines()
+            for line in Path(groups_file).read_text().splitlines()
             if ":cpu" in line or line.startswith("0:")
         ]
     except OSError:

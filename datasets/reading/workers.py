@@ -57,8 +57,8 @@ def cores(limit=None):
 
     `limit`: the processors that the limit of a container allows, None without one.
     """
-    found = os.cpu_count() if "OMPI_COMM_WORLD_SIZE" in os.environ else len(os.sched_getaffinity(0))
-    return min(found, limit or found)
+    count = os.cpu_count() if "OMPI_COMM_WORLD_SIZE" in os.environ else len(os.sched_getaffinity(0))
+    return min(count, limit or count)
 
 
 class Pool:

@@ -28,14 +28,14 @@ IGNORE = 255
 class Scenes(SegmentationDataset):
     """Drawn scenes. `train` begins at scene 0 and `val` at scene 1 000 000, so they have no scene in common."""
 
-    title, names, palette, ignore_label = "scenes", NAMES, PALETTE, IGNORE
-    splits = {"train": (0, 2000), "val": (1_000_000, 100)}  # first scene, number of scenes
+    title, names, palette, ignore_label, size = "scenes", NAMES, PALETTE, IGNORE, (128, 256)
+    splits = {"train": (0, 2000, 1), "val": (1_000_000, 100, 1)}  # first scene, number of scenes, step
 
     def __init__(
         self,
         split="train",
-        height=128,
-        width=256,
+        height=None,
+        width=None,
         count=None,
         scene_seed=0,
         num_classes=None,
@@ -45,23 +45,33 @@ class Scenes(SegmentationDataset):
         **options,
     ):
         if split not in self.splits:
-            raise ValueError(f"unknown split {split!r} of scenes; choose from {', '.join(self.splits)}")
-        if num_classes not in (None, len(NAMES)):
-            raise ValueError(f"scenes have {len(NAMES)} classes, not {num_classes} (--num-classes, or the checkpoint)")
+            raise ValueError(f"unknown split {split!r} of {self.title}; choose from {', '.join(self.splits)}")
+        if num_classes not in (None, len(self.names)):
+            raise ValueError(
+                f"{self.title} have {len(self.names)} classes, not {num_classes} (--num-classes, or the checkpoint)"
+            )
         if ignore_label is not None:
             self.ignore_label = ignore_label
-        self.first, usual = self.splits[split]
-        self.drawing, self.scene_size = (scene_seed, height, width), (height, width)
+        self.first, usual, self.step = self.splits[split]
+        self.scene_size = (height or self.size[0], width or self.size[1])
+        self.drawing = (scene_seed, *self.scene_size)
         super().__init__(count or usual, **options)
 
+    def number(self, index):
+        """The number of the scene, from which it is drawn."""
+        return self.first + self.step * index
+
+    def draw(self, number):
+        """-> image (H, W, 3) BGR uint8, label (H, W) uint8"""
+        return draw_scene(self.drawing[0], number, *self.scene_size)[:2]
+
     def open_pair(self, index):
-        seed, height, width = self.drawing
-        image, label, _ = draw_scene(seed, self.first + index, height, width)
+        image, label = self.draw(self.number(index))
         label[label == IGNORE] = self.ignore_label
         return (lambda rows=None: image), label
 
     def sample_name(self, index):
-        return f"scene_{self.first + index:07d}"
+        return f"scene_{self.number(index):07d}"
 
 
 def draw_scene(seed, index, height, width):

@@ -7,7 +7,11 @@ from .functional import criss_cross_attention
 
 
 class CrissCrossAttention(nn.Module):
-    """(B, C, H, W) -> gamma * attention + x. gamma is initialised to 0, so a new module is the identity."""
+    """(B, C, H, W) -> gamma * attention + x. gamma is initialised to 0, so a new module is the identity.
+
+    Volumes (B, C, T, H, W), such as clips, have the same weights: the convolutions are 1x1, and only the attention runs
+    over the third axis.
+    """
 
     def __init__(self, in_dim, backend="auto"):
         if in_dim < 8:
@@ -22,8 +26,10 @@ class CrissCrossAttention(nn.Module):
         """Raises a ValueError that names the module and the expected shape; Jittor's own assertion would not."""
         channels, shape = self.value_conv.in_channels, tuple(x.shape)
         name = type(self).__name__
-        if len(shape) != 4:
-            raise ValueError(f"{name}: the input is {shape}; expected (B, C, H, W) with C = {channels}")
+        if len(shape) not in (4, 5):
+            raise ValueError(
+                f"{name}: the input is {shape}; expected (B, C, H, W) or (B, C, T, H, W) with C = {channels}"
+            )
         if shape[1] != channels:
             rebuild = f"build {name}({shape[1]}), or " if shape[1] >= 8 else ""
             raise ValueError(
@@ -35,8 +41,18 @@ class CrissCrossAttention(nn.Module):
 
     def execute(self, x):
         self.check(x)
-        out = criss_cross_attention(self.query_conv(x), self.key_conv(x), self.value_conv(x), self.backend)
+        q, k, v = (pointwise(conv, x) for conv in (self.query_conv, self.key_conv, self.value_conv))
+        out = criss_cross_attention(q, k, v, self.backend)
         return self.gamma * out + x
+
+
+def pointwise(conv, x):
+    """A 1x1 convolution of (B, C, H, W) or (B, C, T, H, W)."""
+    if len(x.shape) == 4:
+        return conv(x)
+    batch, channels, frames, height, width = x.shape
+    y = conv(x.reshape((batch, channels, frames * height, width)))
+    return y.reshape((batch, -1, frames, height, width))
 
 
 class RCCA(CrissCrossAttention):

@@ -30,6 +30,11 @@ def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=Fals
     """
     if model.is_training() or getattr(model, "packed", False):
         raise ValueError("to_onnx() needs a network in evaluation mode, not packed: eval(), fold(model, packing=False)")
+    if getattr(model, "frames", 1) > 1:
+        raise ValueError(
+            f"this network takes clips of {model.frames} frames, and ONNX export is for single images: predict with "
+            "scripts/predict.py"
+        )
     g, channels = Graph(half), len(normalisation["mean"])
     image = Map("image", (batch, channels, *size) if size else None)
     x = g.to_working(normalised(g, model, image, normalisation))

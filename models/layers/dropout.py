@@ -4,6 +4,8 @@ The masks are drawn with numpy, because Jittor's random numbers depend on the or
 takes its rows of the mask of the global batch, so the result does not depend on the number of ranks.
 """
 
+from contextlib import contextmanager
+
 import jittor as jt
 import numpy as np
 from jittor import nn
@@ -14,6 +16,17 @@ now = {"seed": 0, "step": 0, "first": 0, "calls": 0}
 def at(seed, step, first=0):
     """Start a step. `first`: index in the global batch of the first sample that the next forward pass gets."""
     now.update(seed=seed, step=step, first=first, calls=0)
+
+
+@contextmanager
+def rows(count):
+    """Inside, each sample of the batch has `count` rows: the frames of a clip."""
+    first = now["first"]
+    now["first"] = first * count
+    try:
+        yield
+    finally:
+        now["first"] = first
 
 
 def kept(batch, channels, rate):

@@ -10,6 +10,7 @@ from jittor import nn
 
 from models.layers.batch_norm import SLOPES
 from models.layers.conv import LANES, call, folder
+from models.video import attend, labelled, split
 
 
 def rearrange(x, pack):
@@ -108,12 +109,12 @@ def conv_act(pair, x):
 
 def run(model, x):
     """model(x) in evaluation."""
-    x3, x4 = features(model, x)
-    head = model.head
-    y = head.cca(rearrange(conv_act(head.conva, x4), False))
+    head, frames = model.head, model.frames
+    x3, x4 = features(model, split(x, frames))
+    y = attend(head.cca, rearrange(conv_act(head.conva, x4), False), frames)
     y = conv_act(head.convb, rearrange(y, True))
-    y = conv_act(head.bottleneck, jt.concat([x4, y], dim=1))
+    y = conv_act(head.bottleneck, jt.concat([labelled(x4, frames), y], dim=1))
     logits = [head.bottleneck[3](rearrange(y, False))]
     if model.aux_always:
-        logits.append(model.dsn[3](rearrange(conv_act(model.dsn, x3), False)))
+        logits.append(model.dsn[3](rearrange(conv_act(model.dsn, labelled(x3, frames)), False)))
     return logits

@@ -1,4 +1,4 @@
-"""The functions of channels_last.py and maps16.py in Jittor's operators and float32: the definitions for the tests.
+"""channels_last.py, maps16.py and van16.py in Jittor's operators and float32: the definitions for the tests.
 
 Maps are (B, H, W, C), as there, in any dtype; the results are float32.
 """
@@ -52,3 +52,29 @@ def join(a, b):
 def max_pool(pool, x):
     """For sides above 3; Jittor's pooling fails on smaller ones."""
     return to_last(pool(to_first(x)))
+
+
+def depthwise(conv, x):
+    return to_last(nn.Conv2d.execute(conv, to_first(x)))
+
+
+def depthwise_gelu(conv, x):
+    return gelu(depthwise(conv, x))
+
+
+def gelu(x):
+    return nn.gelu(x.float32())
+
+
+def product(x, gate):
+    return x.float32() * gate.float32()
+
+
+def branch_sum(x, factor, a, b=None):
+    branch = a.float32() if b is None else a.float32() + b.float32()
+    return x.float32() + factor.broadcast(branch.shape, [1, 2]) * branch
+
+
+def layer_norm(norm, x):
+    x = x.float32() - jt.mean(x.float32(), dim=3, keepdims=True)
+    return x / jt.sqrt(jt.mean(x * x, dim=3, keepdims=True) + norm.eps) * norm.weight + norm.bias

@@ -25,23 +25,12 @@ def arrays(batch, channels, height, width):
     return [rng.standard_normal(shape, dtype=np.float32) * 0.2 for shape in shapes]
 
 
-def non_local(q, k, v):
-    """Every position attends to all positions. One image at a time: Jittor multiplies batches without oneDNN."""
-    import jittor as jt
-
-    (_, c, h, w), outs = v.shape, []
-    for b in range(v.shape[0]):
-        q1, k1, v1 = (x[b].reshape((-1, h * w)) for x in (q, k, v))
-        weights = jt.nn.softmax(jt.matmul(q1.transpose(1, 0), k1), dim=-1)  # (HW, HW)
-        outs.append(jt.matmul(v1, weights.transpose(1, 0)).reshape((1, c, h, w)))
-    return jt.concat(outs, dim=0)
-
-
 def jittor_attention(name, q, k, v, gradient):
     import jittor as jt
 
     from models.cca import criss_cross_attention
     from models.cca.kernels import FusedCPU, FusedCUDA
+    from models.layers.non_local import non_local
 
     fused = FusedCUDA if jt.flags.use_cuda else FusedCPU if v.dtype == "float32" else None
 
@@ -58,13 +47,10 @@ def jittor_attention(name, q, k, v, gradient):
 
 def jittor_block(name, channels):
     """The block of the paper's table: projections, residual, R = 2 (non-local: one pass)."""
-    from models.cca import RCCA, CrissCrossAttention
+    from models.cca import RCCA
+    from models.layers.non_local import NonLocal
 
-    class NonLocal(CrissCrossAttention):
-        def execute(self, x):
-            return self.gamma * non_local(self.query_conv(x), self.key_conv(x), self.value_conv(x)) + x
-
-    return NonLocal(channels) if name == "non-local" else RCCA(channels, 2, name)
+    return NonLocal(channels, 1) if name == "non-local" else RCCA(channels, 2, name)
 
 
 def jittor_module(block, x):

@@ -103,7 +103,7 @@ def load_model(args):
     from utils.weights import network
 
     if args.restore_from:
-        flags = {"model": args.model, "num_classes": args.num_classes}
+        flags = {"model": args.model, "num_classes": args.num_classes, "frames": 1}
         model, meta = network.load_network(args.restore_from, build_model, flags, fold, args.source)
         for remark in meta["remarks"]:
             print(remark, file=sys.stderr)

@@ -30,11 +30,28 @@ def test_camvid_clips_stay_within_a_stretch_of_their_sequence(tmp_path):
     data = build_dataset("camvid", "train", tmp_path, frames=3)
     assert [data.clip(k) for k in range(6)] == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3], [4, 4, 5], [4, 5, 5]]
     image, label = data.read(1)
-    assert image.shape == (3, 4, 6, 3) and label.shape == (3, 4, 6)
-    assert [int(frame[0, 0]) for frame in label] == [930 % 7, 960 % 7, 990 % 7] == [int(f[0, 0, 0]) for f in image]
-    data = build_dataset("camvid", "train", tmp_path, frames=3, stride=2)
+    assert image.shape == (3, 4, 6, 3) and label.shape == (4, 6) and (label == 960 % 7).all()
+    assert [int(frame[0, 0, 0]) for frame in image] == [930 % 7, 960 % 7, 990 % 7]
+    data = build_dataset("camvid", "train", tmp_path, frames=3, frame_stride=2)
     assert data.clip(2) == [0, 2, 3]
-    batch = next(training_data("camvid", "train", (4, 4), data_dir=tmp_path, frames=3, batch_size=2).forever())
-    assert batch.images.shape == (2, 3, 4, 4, 3) and batch.labels.shape == (2, 3, 4, 4)
+    for cache in ("off", "ram"):
+        options = {"frames": 3, "frame_stride": 1, "batch_size": 2, "cache": cache}
+        batch = next(training_data("camvid", "train", (4, 4), data_dir=tmp_path, **options).forever())
+        assert batch.images.shape == (2, 3, 4, 4, 3) and batch.labels.shape == (2, 4, 4)
+        assert (batch.images[:, 1, :, :, 0] == batch.labels).all()  # the middle frame is the labelled one
     assert camvid.segnet_split("0001TP_008520") == "train" and camvid.segnet_split("0001TP_008550") == "test"
     assert camvid.segnet_split("0016E5_07957") == "train" and camvid.segnet_split("0016E5_08159") == "val"
+
+
+def test_a_clip_needs_a_dataset_of_sequences_and_frames_of_one_size(tmp_path, roots):
+    for name in ("folder", "voc"):
+        with pytest.raises(ValueError, match=f"clips of 5 frames need a dataset of sequences, .*, and this is {name}"):
+            build_dataset(name, "val", roots[name], frames=5)
+    with pytest.raises(ValueError, match="this is scenes"):
+        build_dataset("scenes", "val", frames=3)
+    for number, size in ((930, (6, 4)), (960, (8, 4))):
+        for folder, mode in (("train", "RGB"), ("trainannot", "L")):
+            folders.write(tmp_path / folder / f"0006R0_f{number:05d}.png", Image.new(mode, size))
+    data = build_dataset("camvid", "train", tmp_path, frames=3)
+    with pytest.raises(ValueError, match="00930.png and .*00960.png are of one clip and differ in size: 4x6 and 4x8"):
+        data.read(0)

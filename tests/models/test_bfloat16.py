@@ -37,6 +37,8 @@ NETWORKS = [
     ("ccnet_r50", {"stem": "v1"}),
     ("ccnet_mmseg_r50", {}),
     ("ccnet_r18", {"in_channels": 5}),
+    ("van", {"van_size": "van_tiny"}),
+    ("van", {"van_size": "van_tiny", "output_stride": 8, "in_channels": 4}),
 ]
 
 
@@ -72,22 +74,31 @@ def relative(result, expected):
     return np.linalg.norm(result - expected) / max(np.linalg.norm(expected), 1e-9)
 
 
-def test_a_training_step_is_as_near_to_float32_as_that_of_pytorch():
+def pytorch_twin(name):
+    from models.tables import VAN_SIZES
+    from scripts.benchmark import torch_models
+
+    return torch_models.VANCCNet(*VAN_SIZES["van_tiny"][:2], 9) if name == "van" else torch_models.CCNet(18, 9)
+
+
+@pytest.mark.parametrize("name, options", [("ccnet_r18", {}), ("van", {"van_size": "van_tiny", "drop_path": 0.0})])
+def test_a_training_step_is_as_near_to_float32_as_that_of_pytorch(name, options):
     torch = pytest.importorskip("torch")
     from scripts.benchmark import torch_models
 
     image = rule_weights.image("fold", (2, 3, 64, 96))
-    model = build("ccnet_r18")
+    model = build(name, **options)
     state = {key: value.numpy() for key, value in model.state_dict().items()}
     exact = gradients(model, jt.array(image))
-    model = build("ccnet_r18")
+    model = build(name, **options)
     assert amp.compute(model, "bfloat16") == []
     ours = gradients(model, jt.array(image))
     assert all(value.dtype == "float32" for value in model.state_dict().values())
-    moved = model.bn1.running_mean.numpy()
-    assert relative(moved, 0.9 * state["bn1.running_mean"]) > 0
+    for key, value in model.state_dict().items():
+        if key.endswith("running_mean"):
+            assert relative(value.numpy(), 0.9 * state[key]) > 0, key
 
-    other = torch_models.load(torch_models.CCNet(18, 9), state).train()
+    other = torch_models.load(pytorch_twin(name), state).train()
     for module in other.modules():
         if isinstance(module, torch.nn.Dropout2d):
             module.p = 0.0
@@ -96,9 +107,12 @@ def test_a_training_step_is_as_near_to_float32_as_that_of_pytorch():
     sum((y.float() ** 2).mean() for y in outputs).backward()
     peers = {key: p.grad.numpy() for key, p in other.named_parameters()}
     assert set(peers) == set(ours)
-    keys = [key for key in peers if not key.endswith(("key_conv.bias", "dsn.0.bias"))]  # these gradients are 0
+    zero = ("key_conv.bias", "dsn.0.bias", "proj.bias", "norm4.bias")  # a norm without these biases follows
+    number = {"van": "head.cca.gamma"}.get(name)  # one number, and PyTorch's happens to be near
+    keys = [key for key in peers if not key.endswith(zero) and key != number]
     errors = [np.array([relative(grads[key], exact[key]) for key in keys]) for grads in (ours, peers)]
     assert np.median(errors[0]) < 1.2 * np.median(errors[1]) and (errors[0] < 2 * errors[1] + 0.02).all()
+    assert number is None or relative(ours[number], exact[number]) < 0.2
 
 
 def test_frozen_batch_norm_has_fixed_statistics_in_training():
@@ -117,11 +131,13 @@ def test_frozen_batch_norm_has_fixed_statistics_in_training():
 
 
 def test_a_network_without_such_layers_computes_in_float32():
-    model = build_model("van", 9, van_size="van_tiny")
+    model = build_model("ccnet_r18", 9, whole_softmax=True)
     (line,) = amp.compute(model, "bfloat16")
-    assert line == "--amp bfloat16: computed in float32, because this network has no layers in bfloat16 for the CPU"
+    assert line.endswith("computed in float32, because the softmax over the whole image has no form in bfloat16")
     model.eval()
-    assert "float32 instead of bfloat16: this network has no layers" in amp.simplify("bfloat16", fold)(model)
+    assert "float32 instead of bfloat16: the softmax over the whole image" in amp.simplify("bfloat16", fold)(model)
+    other = jt.nn.Sequential(jt.nn.Conv2d(3, 4, 1))
+    assert amp.compute(other, "bfloat16")[0].endswith("because this network has no layers in bfloat16 for the CPU")
 
 
 def test_a_processor_without_it_computes_in_float32(monkeypatch):

@@ -15,10 +15,12 @@ A command runs as it is printed, with these changes:
     classes) runs with `--dataset ade20k`, and as printed it ends with one line (REFUSED).
  8. --amp (float16) needs a GPU: without one the command runs without it; as printed it ends with one line (REFUSED).
 
-NOT_RUN lists what cannot run in a test, each with its reason; REFUSED what ends with an error where there is no GPU.
+NOT_RUN lists what cannot run in a test, each with its reason; REFUSED what ends with an error where there is no GPU or
+no PyTorch.
 """
 
 import re
+from importlib.util import find_spec
 
 from printed_python import python_script
 
@@ -49,9 +51,11 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"\btrain\.py.*--dataset scenes", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"(?<!/)\btrain\.py", CUT_TRAIN, TRAIN),
     (r"run_ccnet\.py", CUT_TRAIN, TRAIN),
+    (r"torch_training\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"tiny\.py", CUT_TRAIN, f"{TRAIN} --scene-size 64,128"),
     (r"train_cityscapes\.sh|run_local\.sh", CUT_TRAIN, f"{RECIPE} --ohem-keep 1000"),
     (r"train_\w+\.sh", CUT_TRAIN, RECIPE),
+    (r"long_range\.sh", {}, "--num-steps 2 --batch-size 2 --eval-every 2 --eval-images 2"),
     (r"(evaluate\.py.*--export|predict\.py.*\.pth)", CUT_SCORE, "--input-size 65,65"),
     (r"evaluate\.py(?!.*--whole).*\.pth", CUT_SCORE, "--eval-images 2 --input-size 65,65"),  # else windows of 769
     (r"evaluate\.py", CUT_SCORE, "--eval-images 2"),
@@ -124,6 +128,8 @@ REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's 
     (r".*--amp\b(?! bfloat16)", "--amp float16 needs a GPU; .*or no --amp"),
     (r".*--dataset cityscape --num-classes 151", "has 19 classes, not 151"),
 ]
+if not find_spec("torch"):
+    REFUSED.append((r"scripts/benchmark/torch_training\.py", "needs PyTorch"))
 
 
 def reason(printed):

@@ -71,6 +71,7 @@ VARIANTS = {  # recipe -> dataset, classes, options: recipes that differ from th
     "lip": ("lip", 20, dict(eval_short_side=473)),
     "coco_stuff": ("coco_stuff", 171, dict(cat_max_ratio=0.75)),
     "camvid_cityscapes": ("camvid", 11, dict(random_scale=True)),
+    "camvid_clip": ("camvid", 11, dict(frames=5, frame_stride=1)),
 }
 
 

@@ -50,7 +50,9 @@ def fitted(pixels, width, height):
 
 
 def visible(image):
-    """(H, W, C) uint8 -> (H, W, 3) RGB: BGR reversed; of other numbers of channels the first three, one as grey."""
+    """(H, W, C) uint8 -> (H, W, 3) RGB: BGR reversed; of other numbers of channels the first three, one as grey; of a
+    clip (T, H, W, C) the middle frame."""
+    image = image[len(image) // 2] if image.ndim == 4 else image
     channels = image.shape[2]
     if channels == 3:
         return image[:, :, ::-1]

@@ -19,12 +19,13 @@ from utils.evaluation.resize import between, resize
 
 LEAST = 32  # a network of stride 32 needs an input of one cell; smaller ones are padded
 CALL_PIXELS = 1 << 21  # in one network call if no batch is given: one image of 1024x2048 ...
-CALL_TILES = 16  # ... or this many small ones
+CALL_TILES = 16  # ... or this many small ones; a clip has the pixels of all its frames
 BAND_NUMBERS = 1 << 24  # scores of one band: 64 MB
 
 
 def predict(model, images, sizes=None, **settings):
-    """Images (3, H, W) float32, normalised -> the class of each pixel, (H, W) each, or of the size in `sizes`.
+    """Images (3, H, W) float32, normalised -> the class of each pixel, (H, W) each, or of the size in `sizes`. For a
+    network of clips an image is a clip, (T * 3, H, W), whose frames are cut, scaled and flipped alike.
 
     `short_side` scales images to it, their long side being at most `long_side`. tile=(h, w) slides windows of that size
     that overlap by `overlap`; without it the whole image is one tile, padded to a multiple of `pad_multiple`. `scales`
@@ -56,6 +57,11 @@ def launch(model, images, sizes=None, confidence=False, **settings):
 def align_corners(model):
     """How the logits of a network are resized; the official way for a network that does not define it."""
     return getattr(model, "align_corners", True)
+
+
+def call_size(shape, batch=None, frames=1):
+    """How many tiles of this shape go through the network together. `frames`: of a clip."""
+    return batch or max(min(CALL_PIXELS // (shape[0] * shape[1]), CALL_TILES) // frames, 1)
 
 
 def fetch(bands):
@@ -162,7 +168,7 @@ def run_tiles(
         return latest[1]
 
     for shape, windows in groups.items():
-        together = batch or min(max(CALL_PIXELS // (shape[0] * shape[1]), 1), CALL_TILES)
+        together = call_size(shape, batch, getattr(model, "frames", 1))
         for first in range(0, len(windows), together):
             chunk = windows[first : first + together]
             x = np.zeros((len(chunk), images[0].shape[0], *shape), np.float32)  # 0 is the mean colour

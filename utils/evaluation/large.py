@@ -75,9 +75,7 @@ def predict_rows(model, source, normalise, settings, confidence=False):
     flip, average, pairs = (settings[name] for name in ("flip", "average", "flip_pairs"))
     windows, corners = inference.cut(size, tile, settings["overlap"]), inference.align_corners(model)
     shape = tuple(max(side, inference.LEAST) for side in tile)
-    together = settings.get("batch") or min(
-        max(inference.CALL_PIXELS // (shape[0] * shape[1]), 1), inference.CALL_TILES
-    )
+    together = inference.call_size(shape, settings.get("batch"))
     done, tiles = 0, []  # rows that were given out; the tiles that later rows need
     for first in range(0, len(windows), together):
         chunk = windows[first : first + together]

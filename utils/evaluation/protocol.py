@@ -8,6 +8,8 @@
      "align_corners": True,         of the bilinear resizing of logits
      "labels": {"dataset": "cityscapes", "classes": 19, "ignored": 255}}
 
+and of a network of clips "frames" and "frame_stride": their number, and by how many frames of the data they are apart.
+
 train.py writes it and validates by it; evaluate.py and predict.py follow it unless a flag differs. Files that do not
 record one, those of earlier versions, are evaluated on whole images.
 """
@@ -27,8 +29,11 @@ def record(
     dataset=None,
     classes=None,
     ignored=255,
+    frames=1,
+    frame_stride=None,
 ):
     """-> a protocol; values that JSON keeps as they are."""
+    clips = {"frames": frames, "frame_stride": frame_stride or 1} if frames > 1 else {}
     return {
         "crop": listed(crop),
         "window": listed(window),
@@ -38,6 +43,7 @@ def record(
         "flip": bool(flip),
         "align_corners": bool(align_corners),
         "labels": {"dataset": dataset, "classes": classes, "ignored": ignored},
+        **clips,
     }
 
 
@@ -52,10 +58,26 @@ def settings(protocol):
     return {"tile": tuple(window) if window else None, **chosen}
 
 
-def changed(protocol, whole=None, window=None, overlap=None, short_side=None, long_side=None, flip=None):
+def clip(protocol):
+    """-> {"frames", "frame_stride"} of a protocol, 1 and 1 for single images; None is a file without a protocol."""
+    return {key: (protocol or {}).get(key, 1) for key in ("frames", "frame_stride")}
+
+
+def changed(
+    protocol,
+    whole=None,
+    window=None,
+    overlap=None,
+    short_side=None,
+    long_side=None,
+    flip=None,
+    frames=1,
+    frame_stride=None,
+):
     """-> (the protocol with the values of flags, None where a flag is not given; the names of the changed values).
 
-    `whole` False slides windows of the size that the protocol has or, without one, of the crop of the training.
+    `frames`: of the network. `whole` False slides windows of the size that the protocol has or, without one, of the
+    crop of the training.
     """
     result = dict(protocol)
     if whole:
@@ -69,7 +91,12 @@ def changed(protocol, whole=None, window=None, overlap=None, short_side=None, lo
         result["long_side"] = SIDES * short_side or None
     given = {"overlap": overlap, "long_side": long_side, "flip": flip}
     result.update({key: value for key, value in given.items() if value is not None})
-    return result, [key for key in result if result[key] != protocol[key]]
+    if frames > 1:
+        result.update(frames=frames, frame_stride=frame_stride or clip(protocol)["frame_stride"])
+    else:
+        result = {key: value for key, value in result.items() if key not in ("frames", "frame_stride")}
+    names = [key for key in {**protocol, **result} if result.get(key, 1) != protocol.get(key, 1)]
+    return result, names
 
 
 def describe(protocol):
@@ -82,6 +109,7 @@ def describe(protocol):
     if protocol["short_side"]:
         parts.append(f"short side {protocol['short_side']} (long side at most {protocol['long_side']})")
     parts += ["mirrored"] * protocol["flip"]
+    parts += ["clips of {frames} frames, stride {frame_stride}".format(**protocol)] if "frames" in protocol else []
     names = [labels["dataset"] or "unknown dataset", f"{labels['classes']} classes", f"{labels['ignored']} ignored"]
     corners = "yes" if protocol["align_corners"] else "no"
     return f"{', '.join(parts)}; align_corners {corners}; labels: {', '.join(names)}"

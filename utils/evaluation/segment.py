@@ -71,13 +71,13 @@ def by_rows(model, path, base, normalise, look, settings):
                 bar.update(len(rows[0]))
 
 
-def video(model, path, base, run, normalise, look, settings):
-    """Write BASE_overlay.mp4; an interrupted run leaves BASE_overlay.part.mp4. `run(function, tasks)`: reads ahead."""
+def video(model, path, base, read, normalise, look, settings):
+    """Write BASE_overlay.mp4; an interrupted run leaves BASE_overlay.part.mp4. `read(reader, numbers)` -> the
+    images, or clips, of the frames that a media.FrameReader reads."""
     rate, count = media.video_facts(path)
     out, part = f"{base}_overlay.mp4", f"{base}_overlay.part.mp4"
     os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
-    frames = run(media.FrameReader(path), itertools.count())
-    frames = ((k, (frame, None)) for k, frame in enumerate(itertools.takewhile(lambda f: f is not None, frames)))
+    frames = ((k, (frame, None)) for k, frame in enumerate(read(media.FrameReader(path), itertools.count())))
     bar = tqdm(total=count or None, desc=os.path.basename(base), unit="frame", dynamic_ncols=True)
     writer, unsure = None, look.minimum is not None
     try:

@@ -26,15 +26,15 @@ def predictions(model, samples, normalise, on_error=None, **settings):
 
 
 def stream(model, samples, normalise, **settings):
-    """(task, sample) .. -> (task, sample, prediction (H, W)) .., in order. A sample begins with image and label;
-    if the label is None, the prediction has the size of the image.
+    """(task, sample) .. -> (task, sample, prediction (H, W)) .., in order. A sample begins with image (H, W, C), or
+    clip (T, H, W, C), and label; if the label is None, the prediction has the size of the image.
 
     On a GPU the network runs on the next images while the caller scores these.
     """
     started = []  # images whose results are still on the device
     for group in groups(samples, settings):
         images = [normalise(sample[0]) for _, sample in group]
-        sizes = [(sample[0] if sample[1] is None else sample[1]).shape[:2] for _, sample in group]
+        sizes = [size_of(sample[0]) if sample[1] is None else sample[1].shape for _, sample in group]
         launched = inference.launch(model, images, sizes, **settings)
         del images
         release_memory()
@@ -44,6 +44,11 @@ def stream(model, samples, normalise, **settings):
     yield from ((task, sample, inference.fetch(bands)) for task, sample, bands in started)
 
 
+def size_of(image):
+    """(height, width) of an image (H, W, C) or a clip (T, H, W, C)."""
+    return image.shape[-3:-1]
+
+
 def groups(samples, settings):
     """Lists of as many samples as fill one network call."""
     options = {key: settings[key] for key in ("tile", "scales", *SIDES, "overlap") if key in settings}
@@ -51,9 +56,10 @@ def groups(samples, settings):
     group, tiles, pixels = [], 0, 0
     for task, sample in samples:
         group.append((task, sample))
-        size = inference.scaled_size(sample[0].shape[:2], 1.0, **sides)
-        tiles += inference.tile_count(sample[0].shape[:2], **options)
-        pixels += size[0] * size[1]
+        frames = sample[0].shape[0] if sample[0].ndim == 4 else 1
+        size = inference.scaled_size(size_of(sample[0]), 1.0, **sides)
+        tiles += frames * inference.tile_count(size_of(sample[0]), **options)
+        pixels += frames * size[0] * size[1]
         if tiles >= (settings.get("batch") or inference.CALL_TILES) or pixels >= inference.CALL_PIXELS:
             yield group
             group, tiles, pixels = [], 0, 0

@@ -11,6 +11,8 @@ from utils.options import gpus, shared
 # fill the cache with primitives of tens of MB that are not used again.
 FEW_PRIMITIVES = "256"
 
+NETWORK_FLAGS = ("model", "num_classes", "recurrence", "van_size", "align_corners", "frames")
+
 
 def fraction(text):
     return shared.parsed(text, float, lambda number: 0 <= number <= 1, "a number from 0 to 1")
@@ -66,6 +68,7 @@ def inference_parser(models):
     add("--num-classes", type=shared.positive, metavar="N", help=f"number of classes ({recorded})")
     text = f"passes through the attention ({recorded}, else 2)"
     add("--recurrence", type=shared.whole, metavar="R", help=text)
+    shared.add_frames(add)
     add = parser.add_argument_group("inference").add_argument
     protocol = "default: the protocol of the checkpoint"
     text = f"yes: one pass for each whole image; no: sliding windows ({protocol}, else yes)"
@@ -123,7 +126,9 @@ def inference_arguments(args, meta, align_corners=True):
     """
     labels = {"dataset": meta.get("dataset"), "classes": meta["num_classes"], "ignored": meta["ignore_label"]}
     recorded = meta.get("protocol") or protocols.record(align_corners=align_corners, **labels)
-    flags = {name: vars(args)[name] for name in ("whole", "overlap", "short_side", "long_side", "flip")}
+    flags = {name: vars(args)[name] for name in ("whole", "overlap", "short_side", "long_side", "flip", "frame_stride")}
+    flags["frames"] = meta.get("model_options", {}).get("frames", 1)
+    shared.check_frame_stride(flags["frames"], args.frame_stride)
     protocol, by_flags = protocols.changed(recorded, window=args.input_size, **flags)
     if protocol["align_corners"] != align_corners:
         protocol["align_corners"], by_flags = align_corners, [*by_flags, "align_corners"]

@@ -107,7 +107,7 @@ def span(text):
 SOURCE = (
     "data_dir data_list num_classes ignore_label num_workers on_bad_sample on_bad_label resize_labels cache".split()
 )
-SOURCE += ["scene_size", "channels", "value_range"]
+SOURCE += ["scene_size", "channels", "value_range", "frames", "frame_stride"]
 AUGMENTATION = "augment random_scale random_mirror short_side long_side scale_range color_jitter cat_max_ratio".split()
 
 
@@ -155,6 +155,24 @@ def add_channels(add):
     add("--value-range", type=value_range, metavar="LOW,HIGH", help=text)
 
 
+def odd(text):
+    expected = "an odd number of at least 1, such as 5: the labelled frame is the middle one"
+    return parsed(text, int, lambda number: number >= 1 and number % 2, expected)
+
+
+def add_frames(add):
+    text = "frames of a clip, with attention over time, height and width (default: recorded in the checkpoint, else 1)"
+    add("--frames", type=odd, metavar="T", help=text)
+    text = "by how many frames of the data those of a clip are apart (default: recorded in the checkpoint, else 1)"
+    add("--frame-stride", type=positive, metavar="N", help=text)
+
+
+def check_frame_stride(frames, stride):
+    """An error for a --frame-stride of a network for single images."""
+    if frames == 1 and stride:
+        raise ValueError(f"--frame-stride {stride} is of clips: add --frames, for example --frames 5, or leave it out")
+
+
 def add_source(add):
     """--source, for programs that read weights of other code; as in scripts/convert_weights.py."""
     names = ("auto", *SOURCES)
@@ -200,7 +218,7 @@ def common_parser(models, datasets, devices):
     add_channels(add)
     add("--cache", choices=("off", "ram"), default="off", help="ram: keep decoded images in memory (default: off)")
     add = parser.add_argument_group("generated scenes").add_argument
-    text = "size of the images (default: recorded in the checkpoint, else 128,256)"
+    text = "size of the images (default: recorded in the checkpoint, else 128,256 for scenes, 65,65 for beacons)"
     add("--scene-size", type=size, metavar="H,W", help=text)
     add = parser.add_argument_group("machine").add_argument
     add("--device", choices=devices, default="auto", help="auto: cuda if there is a GPU, else cpu (default: auto)")
@@ -226,5 +244,6 @@ def legacy_in(argv=None):
 def unused_data_flags(args, dataset):
     """Lines about flags without effect on this dataset: generated scenes have no bad samples or labels."""
     defaults = {"on_bad_sample": "error", "on_bad_label": "error", "resize_labels": False}
-    unused = [name for name, value in defaults.items() if dataset == "scenes" and getattr(args, name) != value]
+    drawn = dataset in ("scenes", "beacons")
+    unused = [name for name, value in defaults.items() if drawn and getattr(args, name) != value]
     return [f"--{name.replace('_', '-')} has no effect with --dataset {dataset}" for name in unused]

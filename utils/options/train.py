@@ -24,6 +24,7 @@ def network(parser, models):
     default = "default: recorded in the checkpoint, else"
     add("--model", choices=models, metavar="NAME", help=f"{', '.join(models)} ({default} ccnet)")
     add("--recurrence", type=options.whole, metavar="R", help=f"passes through the attention ({default} 2)")
+    options.add_frames(add)
     text = f"output stride of VAN; multi: features of all stages at stride 8 ({default} multi)"
     add("--output-stride", choices=("multi", "8", "16", "32"), help=text)
     text = f"VAN with output stride 8 or 16: without dilation ({default} dilated)"
@@ -65,6 +66,8 @@ def schedule(parser):
     )
     text = "learning rate of the heads and of the squeeze layer of VAN, times X (default: %(default)s)"
     add("--head-lr-factor", type=float, default=1.0, metavar="X", help=text)
+    text = "learning rate of gamma, the factor of the attention, which starts at 0, times X (default: %(default)s)"
+    add("--gamma-lr-factor", type=float, default=1.0, metavar="X", help=text)
     text = "gradient accumulation: split each batch into N parts (default: %(default)s)"
     add("--accumulate", type=options.positive, default=1, metavar="N", help=text)
     options.add_amp(add)
@@ -204,13 +207,24 @@ def remarks(args, device, argv=None):
     return lines
 
 
-NETWORK_FLAGS = ("model", "recurrence", "van_size", "drop_path", "stem", "align_corners")
+NETWORK_FLAGS = ("model", "recurrence", "van_size", "drop_path", "stem", "align_corners", "frames")
+
+
+def take_network(args, begin):
+    """Set the flags of network and clips to what the starting point of the run (training/resume.py) determines."""
+    network = begin["network"]
+    args.model, args.recurrence = network["model"], network["recurrence"]
+    args.frames = network["options"].get("frames", 1)
+    options.check_frame_stride(args.frames, args.frame_stride)
+    if args.frames > 1 and not args.frame_stride:
+        args.frame_stride = protocols.clip(begin["meta"].get("protocol"))["frame_stride"]
 
 
 def protocol(args, model, info):
     """The protocol of the validations, which the checkpoints record. `info`: the facts about the data."""
     labels = {"dataset": info["dataset"], "classes": info["num_classes"], "ignored": info["ignore_label"]}
     sides = {"short_side": args.eval_short_side, "long_side": args.eval_long_side}
+    sides.update(frames=args.frames, frame_stride=args.frame_stride)
     corners = getattr(model, "align_corners", True)
     return protocols.record(
         args.input_size, args.eval_input_size, args.eval_overlap, **sides, align_corners=corners, **labels

@@ -12,8 +12,8 @@ def before_first_step(data, split, size, crops, ohem_keep, model, settings, devi
     `data`: the training dataset; `size`: of a crop; `crops`: of all ranks in one pass through the network;
     `ohem_keep`: None without OHEM; `settings`: the names of model, VAN size and optimizer.
     """
-    local = distributed.local_batch(crops)
-    limits.check_crop(size, local, len(data.names))
+    local, frames = distributed.local_batch(crops), getattr(data, "frames", 1)
+    limits.check_crop(size, local, len(data.names), frames)
     if not distributed.is_main():
         return []
     lines = limits.useless_ohem(ohem_keep, crops, size) if ohem_keep is not None else []
@@ -24,7 +24,8 @@ def before_first_step(data, split, size, crops, ohem_keep, model, settings, devi
         lines.append(class_counts.warning(missing, f"the {data.total_len} labels of --split {split}"))
     name, van_size, optimizer = settings
     weights = sum(math.prod(p.shape) for p in model.parameters())
-    need = memory.estimate(name, van_size, weights, local * math.prod(size), len(data.names), optimizer, device)
-    lines += memory.warning(need, memory.available(device), memory.ranks_here(device), (local, *size))
+    classes, pixels = len(data.names), local * math.prod(size)
+    need = memory.estimate(name, van_size, weights, pixels, classes, optimizer, device, frames)
+    lines += memory.warning(need, memory.available(device), memory.ranks_here(device), (local, *size), frames)
     distributed.print_main(lines)
     return missing

@@ -7,20 +7,22 @@ LARGEST_ARRAY = 2**31 - 1  # elements: Jittor indexes with 32 bits
 STEM_CHANNELS = 32  # the largest array of a network per pixel of the crop: 128 channels at half the size
 
 
-def check_crop(size, samples, classes):
-    """`samples`: crops of one rank in one pass through the network. ValueError where the size is impossible."""
+def check_crop(size, samples, classes, frames=1):
+    """`samples`: crops of one rank in one pass through the network, of `frames` frames each. ValueError where the size
+    is impossible."""
     text = f"--input-size {size[0]},{size[1]}"
     if min(size) < LEAST_SIDE:
         raise ValueError(
             f"{text} is too small; expected at least {LEAST_SIDE} pixels a side: in a smaller one "
             "the attention has a single position (usual: 512,512 or 769,769)"
         )
-    numbers = samples * size[0] * size[1] * max(classes, STEM_CHANNELS)
+    numbers = samples * size[0] * size[1] * max(classes, frames * STEM_CHANNELS)
     if numbers > LARGEST_ARRAY:
         raise ValueError(
-            f"{text} is too large: {samples} crops of it at once make an array of {numbers:.2g} elements, and Jittor "
-            f"indexes at most {LARGEST_ARRAY:.2g}. Fix: a smaller --input-size (usual: 512,512 or 769,769)"
+            f"{text} is too large: {samples * frames} crops of it at once make an array of {numbers:.2g} elements, and "
+            f"Jittor indexes at most {LARGEST_ARRAY:.2g}. Fix: a smaller --input-size (usual: 512,512 or 769,769)"
             + (", a smaller --batch-size, more ranks or --accumulate" if samples > 1 else "")
+            + (", fewer --frames" if frames > 1 else "")
         )
 
 

@@ -29,9 +29,9 @@ ALIASES = {"ccnet_large": "ccnet", "van_b0": "van_tiny", "van_b1": "van_small", 
 ALIASES.update(dict.fromkeys(("van_b3", "van_b4", "van_b5", "van_b6"), "van_large"))  # the last three need more
 
 
-def estimate(model, van_size, weights, pixels, classes, optimizer="sgd", device="cpu"):
+def estimate(model, van_size, weights, pixels, classes, optimizer="sgd", device="cpu", frames=1):
     """Bytes of one rank, None where the network was not measured. `weights`: number of parameters; `pixels`: of the
-    crops in one pass."""
+    crops in one pass; `frames`: of a clip, nearly all layers see all of them."""
     name = model
     if model == "van":  # "tiny" and "b0" are allowed, as in models/van.py
         van_size = van_size or "van_base"
@@ -39,7 +39,7 @@ def estimate(model, van_size, weights, pixels, classes, optimizer="sgd", device=
     per_pixel = PER_PIXEL.get(ALIASES.get(name, name))
     if per_pixel is None:
         return None
-    return BASE + COPIES[optimizer] * 4 * weights + pixels * (per_pixel + PER_CLASS[device] * classes)
+    return BASE + COPIES[optimizer] * 4 * weights + pixels * (frames * per_pixel + PER_CLASS[device] * classes)
 
 
 def available(device="cpu"):
@@ -85,17 +85,18 @@ def gpu_memory():
     return None if driver.cuDeviceTotalMem_v2(ctypes.byref(size), device) else size.value
 
 
-def warning(need, have, ranks, shape):
+def warning(need, have, ranks, shape, frames=1):
     """Lines for a step that needs more memory than is free. `ranks`: that share the memory; `shape`: (crops, H, W) of
-    one pass."""
+    one pass; `frames`: of a clip."""
     if need is None or have is None or need * ranks <= have:
         return []
     crops, height, width = shape
     each = f"each of {ranks} ranks" if ranks > 1 else "this run"
+    clips, fewer = (f" of {frames} frames", ", fewer --frames") if frames > 1 else ("", "")
     return [
-        f"warning: {each} will need about {need / 1e9:.2g} GB for steps of {crops} crops of {height}x{width}, and "
-        f"{have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Fix: "
-        "--accumulate, or a smaller --batch-size, --input-size or network (--model ccnet_r18)"
+        f"warning: {each} will need about {need / 1e9:.2g} GB for steps of {crops} crops of {height}x{width}{clips}, "
+        f"and {have / 1e9:.2g} GB are free{' for all of them' * (ranks > 1)}: it may be killed without a message. Fix: "
+        f"--accumulate{fewer}, or a smaller --batch-size, --input-size or network (--model ccnet_r18)"
     ]
 
 

@@ -7,17 +7,19 @@ from utils.training import fused_step
 MOMENTS = ("values", "m")  # what Jittor's optimizers keep for each parameter: SGD "values", AdamW both
 
 
-def build(named, optimizer, lr, momentum=0.9, weight_decay=5e-4, head_factor=1.0):
+def build(named, optimizer, lr, momentum=0.9, weight_decay=5e-4, head_factor=1.0, gamma_factor=1.0):
     """`named`: (key, parameter) pairs; those without a gradient are left out. `optimizer`: sgd or adamw.
 
     SGD decays every parameter, as the official training does; AdamW only matrices and kernels, not norms, biases and
-    other vectors. The learning rate of head.*, dsn.* and squeeze.* is multiplied by `head_factor`.
+    other vectors. The learning rate of head.*, dsn.* and squeeze.* is multiplied by `head_factor`, that of gamma by
+    `gamma_factor`, too.
     """
     groups = {}
     for name, p in named:
         if p.is_stop_grad():
             continue
         factor = head_factor if name.startswith(("head.", "dsn.", "squeeze.")) else 1.0
+        factor *= gamma_factor if name == "head.cca.gamma" else 1.0
         decay = weight_decay if optimizer == "sgd" or len(p.shape) > 1 else 0.0
         group = groups.setdefault((factor, decay), {"params": [], "names": []})
         group["params"].append(p)

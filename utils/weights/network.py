@@ -46,9 +46,9 @@ def load_network(path, build, flags, fold=None, source="auto", **options):
 def resolve(flags, path="", arrays=(), meta=None, training=False):
     """-> ({"model", "num_classes", "recurrence", "options"}, lines to print).
 
-    `flags`: {name: value, or None where the flag is not given} of model, num_classes, recurrence, VAN_FLAGS and
-    RESNET_FLAGS. In training a backbone fits every network that has it, another recurrence or drop path is allowed, and
-    the number of classes is that of the data.
+    `flags`: {name: value, or None where the flag is not given} of model, num_classes, recurrence, align_corners,
+    frames, VAN_FLAGS and RESNET_FLAGS. In training a backbone fits every network that has it, another recurrence or
+    drop path is allowed, and the number of classes is that of the data.
     """
     flags = {name: value for name, value in flags.items() if value is not None}
     meta, facts = meta or {}, any_file.shape_facts(arrays)
@@ -66,6 +66,12 @@ def resolve(flags, path="", arrays=(), meta=None, training=False):
     if "align_corners" in flags:
         options["align_corners"] = flags["align_corners"]
     lines = apply_flags(options, flags, model, path, fixed_options(options, facts, meta, complete))
+    if "frames" in flags:  # the weights fit any number of frames
+        before = options.pop("frames", 1)
+        if flags["frames"] > 1:
+            options["frames"] = flags["frames"]
+        if complete and before != flags["frames"]:
+            lines.append(f"--frames {flags['frames']}: {path} was trained with {before}")
 
     trained = meta.get("recurrence") if complete and "recurrence" not in assumed else None
     recurrence = flags.get("recurrence", DEFAULTS["recurrence"] if trained is None else trained)

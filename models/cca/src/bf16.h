@@ -13,7 +13,7 @@ struct Number {
     std::uint16_t bits;
 };
 
-inline float wide(Number x) {
+inline float wide(const Number& x) {
     const std::uint32_t bits = std::uint32_t(x.bits) << 16;
     float y;
     std::memcpy(&y, &bits, sizeof(y));

@@ -78,9 +78,15 @@ inline void moments(Rows r, const Number* x, float* mean, float* squares) {
 inline void apply(Rows r, float slope, const Number* x, const float* mean, const float* scale, const float* bias,
                   const Number* add, Number* y) {
     r.each([=](Size at) {
-        for (Size c = 0; c < r.channels; c++) {
-            const float z = (wide(x[at + c]) - mean[c]) * scale[c] + bias[c] + (add ? wide(add[at + c]) : 0);
-            y[at + c] = narrow(z > 0 ? z : z * slope);
+        const float below = slope;
+        const auto of = [=](Size c) { return (wide(x[at + c]) - mean[c]) * scale[c] + bias[c]; };
+        const auto activated = [=](float z) { return narrow(z > 0 ? z : z * below); };
+        if (add) {
+#pragma omp simd
+            for (Size c = 0; c < r.channels; c++) y[at + c] = activated(of(c) + wide(add[at + c]));
+        } else {
+#pragma omp simd
+            for (Size c = 0; c < r.channels; c++) y[at + c] = activated(of(c));
         }
     });
 }
@@ -92,9 +98,11 @@ inline void sums(Rows r, float slope, const Number* g, const Number* x, const Nu
     std::vector<float> first_sums(parts * C), second_sums(parts * C);
     r.each_part([&](Size part, Size first, Size end) {
         float *a = &first_sums[part * C], *b = &second_sums[part * C];
+        const float below = slope;
         for (Size row = first; row < end; row++)
+#pragma omp simd
             for (Size c = 0; c < C; c++) {
-                const float h = wide(g[row * C + c]) * (wide(y[row * C + c]) > 0 ? 1 : slope);
+                const float h = wide(g[row * C + c]) * (wide(y[row * C + c]) > 0 ? 1 : below);
                 a[c] += h;
                 b[c] += h * (wide(x[row * C + c]) - mean[c]);
             }
@@ -112,11 +120,14 @@ inline void sums(Rows r, float slope, const Number* g, const Number* x, const Nu
 inline void gradient(Rows r, float slope, const Number* g, const Number* x, const Number* y, const float* mean,
                      const float* scale, const float* tilt, const float* shift, Number* dx, Number* d_add) {
     r.each([=](Size at) {
-        for (Size c = 0; c < r.channels; c++) {
-            const float h = wide(g[at + c]) * (wide(y[at + c]) > 0 ? 1 : slope);
-            if (d_add) d_add[at + c] = narrow(h);
-            dx[at + c] = narrow(h * scale[c] - (wide(x[at + c]) - mean[c]) * tilt[c] - shift[c]);
-        }
+        const float below = slope;
+        const auto of = [=](Size i) { return wide(g[i]) * (wide(y[i]) > 0 ? 1 : below); };
+#pragma omp simd
+        for (Size c = 0; c < r.channels; c++)
+            dx[at + c] = narrow(of(at + c) * scale[c] - (wide(x[at + c]) - mean[c]) * tilt[c] - shift[c]);
+        if (!d_add) return;
+#pragma omp simd
+        for (Size c = 0; c < r.channels; c++) d_add[at + c] = narrow(of(at + c));
     });
 }
 

@@ -48,15 +48,15 @@ def test_arrays_that_are_not_contiguous_are_copied(wide_types):
         assert (jt.array(view).numpy() == view).all()
 
 
-@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.int64, np.float32])
-def test_a_numpy_number_is_an_index(kind):
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.float32])
+def test_a_numpy_number_is_an_index(dtype):
     """As published, Jittor gives NumPy an incomplete description of the type int32."""
     x = jt.arange(35).reshape((5, 7))
-    assert (x[kind(3)].numpy() == np.arange(21, 28)).all() and x[kind(4), kind(6)].item() == 34
-    if kind is not np.float32:
-        assert (x[kind(1) : kind(3)].numpy() == np.arange(7, 21).reshape(2, 7)).all()
-    if np.dtype(kind).kind == "i":
-        assert (x[kind(-1)].numpy() == np.arange(28, 35)).all()
+    assert (x[dtype(3)].numpy() == np.arange(21, 28)).all() and x[dtype(4), dtype(6)].item() == 34
+    if dtype is not np.float32:
+        assert (x[dtype(1) : dtype(3)].numpy() == np.arange(7, 21).reshape(2, 7)).all()
+    if np.dtype(dtype).kind == "i":
+        assert (x[dtype(-1)].numpy() == np.arange(28, 35)).all()
 
 
 SOURCE = """

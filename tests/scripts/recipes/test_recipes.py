@@ -39,6 +39,8 @@ PUBLISHED = {  # recipe -> settings of the published training
     "camvid": dict(model="ccnet_r18", optimizer="adamw", random_scale=True, recurrence=2),
     "camvid_cityscapes": {**OFFICIAL, "input_size": (360, 480), "num_steps": 10000, "learning_rate": 1e-3}
     | {"eval_input_size": None, "eval_every": 1000},
+    "camvid_clip": {**OFFICIAL, "input_size": (360, 480), "num_steps": 10000, "learning_rate": 1e-3, "frames": 5}
+    | {"eval_input_size": None, "eval_every": 1000},
 }
 
 

@@ -91,6 +91,23 @@ def test_align_corners_is_that_of_the_network():
     assert used["align_corners"] is False and line.endswith("changed by flags: align corners)")
 
 
+def test_clips_are_part_of_the_protocol():
+    recorded, options = protocol.record(frames=5, frame_stride=2), {"model_options": {"frames": 5}}
+    assert json.loads(json.dumps(recorded)) == recorded and protocol.clip(recorded) == {"frames": 5, "frame_stride": 2}
+    assert protocol.clip(None) == protocol.clip(protocol.record()) == {"frames": 1, "frame_stride": 1}
+    assert protocol.record(frames=1, frame_stride=None) == protocol.record()
+    _, used, line = settings("", recorded, **options)
+    assert used == recorded and "whole images, clips of 5 frames, stride 2; align_corners yes" in line
+    _, used, line = settings("--frame-stride 30", recorded, **options)
+    assert used == {**recorded, "frame_stride": 30} and line.endswith("changed by flags: frame stride)")
+    _, used, line = settings("--frames 5", protocol.record(), **options)  # weights of the network for images
+    assert protocol.clip(used) == {"frames": 5, "frame_stride": 1} and line.endswith("flags: frames)")
+    _, used, line = settings("--frames 1", recorded)
+    assert used == protocol.record() and line.endswith("changed by flags: frames, frame stride)")
+    with pytest.raises(ValueError, match="--frame-stride 2 is of clips: add --frames"):
+        settings("--frame-stride 2")
+
+
 def test_a_protocol_of_a_published_file_is_called_that_of_its_code(monkeypatch):
     monkeypatch.delitem(META, "step")
     assert settings("", protocol.record())[2].endswith("(of the code that wrote the file)")

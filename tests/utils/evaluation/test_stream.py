@@ -147,3 +147,35 @@ def test_memory_after_300_images_is_that_after_30(run_command, largest, settings
     early, late = np.median(used[20:40]), np.median(used[280:])  # it varies with the sizes
     print(f"{early:.1f} MB after 30, {late:.1f} MB after 300")
     assert late <= 1.05 * early, (early, late)
+
+
+class Middle(Brightness):
+    """As Brightness, of the middle frame of a clip of three."""
+
+    frames, sizes = 3, []
+
+    def execute(self, x):
+        self.sizes.append(len(x))
+        return super().execute(x[:, 3:6])
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"tile": (21, 30), "scales": (0.75, 1.0), "flip": True}, {"short_side": 24}], ids=str
+)
+def test_all_frames_of_a_clip_are_cut_scaled_and_flipped_alike(settings):
+    """The middle frame has the labels of the same image alone; and a call has as many clips as fewer frames."""
+    images = [pair(index)[0] for index in (1, 4)]
+    clips = [np.stack([image[::-1], image, 255 - image]) for image in images]
+
+    def normalise_clip(clip):
+        return np.concatenate([normalise(frame) for frame in clip])
+
+    Middle.sizes.clear()
+    expected = stream.stream(
+        Brightness(), ((k, (image, None)) for k, image in enumerate(images)), normalise, **settings
+    )
+    result = stream.stream(Middle(), ((k, (clip, None)) for k, clip in enumerate(clips)), normalise_clip, **settings)
+    for (_, _, one), (_, (clip, _), other) in zip(expected, result):
+        assert other.shape == clip.shape[1:3]
+        np.testing.assert_array_equal(one, other)
+    assert max(Middle.sizes) <= inference.CALL_TILES // 3

@@ -16,6 +16,9 @@ def test_impossible_crops_are_errors_and_published_ones_are_not():
     limits.check_crop((2048, 2048), 8, 19)
     with pytest.raises(ValueError, match="--accumulate"):
         limits.check_crop((2048, 2048), 8, 171)
+    limits.check_crop((769, 769), 8, 19, frames=5)
+    with pytest.raises(ValueError, match="120 crops of it at once .*, fewer --frames"):
+        limits.check_crop((769, 769), 24, 19, frames=5)
 
 
 def test_ohem_without_effect_is_reported_exactly_where_it_has_none(rng):

@@ -19,25 +19,27 @@ import numpy as np
 from models import build_model
 from models.losses import Criterion
 from utils.training import memory, optim
-side, optimizer_name = int(sys.argv[1]), sys.argv[2]
-model = build_model("ccnet_r18", 19)
+side, optimizer_name, frames = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+model = build_model("ccnet_r18", 19, frames=frames)
 criterion = Criterion(model, 19)
 optimizer = optim.build(list(model.named_parameters()), optimizer_name, 1e-3)
 for step in range(3):
-    images = jt.array(np.random.rand(2, 3, side, side).astype("float32"))
+    images = jt.array(np.random.rand(2, 3 * frames, side, side).astype("float32"))
     label = jt.array(np.random.randint(0, 19, (2, side, side)).astype("int32"))
     optimizer.backward(criterion(model(images), label)["loss"])
     optim.update(optimizer, step)
 weights = sum(p.numel() for p in model.parameters())
-estimate = memory.estimate("ccnet_r18", None, weights, 2 * side * side, 19, optimizer_name)
+estimate = memory.estimate("ccnet_r18", None, weights, 2 * side * side, 19, optimizer_name, frames=frames)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(peak * 1024 / estimate)  # ru_maxrss would count the process that started this one
 """
 
 
-@pytest.mark.parametrize("side, optimizer_name", [(65, "sgd"), (257, "sgd"), (257, "adamw")])
-def test_the_estimate_is_within_a_factor_of_one_and_a_half(side, optimizer_name):
-    command = [sys.executable, "-c", STEPS, str(side), optimizer_name]
+@pytest.mark.parametrize(
+    "side, optimizer_name, frames", [(65, "sgd", 1), (257, "sgd", 1), (257, "adamw", 1), (257, "sgd", 3)]
+)
+def test_the_estimate_is_within_a_factor_of_one_and_a_half(side, optimizer_name, frames):
+    command = [sys.executable, "-c", STEPS, str(side), optimizer_name, str(frames)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=400)
     assert done.returncode == 0, done.stderr
     assert 1 / 1.5 < float(done.stdout.split()[-1]) < 1.5
@@ -79,3 +81,5 @@ def test_the_warning_names_both_numbers_and_the_flags_to_change():
     assert "about 47 GB for steps of 8 crops of 769x769, and 22 GB are free" in line
     assert all(flag in line for flag in ("--accumulate", "--batch-size", "--input-size"))
     assert "each of 3 ranks" in memory.warning(1e9, 2e9, 3, (1, 9, 9))[0]
+    (line,) = memory.warning(47e9, 22e9, 1, (8, 360, 480), frames=5)
+    assert "8 crops of 360x480 of 5 frames, and 22 GB" in line and "--accumulate, fewer --frames, or" in line

@@ -191,6 +191,10 @@ def test_frozen_norms_are_not_trained_and_heads_can_have_a_higher_rate():
     optim.set_lr(optimizer, 0.5)
     rates = {name: group["lr"] for group in optimizer.param_groups for name in group["names"]}
     assert rates["conv1.weight"] == 0.5 and rates["head.cca.gamma"] == rates["dsn.0.weight"] == 5.0
+    args.gamma_lr_factor = 3.0
+    groups = train.build_optimizer(args, model, criterion).param_groups
+    factors = {name: group["factor"] for group in groups for name in group["names"]}
+    assert factors["head.cca.gamma"] == 30.0 and factors["head.cca.value_conv.weight"] == 10.0
 
 
 def test_the_layers_of_van_that_are_not_pretrained_have_the_rate_of_the_heads():

@@ -109,6 +109,19 @@ def van_of_ours(**options):
     return {key: np.zeros(1) for key in keys}, {**OURS, "model": "van", "model_options": options}
 
 
+def test_the_weights_fit_any_number_of_frames():
+    official = ours(lists.official())
+    clips = {**OURS, "model": "ccnet", "model_options": {"frames": 5}}
+    for training in (False, True):
+        settings, lines = network.resolve({}, "c.npz", official, clips, training)
+        assert settings["options"]["frames"] == 5 and lines == []
+        settings, lines = network.resolve({"frames": 1}, "c.npz", official, clips, training)
+        assert "frames" not in settings["options"] and lines == ["--frames 1: c.npz was trained with 5"]
+        settings, lines = network.resolve({"frames": 3}, "i.npz", official, {**clips, "model_options": {}}, training)
+        assert settings["options"]["frames"] == 3 and lines == ["--frames 3: i.npz was trained with 1"]
+    assert train("--frames 5", meta={})[0]["options"] == {"frames": 5}
+
+
 def test_our_own_files_keep_stride_and_dilation():
     arrays, meta = van_of_ours(van_size="van_tiny", output_stride=16, dilate=False)
     settings, _ = network.resolve({}, "f.npz", arrays, meta, training=True)
