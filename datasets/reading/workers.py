@@ -16,6 +16,7 @@ import signal
 import threading
 import traceback
 from collections import deque
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.pool import RemoteTraceback
 
@@ -121,7 +122,10 @@ class Pool:
 
     def close(self):
         for pipe in self.pipes:
-            pipe.close()
+            with suppress(
+                OSError
+            ):  # a generator that is finalised at the end of the process: the file is closed already
+                pipe.close()
         for process in self.processes:
             process.terminate()
         for process in self.processes:

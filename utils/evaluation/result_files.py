@@ -90,11 +90,8 @@ def write_probabilities(base, scores, wanted, names):
 
 
 class Bands:
-    """The files of one image, written in bands: `write` from top to bottom. The overlay has no legend.
-
-    with Bands(base, size, dtype, look, reference) as files:
-        files.write(image, label, confidence)
-    """
+    """The files of one image, written in bands from top to bottom: inside `with Bands(..) as files`, one call
+    `files.write(image, label, confidence)` for each band. The overlay has no legend."""
 
     def __init__(self, base, size, dtype, look, reference=None):
         self.look, self.stack, self.above = look, ExitStack(), None

@@ -90,7 +90,7 @@ def test_errors_of_a_module_contain_its_number_of_channels(backend):
     for x, words in (
         (jt.zeros((1, 32, 5, 5)), r"RCCA\(64\) takes 64 channels, the input \(1, 32, 5, 5\) has 32: build RCCA\(32\)"),
         (jt.zeros((1, 3, 5, 5)), r"\(1, 3, 5, 5\) has 3: bring the input to 64 channels"),  # RCCA(3) cannot be built
-        (jt.zeros((64, 5, 5)), r"the input is \(64, 5, 5\); expected \(B, C, H, W\) with C = 64"),
+        (jt.zeros((64, 5, 5)), r"the input is \(64, 5, 5\); expected \(B, C, H, W\) or \(B, C, T, H, W\) with C = 64"),
         (jt.zeros((1, 64, 5, 5), "int32"), "RCCA: the input is int32; expected a floating dtype"),
     ):
         with pytest.raises(ValueError, match=words):
