@@ -13,7 +13,7 @@ an error; flags change the protocol, --data-dir selects other data.
 import json
 import os
 
-from datasets import CHOICES, build_dataset
+from datasets import CHOICES, GENERATED, build_dataset
 from models import MODELS, build_model
 from utils import runtime
 from utils.evaluation import protocol as protocols
@@ -40,7 +40,7 @@ def open_data(args, meta):
     if args.ignore_label is None:
         source.update(ignore_label=meta["ignore_label"], grey_labels=meta.get("grey_labels"))
     data = build_dataset(split=args.split, **source)
-    lines = [line] * bool(line) + shared.unused_data_flags(args, place["name"])
+    lines = [line] * bool(line) + shared.unused_data_flags(args, place["name"], GENERATED)
     renamed = [(k, *pair) for k, pair in enumerate(zip(meta.get("names", ()), data.names)) if len(set(pair)) > 1]
     if renamed:
         lines.append("class {} is {!r} in the checkpoint and {!r} in this dataset".format(*renamed[0]))

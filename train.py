@@ -10,7 +10,7 @@ Writes into --snapshot-dir: CS_scenes_<step>.npz, best.npz, log.csv, validation.
 import json
 import time
 
-from datasets import CHOICES, build_dataset, training_data
+from datasets import CHOICES, GENERATED, build_dataset, training_data
 from models import MODELS, build_model
 from utils import runtime
 from utils.options import resumed, shared
@@ -109,7 +109,7 @@ def build_data(args, begin):
 
     flags = (args.dataset, args.data_dir, args.scene_size)
     place, line = recorded_place(begin["meta"], begin["source"], *flags) if begin["resumed"] else locate(*flags)
-    distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"]))
+    distributed.print_main([line] * bool(line) + shared.unused_data_flags(args, place["name"], GENERATED))
     source = {name: vars(args)[name] for name in shared.SOURCE} | place | {"cpu_limit": runtime.cpu_limit()}
     name, default = source.pop("name"), begin["meta"].get("normalisation") or default_normalisation(args.model)
     source.update({key: value for key, value in bands.facts_of(default).items() if source[key] is None})

@@ -68,6 +68,9 @@ def head(module, x, frames):
     """RCCAHead."""
     x, y = maps16.twice(x)
     y = labelled(attention(module.cca, norm_act(module.conva, y), frames), frames)
+    if module.listener:
+        y, again = maps16.twice(y)
+        module.listener(channels_last.to_first(again))
     y = maps16.join(labelled(x, frames), norm_act(module.convb, y))
     return classifier(module.bottleneck, y)
 

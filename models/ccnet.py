@@ -60,10 +60,13 @@ class RCCAHead(nn.Module):
             Dropout2d(0.1),
             Conv2d(channels, num_classes, 1),
         )
+        self.listener = None  # called with the output of the attention; see Criterion in losses.py
 
     def execute(self, x, frames=1):
-        y = self.convb(video.attend(self.cca, self.conva(x), frames))  # (B, channels, h, w)
-        return self.bottleneck(jt.concat([video.labelled(x, frames), y], dim=1))
+        y = video.attend(self.cca, self.conva(x), frames)  # (B, channels, h, w)
+        if self.listener:
+            self.listener(y)
+        return self.bottleneck(jt.concat([video.labelled(x, frames), self.convb(y)], dim=1))
 
 
 def auxiliary_head(in_channels, channels, num_classes, activation, bias=True):

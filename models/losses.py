@@ -109,9 +109,8 @@ class CategoryConsistentLoss(nn.Module):
     """Pulls features of one class towards their mean and pushes class means apart (TPAMI paper, section 3.4).
 
     The output of the attention, (B, C, h, w), is reduced to 16 channels by a 1x1 convolution, which is trained with the
-    network but is not part of it; of clips, (B, C, T, h, w), that of the middle frame. Labels are resized by nearest
-    neighbour. Returns {"var": .., "dis": .., "reg": ..} and "ccl", their weighted sum, over the classes that occur in
-    the global batch.
+    network but is not part of it. Labels are resized by nearest neighbour. Returns {"var": .., "dis": .., "reg": ..}
+    and "ccl", their weighted sum, over the classes that occur in the global batch.
     """
 
     def __init__(self, in_channels, num_classes, channels=16):
@@ -119,8 +118,6 @@ class CategoryConsistentLoss(nn.Module):
         self.num_classes = num_classes
 
     def execute(self, features, labels, ignore=255):
-        if len(features.shape) == 5:
-            features = features[:, :, features.shape[2] // 2]
         size = features.shape[2:]
         rows, cols = (np.rint(np.linspace(0, a - 1, b)).astype(np.int32) for a, b in zip(labels.shape[1:], size))
         at = jt.array((rows[:, None] * labels.shape[2] + cols[None]).reshape(-1))
@@ -183,7 +180,7 @@ class Criterion(nn.Module):
 
         if ccl:
             self.consistency = CategoryConsistentLoss(model.head.cca.value_conv.out_channels, num_classes)
-            model.head.cca.register_forward_hook(lambda module, inputs, output: keep(output))
+            model.head.listener = keep
 
     def execute(self, logits, labels, totals=(None, None)):
         weights = {"class_weight": self.class_weight(), "total": totals[0], "images": totals[1]}

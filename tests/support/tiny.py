@@ -26,11 +26,14 @@ def tiny(num_classes, recurrence, cca_backend="auto"):
 
     class Head(nn.Module):
         def __init__(self):
-            self.cca = RCCA(16, recurrence, cca_backend)
+            self.cca, self.listener = RCCA(16, recurrence, cca_backend), None
             self.last = nn.Sequential(BatchNorm(16), Dropout2d(0.3), nn.Conv2d(16, num_classes, 1))
 
         def execute(self, x):
-            return self.last(self.cca(x))
+            x = self.cca(x)
+            if self.listener:
+                self.listener(x)
+            return self.last(x)
 
     class Tiny(nn.Module):
         """(B, 3, H, W) -> logits at a quarter of the size; auxiliary ones in training."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from models.layers import conv
+from utils.training.logger import read_log
 from utils.weights import checkpoint
 
 pytestmark = pytest.mark.skipif(bool(conv.why_no_bfloat16()), reason="oneDNN has no bfloat16 on this processor")
@@ -48,6 +49,22 @@ def test_trained_weights_score_the_same(run_command, run_folder):
     command = ["scripts/predict.py", "--device", "cpu", "--restore-from", file, "--amp", "bfloat16"]
     output = call(run_command, *command, "--input", photo, "--save-dir", run_folder / "out")
     assert "BatchNorms folded, bfloat16" in output and (run_folder / "out" / "photo_label.png").is_file()
+
+
+@pytest.mark.parametrize("network", ["ccnet_r18", "van"])
+def test_every_loss_is_near_that_of_float32(run_command, tmp_path, network):
+    """In the first step, whose weights are the same."""
+    flags = ["--model", network, "--batch-size", "2", "--num-steps", "2", "--accumulate", "2", "--device", "cpu"]
+    flags += "--dataset scenes --scene-size 64,96 --input-size 64,96 --ccl --dice 0.5 --ohem --ohem-keep 2000".split()
+    flags += ["--van-size", "van_tiny"] if network == "van" else []
+    first = []
+    for name, options in (("float32", ()), ("bfloat16", ("--amp", "bfloat16"))):
+        output = call(run_command, "train.py", *flags, *options, "--snapshot-dir", tmp_path / name)
+        assert "computed in float32" not in output
+        rows = read_log(tmp_path / name / "log.csv")
+        first.append(np.array([rows[loss][0] for loss in ("main", "aux", "ccl", "dice", "loss")]))
+    assert (first[0] > 0).all() and (first[0] != first[1]).any()
+    np.testing.assert_allclose(first[1], first[0], rtol=0.02)
 
 
 def test_float16_is_for_a_gpu(run_command, tmp_path):

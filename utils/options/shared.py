@@ -241,9 +241,8 @@ def legacy_in(argv=None):
     return [name for name in LEGACY if given(name, argv)]
 
 
-def unused_data_flags(args, dataset):
-    """Lines about flags without effect on this dataset: generated scenes have no bad samples or labels."""
+def unused_data_flags(args, dataset, generated):
+    """Lines about flags without effect on this dataset. `generated`: the datasets without bad samples or labels."""
     defaults = {"on_bad_sample": "error", "on_bad_label": "error", "resize_labels": False}
-    drawn = dataset in ("scenes", "beacons")
-    unused = [name for name, value in defaults.items() if drawn and getattr(args, name) != value]
+    unused = [name for name, value in defaults.items() if dataset in generated and getattr(args, name) != value]
     return [f"--{name.replace('_', '-')} has no effect with --dataset {dataset}" for name in unused]

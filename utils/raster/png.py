@@ -5,17 +5,19 @@ the filters of a row refer to the row above only.
 """
 
 import io
+import os
 import struct
 import zlib
 
 import numpy as np
 from PIL import Image
 
-from utils.raster.rows import RowReader, bgr
+from utils.raster.rows import RowReader, bgr, read_exactly
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of the colour types
 BAND = 64  # rows
+DEFLATE = 1032  # how many times as large as the file its pixels can be
 
 
 def chunk(name, data):
@@ -36,6 +38,11 @@ class PngRows(RowReader):
         if depth != 8 or interlaced:
             raise ValueError("a PNG is read by rows if it has 8 bits a sample and is not interlaced")
         self.size, self.colour, self.length = (height, width), colour, width * SAMPLES[colour]
+        if height * (self.length + 1) > DEFLATE * os.path.getsize(path):
+            raise ValueError(
+                f"{path} is a truncated or damaged PNG: its header says {width}x{height} (width x height), more than a "
+                f"file of {os.path.getsize(path)} bytes can hold; copy it again"
+            )
         super().__init__()
 
     def chunks(self):
@@ -44,7 +51,7 @@ class PngRows(RowReader):
             file.seek(8)
             while len(head := file.read(8)) == 8:
                 count, name = struct.unpack(">I4s", head)
-                data = file.read(count)
+                data = read_exactly(file, count, self.path)
                 if file.read(4) != struct.pack(">I", zlib.crc32(name + data)):
                     raise ValueError(
                         f"{self.path} is a truncated or damaged PNG ({name.decode('latin1')}); copy it again"

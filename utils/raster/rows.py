@@ -1,5 +1,7 @@
 """What the readers of PNG and TIFF by rows share: a window of rows that moves downwards."""
 
+import os
+
 import numpy as np
 
 
@@ -23,6 +25,14 @@ class RowReader:
         pixels = self.kept[0] if len(self.kept) == 1 else np.concatenate(self.kept)
         self.first, self.kept = top, [pixels[top - self.first :]]
         return self.kept[0][: bottom - top]
+
+
+def read_exactly(file, count, path):
+    """The next `count` bytes. A count beyond the end of the file is an error before memory is taken for it."""
+    data = file.read(count) if count <= os.fstat(file.fileno()).st_size else b""
+    if len(data) < count:
+        raise ValueError(f"{path} is truncated or damaged: it should have {count} more bytes; copy it again")
+    return data
 
 
 def bgr(image):

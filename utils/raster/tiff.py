@@ -5,12 +5,13 @@ stored pixel by pixel. `GEOREFERENCE`: the tags that say where on the earth an i
 """
 
 import io
+import os
 import struct
 
 import numpy as np
 from PIL import Image
 
-from utils.raster.rows import RowReader, bgr
+from utils.raster.rows import RowReader, bgr, read_exactly
 
 HEADS = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}  # the last two: big TIFF
 LENGTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -30,18 +31,16 @@ def read_tags(path):
             return "<", {}
         order, big = HEADS[head[:4]], head[2:3] == b"+" or head[3:4] == b"+"
         place, number, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
-        (at,) = struct.unpack_from(order + place, head, 8 if big else 4)
-        file.seek(at)
-        (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
-        tags, data, inline = {}, file.read(count * entry), struct.calcsize(place)
-        if len(data) < count * entry:
-            raise ValueError(f"{path} is a truncated TIFF; copy it again")
+        (at,) = struct.unpack_from(order + place, head.ljust(16, b"\0"), 8 if big else 4)
+        file.seek(min(at, 1 << 62))
+        (count,) = struct.unpack(order + number, read_exactly(file, struct.calcsize(number), path))
+        tags, data, inline = {}, read_exactly(file, count * entry, path), struct.calcsize(place)
         for start in range(0, len(data), entry):
             tag, form, values = struct.unpack_from(order + "HH" + place, data, start)
             size, value = values * LENGTHS.get(form, 1), data[start + entry - inline : start + entry]
             if size > inline:
-                file.seek(struct.unpack(order + place, value)[0])
-                value = file.read(size)
+                file.seek(min(struct.unpack(order + place, value)[0], 1 << 62))
+                value = read_exactly(file, size, path)
             tags[tag] = (form, values, value[:size])
     return order, tags
 
@@ -81,16 +80,32 @@ class TiffRows(RowReader):
         else:
             self.block = min(self.number(STRIP_ROWS, height), height), width
             self.places, self.sizes = self.numbers(STRIPS), self.numbers(STRIP_SIZES)
-            if self.number(COMPRESSION, 1) == 1 and self.block[0] > BAND:
-                self.split_strips(width * samples)
+        self.check_blocks()
+        if TILES not in self.tags and self.number(COMPRESSION, 1) == 1 and self.block[0] > BAND:
+            self.split_strips(width * samples)
         if self.block[0] * self.block[1] * samples > LARGEST or max(self.sizes) > LARGEST:
             raise ValueError(
                 f"its strips or tiles of {self.block[0]}x{self.block[1]} pixels are too large to read singly"
             )
         super().__init__()
 
+    def check_blocks(self):
+        """Raises ValueError where the strips or tiles cannot be those of an image of this size."""
+        height, width = self.size
+        sides = min(height, width, *self.block)
+        need = -(-height // self.block[0]) * -(-width // self.block[1]) if sides else 1
+        if not sides or min(len(self.places), len(self.sizes)) < need:
+            raise ValueError(
+                f"{self.path} is a damaged TIFF: {len(self.places)} strips or tiles of {self.block[0]}x{self.block[1]} "
+                f"for an image of {height}x{width} (height x width); copy it again"
+            )
+
     def split_strips(self, row):
         """Uncompressed strips of many rows are read as strips of BAND rows. `row`: its bytes."""
+        if self.size[0] * row > os.path.getsize(self.path):
+            raise ValueError(
+                f"{self.path} is truncated: its {self.size[0]} rows of {row} bytes are not in it; copy it again"
+            )
         places, left = [], self.size[0]
         for place in self.places:
             rows = min(self.block[0], left)

@@ -42,15 +42,28 @@ inline void chains(int columns, int dilation, Work work) {
             work(x, std::min(R, (columns - x + dilation - 1) / dilation));
 }
 
+// Calls work(r, b, v) for each output r of a chain that begins at column x and each column b of the taps, v: the input
+// under it in `line`.
+template <int K, int R, class Work>
+inline void pairs(const Shape& s, const Number* line, int x, int lanes, Work work) {
+#pragma GCC unroll 16
+    for (int k = 0; k < R + K - 1; k++) {
+        const int column = x + k * s.dilation - s.pad;
+        if (column < 0 || column >= s.w) continue;
+        const V v = load_wide(line + Size(column) * s.channels, lanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++)
+            if (k - r >= 0 && k - r < K) work(r, k - r, v);
+    }
+}
+
 // `count` <= R outputs of row y, from column x on and `dilation` apart. taps: (K * K, channels).
 template <int K, int R>
 inline void outputs(const Shape& s, const Number* map, const float* taps, V bias, bool activated, int y, int x,
                     int count, int lanes, Number* out) {
     V sum[R];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-        sum[r] = bias;
-    }
+    for (int r = 0; r < R; r++) sum[r] = bias;
     for (int a = 0; a < K; a++) {
         const int row = y + a * s.dilation - s.pad;
         if (row < 0 || row >= s.h) continue;
@@ -58,15 +71,7 @@ inline void outputs(const Shape& s, const Number* map, const float* taps, V bias
         V tap[K];
 #pragma GCC unroll 8
         for (int b = 0; b < K; b++) tap[b] = Lanes::load(taps + Size(a * K + b) * s.channels, lanes);
-#pragma GCC unroll 16
-        for (int k = 0; k < R + K - 1; k++) {
-            const int column = x + k * s.dilation - s.pad;
-            if (column < 0 || column >= s.w) continue;
-            const V v = load_wide(line + Size(column) * s.channels, lanes);
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++)
-                if (k - r >= 0 && k - r < K) sum[r] += tap[k - r] * v;
-        }
+        pairs<K, R>(s, line, x, lanes, [&](int r, int b, V v) { sum[r] += tap[b] * v; });
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)  // not up to `count`: the sums are registers
@@ -106,15 +111,7 @@ inline void tap_sums(const Shape& s, const Number* line, const Number* dy, int x
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++)
         given[r] = r < count ? load_wide(dy + Size(x + r * s.dilation) * s.channels, lanes) : V{};
-#pragma GCC unroll 16
-    for (int k = 0; k < R + K - 1; k++) {
-        const int column = x + k * s.dilation - s.pad;
-        if (column < 0 || column >= s.w) continue;
-        const V v = load_wide(line + Size(column) * s.channels, lanes);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r++)
-            if (k - r >= 0 && k - r < K) sum[k - r] += given[r] * v;
-    }
+    pairs<K, R>(s, line, x, lanes, [&](int r, int b, V v) { sum[b] += given[r] * v; });
 #pragma GCC unroll 8
     for (int b = 0; b < K; b++) {
         float* to = sums + b * s.channels;

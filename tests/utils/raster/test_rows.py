@@ -1,13 +1,14 @@
 """Reading and writing PNG and TIFF by rows, beside Pillow."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from utils import media
-from utils.raster import open_rows, tiff
+from utils.raster import open_rows, png, tiff
 from utils.raster.png import RowPng
 from utils.raster.tiff_write import RowTiff
 
@@ -66,7 +67,6 @@ def test_a_tiled_tiff(tmp_path, order, compression):
 
 
 def write_tiled(path, image, order="<", compression=8, tile=(32, 48)):
-    import struct
     import zlib
 
     height, width = image.shape[:2]
@@ -103,7 +103,6 @@ def test_what_cannot_be_read_by_rows_is_an_error(tmp_path, save):
         image.save(path)
     data = path.read_bytes()
     if save == "interlaced":
-        import struct
         import zlib
 
         header = data[12:28] + b"\1"
@@ -112,6 +111,38 @@ def test_what_cannot_be_read_by_rows_is_an_error(tmp_path, save):
         path.write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError):
         in_bands(path)
+
+
+def test_a_header_that_cannot_be_true_is_an_error_at_once(tmp_path):
+    """No memory is taken, and no list is made, for what a header promises."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png.SIGNATURE + png.chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)))
+    with pytest.raises(
+        ValueError, match="2147483647x2147483647 .width x height., more than a file of 33 bytes can hold"
+    ):
+        open_rows(path)
+    path.write_bytes(png.SIGNATURE + struct.pack(">I", 2**32 - 1) + b"IHDR")
+    with pytest.raises(ValueError, match="a.png is truncated or damaged"):
+        open_rows(path)
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels()).save(path, compression="raw", tiffinfo={278: 201})
+    order, tags = tiff.read_tags(path)
+    for tag, value, words in (
+        (257, 2**31, "is truncated: its 2147483648 rows"),
+        (257, 0, "damaged TIFF: 1 strips or tiles of 0x77"),
+        (278, 1, "damaged TIFF: 1 strips or tiles of 1x77 for an image of 201x77"),
+    ):
+        changed = {**tags, tag: (4, 1, struct.pack(order + "I", value))}
+        if value == 2**31:
+            changed[278] = changed[257]
+        path.write_bytes(tiff.head(order, 8) + tiff.directory(order, changed, 8))
+        with pytest.raises(ValueError, match=words):
+            open_rows(path)
+    entry = struct.pack("<HHHII", 1, 256, 4, 2**32 - 1, 8)
+    for data in (entry, entry[:1], b""):
+        path.write_bytes(tiff.head("<", 8) + data)
+        with pytest.raises(ValueError, match="a.tif is truncated or damaged"):
+            tiff.read_tags(path)
 
 
 @pytest.mark.parametrize("shape, dtype", [((130, 33), np.uint8), ((130, 33), np.uint16), ((130, 33, 3), np.uint8)])
