@@ -5,6 +5,7 @@ channels, and returns logits, probabilities or labels at the size of the image.
 function of networks.py or layers.py; nothing is traced. Only this folder imports onnx.
 """
 
+import functools
 import json
 
 import numpy as np
@@ -14,8 +15,11 @@ from models.export.graph import Graph, Map
 from models.export.layers import resize
 from models.export.networks import emit
 from models.resnet import ResNet
+from models.shallow import ShallowCCNet
+from models.van import VAN
 
 METADATA = "segmentation"
+FIRST = {ResNet: "conv1", VAN: "patch_embed1.proj", ShallowCCNet: "down1.conv"}  # the first convolution
 
 
 def to_onnx(model, normalisation, size=None, batch=1, output="logits", half=False, metadata=None):
@@ -63,8 +67,8 @@ def normalised(g, model, image, normalisation):
         if name == "mean" or (numbers != 1).any():
             x = image.like(g.node(op, [x.name, g.weight(name, numbers, exact=True)], f"image.{name}"))
     if bgr:  # Graph.weight keeps the first array of each name
-        resnet = isinstance(model, ResNet)
-        key, first = ("conv1", model.conv1) if resnet else ("patch_embed1.proj", model.patch_embed1.proj)
+        key = next(key for cls, key in FIRST.items() if isinstance(model, cls))
+        first = functools.reduce(getattr, key.split("."), model)
         g.weight(f"{key}.weight", first.weight.numpy()[:, ::-1])
     return x
 

@@ -6,7 +6,7 @@ line in EMITTERS.
 
 from jittor import nn
 
-from models import ccnet, resnet, van
+from models import ccnet, resnet, shallow, van
 from models.cca import RCCA
 from models.export import layers
 from models.export.attention import rcca
@@ -60,6 +60,16 @@ def ccnet_logits(g, m, x, name):
     for stage in (1, 2, 3, 4):
         x = child(g, m, f"layer{stage}", x, name)
     return child(g, m, "head", x, name)
+
+
+def shallow_logits(g, m, x, name):
+    for part in ("down1", "down2"):
+        x = child(g, m, part, x, name)
+    return child(g, m, "head", x, name)
+
+
+def shallow_stage(g, m, x, name):
+    return norm(g, m.bn, conv(g, m.conv, x, join(name, "conv")), join(name, "bn"), activation="relu")
 
 
 def head(g, m, x, name):
@@ -135,6 +145,8 @@ EMITTERS = {
     resnet.BasicBlock: residual,
     resnet.Bottleneck: residual,
     ccnet.VANCCNet: van_logits,
+    shallow.ShallowCCNet: shallow_logits,
+    shallow.Stage: shallow_stage,
     van.PatchEmbed: patch_embed,
     van.Block: van_block,
     van.Attention: van_attention,

@@ -3,7 +3,7 @@ becomes the mean of the three times 3 / N, so that N equal channels give what th
 
 import numpy as np
 
-FIRST = ("conv1.weight", "patch_embed1.proj.weight")  # the first convolution
+FIRST = ("conv1.weight", "patch_embed1.proj.weight", "down1.conv.weight")  # the first convolution
 
 
 def widened(arrays, state):

@@ -30,6 +30,7 @@ NETWORKS = {  # (name, recurrence, options)
     "van, 8": ("van", 1, {"van_size": "van_tiny", "output_stride": 8}),
     "van, 16, plain": ("van", 3, {"van_size": "van_tiny", "output_stride": 16, "dilate": False}),
     "van, 32": ("van", 2, {"van_size": "van_tiny", "output_stride": 32}),
+    "shallow": ("ccnet_shallow", 2, {}),
 }
 
 
@@ -108,7 +109,7 @@ def test_small_and_narrow_images(r18, size):
 
 
 @pytest.mark.parametrize("normalisation", [CAFFE_BGR, {**IMAGENET_RGB, "channels": "bgr"}])
-@pytest.mark.parametrize("name", ["ccnet_r18", "van"])
+@pytest.mark.parametrize("name", ["ccnet_r18", "van", "ccnet_shallow"])
 def test_models_of_bgr_networks_take_rgb(name, normalisation):
     model, image = build(name, 1, {"van_size": "van_tiny"} if name == "van" else {}), pixels(SHAPES[0])
     expected = ours(model, image, normalisation)
@@ -218,6 +219,8 @@ def test_unsupported_networks_are_errors():
     model.layer2.layers["1"] = nn.InstanceNorm2d(128)
     with pytest.raises(ValueError, match=r"layer2\.1 is a InstanceNorm.*EMITTERS"):
         export(model)
+    with pytest.raises(ValueError, match=r"head\.cca is a NonLocal, which models/export does not support"):
+        export(build("ccnet_shallow_non_local", 1))
     model.packed = True
     with pytest.raises(ValueError, match="not packed"):
         export(model)
