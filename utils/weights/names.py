@@ -12,8 +12,34 @@ import re
 
 import numpy as np
 
-from utils.weights.sources import PREFIXES, RENAMES, SOURCES, WRAPPERS
+from utils.weights.sources import SOURCES
 
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
+PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, a wrapping class
+
+RENAMES = {  # layout: (beginning of a key there, here); `backbone.` is removed before
+    "serge": (("head.bottleneck.4.", "head.bottleneck.3."), ("dsn.4.", "dsn.3.")),
+    "mmseg": (
+        ("stem.0.", "conv1."),
+        ("stem.1.", "bn1."),
+        ("stem.3.", "conv2."),
+        ("stem.4.", "bn2."),
+        ("stem.6.", "conv3."),
+        ("stem.7.", "bn3."),
+        ("decode_head.convs.0.conv.", "head.conva.0."),
+        ("decode_head.convs.0.bn.", "head.conva.1."),
+        ("decode_head.cca.gamma.scale", "head.cca.gamma"),
+        ("decode_head.cca.", "head.cca."),
+        ("decode_head.convs.1.conv.", "head.convb.0."),
+        ("decode_head.convs.1.bn.", "head.convb.1."),
+        ("decode_head.conv_cat.conv.", "head.bottleneck.0."),
+        ("decode_head.conv_cat.bn.", "head.bottleneck.1."),
+        ("decode_head.conv_seg.", "head.bottleneck.3."),
+        ("auxiliary_head.convs.0.conv.", "dsn.0."),
+        ("auxiliary_head.convs.0.bn.", "dsn.1."),
+        ("auxiliary_head.conv_seg.", "dsn.3."),
+    ),
+}
 ABN_EPS = np.float32(1e-5)
 NOTES = ("renamed", "dropped", "changed", "counters", "scales")
 
