@@ -7,6 +7,7 @@ for batch in data.forever(start=0): ...                                    # bas
 """
 
 import os
+import shlex
 from importlib import import_module
 from pathlib import Path
 
@@ -60,7 +61,11 @@ def detect(data_dir):
             return matches.pop()
     entries = ", ".join(sorted(entry.name for entry in start.iterdir() if entry.name[0] != ".")[:8]) or "nothing"
     known = "\n".join(f"  {name}: {dataset_class(name).looks_like}" for name in (*files, "folder"))
-    raise ValueError(f"--data-dir {data_dir} has no known dataset layout; it holds {entries}. Known layouts:\n{known}")
+    raise ValueError(
+        f"--data-dir {data_dir} has no known dataset layout; it holds {entries}. Known layouts:\n{known}\n"
+        "Exports of CVAT, COCO, labelme, or with one mask a class are converted first: "
+        f"python scripts/data/convert_labels.py {shlex.quote(str(data_dir))} NEW_FOLDER"
+    )
 
 
 def build_dataset(

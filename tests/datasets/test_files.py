@@ -18,6 +18,8 @@ def test_an_unknown_layout_is_described(tmp_path, monkeypatch):
         ValueError, match=r"(?s)no known dataset layout; it holds stuff. Known layouts.*cityscapes: leftImg8bit"
     ):
         build_dataset(data_dir=tmp_path)
+    with pytest.raises(ValueError, match=rf"convert_labels.py '?{tmp_path}'? NEW_FOLDER$"):
+        build_dataset(data_dir=tmp_path)
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         build_dataset(data_dir=tmp_path / "gone")
     with pytest.raises(DataError, match="is not Cityscapes: neither it, nor .* leftImg8bit.*; it holds stuff"):

@@ -50,6 +50,8 @@ def test_from_annotations_to_predictions_without_jittor(run_command, tmp_path):
 
     call("scripts/data/make_scenes.py", "--layout", "folder", "--out", "drawn", "--count", "4", "--size", "64,96")
     known = write_export(tmp_path / "drawn", tmp_path / "annotated")
+    refused = call("train.py", "--data-dir", "annotated", "--device", "cpu", "--snapshot-dir", "none", code=1)
+    assert "python scripts/data/convert_labels.py annotated NEW_FOLDER" in refused
     output = call("scripts/data/verify.py", "--data-dir", "annotated", "--out", "look", code=1)
     printed = re.search(r"convert it first: python (\S+) annotated (\S+)\n", output)
     call(printed[1], "annotated", "data", "--val", "0.25")
