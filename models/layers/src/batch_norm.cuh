@@ -32,6 +32,7 @@ using cca::store_pack;
 using cca::to_float;
 
 const int kThreads = 256, kWarps = kThreads / 32;
+const int kResident = 4;  // blocks of a multiprocessor: at most 64 registers a thread
 const int kPiece = 8192;  // most values of a plane that a block processes at once
 
 struct Maps {
@@ -99,7 +100,8 @@ struct Moments {
 // part (slices, 3, channels): the moments of x minus the first value of the channel. One pass over x: with that shift,
 // and deviations from the mean of each group, it is as exact as two.
 template <class T>
-__global__ void __launch_bounds__(kThreads) moments_part(const Maps m, int slices, const T* x_all, float* part_all) {
+__global__ void __launch_bounds__(kThreads, kResident)
+    moments_part(const Maps m, int slices, const T* x_all, float* part_all) {
     CCA_DYNAMIC_SHARED(memory);
     const Shared<float> warps(reinterpret_cast<float*>(memory));
     const Global<const T> x(x_all);
@@ -136,7 +138,7 @@ __global__ void __launch_bounds__(kThreads) moments_part(const Maps m, int slice
 
 // row (2 * channels + 1): means, squared deviations, count of this rank. A warp adds the slices of a channel.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kResident)
     moments_total(const Maps m, int slices, const T* x_all, const float* part_all, float* row_all) {
     const Global<const T> x(x_all);
     const Global<float> part(const_cast<float*>(part_all)), row(row_all);
@@ -155,13 +157,14 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // rows (ranks, 2 * channels + 1) -> mean, biased variance (channels), count (1) of the values of all ranks.
-static __global__ void __launch_bounds__(kThreads)
+static __global__ void __launch_bounds__(kThreads, kResident)
     merge_ranks(int channels, int ranks, const float* rows_all, float* mean_all, float* var_all, float* count_all) {
     const Global<const float> rows(rows_all);
     const Global<float> mean(mean_all), var(var_all), count(count_all);
     const int channel = blockIdx.x * kThreads + threadIdx.x, length = 2 * channels + 1;
     if (channel >= channels) return;
     Moments all = {0, 0, 0};
+#pragma unroll 1
     for (int rank = 0; rank < ranks; rank++) {
         const Global<const float> row = rows + i64(rank) * length;
         all.add(row[length - 1], row[channel], row[channels + channel]);
@@ -172,7 +175,7 @@ static __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kResident)
     apply_layer(const Maps m, const Layer layer, const T* x_all, const T* add_all, T* y_all) {
     const Global<const T> x(x_all), add(add_all);
     const Global<T> y(y_all);
@@ -209,8 +212,9 @@ __device__ inline void before_activation(const Channel& c, const Pack<T, N>& g, 
 
 // part (slices, 2, channels): sums of h and of h (x - mean).
 template <class T>
-__global__ void __launch_bounds__(kThreads) sums_part(const Maps m, const Layer layer, int slices, const T* g_all,
-                                                      const T* x_all, const T* y, float* part_all) {
+__global__ void __launch_bounds__(kThreads, kResident)
+    sums_part(const Maps m, const Layer layer, int slices, const T* g_all, const T* x_all, const T* y,
+              float* part_all) {
     CCA_DYNAMIC_SHARED(memory);
     const Shared<float> warps(reinterpret_cast<float*>(memory));
     const Global<const T> g(g_all), x(x_all);
@@ -251,7 +255,7 @@ __global__ void __launch_bounds__(kThreads) sums_part(const Maps m, const Layer 
 }
 
 // both (2, channels): the gradients of bias and weight by the values of this rank.
-static __global__ void __launch_bounds__(kThreads)
+static __global__ void __launch_bounds__(kThreads, kResident)
     sums_total(int channels, int slices, const Layer layer, const float* part_all, float* both_all) {
     const Global<float> part(const_cast<float*>(part_all)), both(both_all);
     const int channel = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -274,7 +278,7 @@ static __global__ void __launch_bounds__(kThreads)
 // dx, and d_add = h unless d_add is null. both (2, channels): gradients of bias and weight, summed over the ranks;
 // count (1): values of a channel of all ranks.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kResident)
     gradient_of_x(const Maps m, const Layer layer, const float* both_all, const float* count_all, const T* g_all,
                   const T* x_all, const T* y, T* dx_all, T* d_add_all) {
     const Global<const float> both(both_all), count(count_all);
