@@ -28,9 +28,11 @@ def moments_of_all_ranks(mean, squares, count):
     if not jt.in_mpi:
         return mean, squares / count, count
     channels = mean.shape[0]
-    rows = row_of_each_rank(jt.concat([mean, squares, count]))
-    means, squares, counts = rows[:, :channels], rows[:, channels:-1], rows[:, -1:]
+    # In this order: Jittor lets an operator write into a concatenation. If `squares` were not the first part, and `mean`
+    # is an output of the same operator, that operator would have to wait for itself.
+    rows = row_of_each_rank(jt.concat([squares, mean * count, count]))
+    squares, sums, counts = rows[:, :channels], rows[:, channels:-1], rows[:, -1:]
     count = counts.sum(0)
-    mean = (means * counts).sum(0) / count
-    squares = (squares + (means - mean.broadcast(means.shape, dims=[0])).sqr() * counts).sum(0)
-    return mean, squares / count, count
+    mean = sums.sum(0) / count
+    deviations = sums / counts - mean.broadcast(sums.shape, dims=[0])
+    return mean, (squares + deviations.sqr() * counts).sum(0) / count, count
