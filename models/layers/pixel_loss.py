@@ -21,10 +21,12 @@ CUDA_HEADER = "".join(f'#include "{path}"\n' for path in CUDA_FILES)
 DTYPES = ("float32", "float16", "bfloat16")
 
 
-def choose(logits, on_cpu, on_cuda, elsewhere):
-    if logits.ndim == 4 and jt.flags.use_cuda and logits.dtype in DTYPES:
-        return on_cuda
-    return on_cpu if logits.ndim == 4 and logits.dtype == "float32" and not jt.flags.use_cuda else elsewhere
+def on_cpu(logits):
+    return logits.dtype == "float32" and logits.ndim == 4 and not jt.flags.use_cuda
+
+
+def on_cuda(logits):
+    return logits.dtype in DTYPES and logits.ndim == 4 and bool(jt.flags.use_cuda)
 
 
 def pixel_loss(logits, labels, align_corners=True):
@@ -33,7 +35,8 @@ def pixel_loss(logits, labels, align_corners=True):
     loss: -log softmax at the label, undefined where the label is not a class, for example at ignored pixels.
     log_sum: log of the sum of exp(logits), without a gradient.
     """
-    return choose(logits, fused, cuda, plain)(logits, labels, align_corners)
+    function = cuda if on_cuda(logits) else fused if on_cpu(logits) else plain
+    return function(logits, labels, align_corners)
 
 
 def plain(logits, labels, align_corners=True):
@@ -108,7 +111,7 @@ def coarse_probabilities(logits, labels, log_sum, probability, ignore, factor, a
     linearly, labels nearest. A point at the position of a pixel gets exactly its value of `probability` (B, H, W), so
     the pixel that defines the threshold is itself kept.
     """
-    function = choose(logits, coarse_fused, coarse_cuda, coarse_plain)
+    function = coarse_cuda if on_cuda(logits) else coarse_fused if on_cpu(logits) else coarse_plain
     return function(logits, labels, log_sum, probability, ignore, factor, align_corners)
 
 

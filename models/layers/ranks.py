@@ -28,8 +28,8 @@ def moments_of_all_ranks(mean, squares, count):
     if not jt.in_mpi:
         return mean, squares / count, count
     channels = mean.shape[0]
-    # In this order: Jittor lets an operator write into a concatenation. If `squares` were not the first part, and `mean`
-    # is an output of the same operator, that operator would have to wait for itself.
+    # In this order: Jittor lets an operator write its output into a concatenation. `mean` and `squares` are often
+    # outputs of one operator; if `squares` were not the first part, that operator would have to wait for itself.
     rows = row_of_each_rank(jt.concat([squares, mean * count, count]))
     squares, sums, counts = rows[:, :channels], rows[:, channels:-1], rows[:, -1:]
     count = counts.sum(0)

@@ -66,9 +66,9 @@ def test_every_kernel_on_every_architecture_without_spills(tmp_path, file):
     source.write_text(f'#include <cuda_fp16.h>\n#include <cuda_bf16.h>\n#include "{SRC}/{file}"\n{instances(template)}')
     for architecture in architectures():
         report = compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")
-        found = re.findall(r"Function properties for (\S+)\n(.*?)Used (\d+) registers", report, re.S)
-        assert len(found) == kernels * len(CUDA_TYPES) + others, sorted(name for name, *_ in found)
-        for kernel, between, registers in found:
+        reports = re.findall(r"Function properties for (\S+)\n(.*?)Used (\d+) registers", report, re.S)
+        assert len(reports) == kernels * len(CUDA_TYPES) + others, sorted(name for name, *_ in reports)
+        for kernel, between, registers in reports:
             spilled = sum(map(int, re.findall(r"(\d+) bytes spill", between)))
             assert spilled == 0 and int(registers) <= 64, f"{kernel} sm_{architecture}: {registers} registers"
 

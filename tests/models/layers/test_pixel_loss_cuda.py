@@ -147,10 +147,12 @@ def test_jittor_calls_the_kernels_with_the_right_arguments(monkeypatch, rng, dty
 
 def test_logits_on_the_gpu_go_to_the_kernels(monkeypatch):
     monkeypatch.setattr(pixel_loss, "jt", types.SimpleNamespace(flags=types.SimpleNamespace(use_cuda=1)))
+    monkeypatch.setattr(pixel_loss, "cuda", lambda *inputs: "cuda")
+    monkeypatch.setattr(pixel_loss, "plain", lambda *inputs: "plain")
     logits = types.SimpleNamespace(ndim=4, dtype="bfloat16")
-    assert pixel_loss.choose(logits, 0, 1, 2) == 1
+    assert pixel_loss.pixel_loss(logits, None) == "cuda"
     logits.dtype = "float64"
-    assert pixel_loss.choose(logits, 0, 1, 2) == 2
+    assert pixel_loss.pixel_loss(logits, None) == "plain"
 
 
 @pytest.mark.parametrize("options", [{}, {"ohem": {"thresh": 0.6, "min_kept": 500}}, {"dice": 0.5}])
@@ -161,8 +163,8 @@ def test_labels_of_uint8_give_the_losses_of_int32(rng, options):
     results = []
     for y in (labels, labels.astype(np.uint8)):
         x = [jt.array(logits.astype(np.float32)) for _ in range(2)]
-        found = losses.segmentation_losses(x, jt.array(y), class_weight=weight, **options)
-        results.append([found["loss"].numpy(), *(d.numpy() for d in jt.grad(found["loss"], x))])
+        parts = losses.segmentation_losses(x, jt.array(y), class_weight=weight, **options)
+        results.append([parts["loss"].numpy(), *(d.numpy() for d in jt.grad(parts["loss"], x))])
     for a, b in zip(*results):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
