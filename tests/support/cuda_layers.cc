@@ -1,7 +1,7 @@
 // The CUDA kernels of models/layers as a library for the tests, executed by cuda_standin.h. Each call returns an error
 // message or "".
 //
-//   g++ -std=c++14 -O2 -shared -fPIC -include tests/support/cuda_standin.h -I models/layers/src
+//   g++ -std=c++14 -fsyntax-only -include tests/support/cuda_standin.h -I models/layers/src
 //   tests/support/cuda_layers.cc
 #include "batch_norm.cuh"
 #include "pixel_loss.cuh"

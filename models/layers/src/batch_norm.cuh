@@ -255,14 +255,15 @@ __global__ void __launch_bounds__(kThreads, kResident)
 }
 
 // both (2, channels): the gradients of bias and weight by the values of this rank.
-static __global__ void __launch_bounds__(kThreads, kResident)
-    sums_total(int channels, int slices, const Layer layer, const float* part_all, float* both_all) {
-    const Global<float> part(const_cast<float*>(part_all)), both(both_all);
+template <class Sum>
+__global__ void __launch_bounds__(kThreads, kResident)
+    sums_total(int channels, int slices, const Layer layer, const Sum* part_all, Sum* both_all) {
+    const Global<Sum> part(const_cast<Sum*>(part_all)), both(both_all);
     const int channel = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
-    float of_h = 0, of_h_x = 0;
+    Sum of_h = 0, of_h_x = 0;
     if (channel < channels)
         for (int slice = lane; slice < slices; slice += 32) {
-            const Global<float> from = part + i64(slice) * 2 * channels + channel;
+            const Global<Sum> from = part + i64(slice) * 2 * channels + channel;
             of_h += from[0];
             of_h_x += from[channels];
         }
@@ -352,7 +353,7 @@ template <class T>
 void sums(Maps m, const Layer& layer, int slices, const T* g, const T* x, const T* y, float* part, float* both) {
     m.phase = phase_of({g, x, y}, sizeof(T));
     CCA_LAUNCH(sums_part<T>, m.channels * slices, kThreads, 2 * kWarps * 4, m, layer, slices, g, x, y, part);
-    CCA_LAUNCH(sums_total, blocks_of(m.channels, kWarps), kThreads, 0, m.channels, slices, layer, part, both);
+    CCA_LAUNCH(sums_total<float>, blocks_of(m.channels, kWarps), kThreads, 0, m.channels, slices, layer, part, both);
     check(m, "sums of the gradient");
 }
 

@@ -49,8 +49,8 @@ NORM_FAULTS = {
         "",
     ),
     "sums_total: without the first slice": (
-        "= lane; slice < slices; slice += 32) {\n            const Global<float> from = part + i64(slice) * 2",
-        "= lane + 1; slice < slices; slice += 32) {\n            const Global<float> from = part + i64(slice) * 2",
+        "= lane; slice < slices; slice += 32) {\n            const Global<Sum> from = part + i64(slice) * 2",
+        "= lane + 1; slice < slices; slice += 32) {\n            const Global<Sum> from = part + i64(slice) * 2",
         "",
     ),
     "gradient_of_x: the mean of the gradient is added": ("- centred * tilt - shift", "- centred * tilt + shift", ""),
