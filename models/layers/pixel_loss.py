@@ -11,14 +11,12 @@ from pathlib import Path
 import jittor as jt
 import numpy as np
 
-from models.layers.resize import plain_resize
+from models.layers.resize import CUDA_FILES, DTYPES, plain_resize
 
 FOLDER = Path(__file__).resolve().parent
 FILES = (FOLDER.parent / "cca" / "src" / "simd.h", FOLDER / "src" / "resize.h", FOLDER / "src" / "pixel_loss.h")
 HEADER = "".join(f'#include "{path}"\n' for path in FILES)  # all named: Jittor recompiles when one of them changes
-CUDA_FILES = (FOLDER.parent / "cca" / "src" / "cuda_memory.cuh", FOLDER / "src" / "pixel_loss.cuh")
-CUDA_HEADER = "".join(f'#include "{path}"\n' for path in CUDA_FILES)
-DTYPES = ("float32", "float16", "bfloat16")
+CUDA_HEADER = "".join(f'#include "{path}"\n' for path in (*CUDA_FILES, FOLDER / "src" / "pixel_loss.cuh"))
 
 
 def on_cpu(logits):

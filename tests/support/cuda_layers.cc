@@ -1,10 +1,10 @@
 // The CUDA kernels of models/layers as a library for the tests, executed by cuda_standin.h. Each call returns an error
 // message or "".
 //
-//   g++ -std=c++14 -fsyntax-only -include tests/support/cuda_standin.h -I models/layers/src
-//   tests/support/cuda_layers.cc
+//   g++ -fsyntax-only -include tests/support/cuda_standin.h -I models/layers/src tests/support/cuda_layers.cc
 #include "batch_norm.cuh"
 #include "pixel_loss.cuh"
+#include "resize.cuh"
 
 namespace {
 
@@ -76,9 +76,26 @@ void pixels(const pixel_loss::Shape& s, int rows, int columns, int ignore, const
     pixel_loss::coarse(s, rows, columns, ignore, logits, labels, l.log_sum, l.probability, l.points);
 }
 
+template <class T>
+void resized(const int* s, bool corners, const void* x, void* y, const void* g, void* dx) {
+    const std::size_t small = sizeof(T) * s[0] * s[1] * s[2], large = sizeof(T) * s[0] * s[3] * s[4];
+    const standin::Buffer buffers[] = {
+        {"x", x, small, false}, {"y", y, large, true}, {"g", g, large, false}, {"dx", dx, small, true}};
+    resize::forward(s[0], s[1], s[2], s[3], s[4], corners, (const T*)x, (T*)y);
+    resize::backward(s[0], s[1], s[2], s[3], s[4], corners, (const T*)g, (T*)dx);
+}
+
 }  // namespace
 
 extern "C" {
+
+// sizes: planes, h, w, height, width.
+const char* run_resize(int type, const int* sizes, int corners, const void* x, void* y, const void* g, void* dx) {
+    return guarded([&] {
+        const auto f = type == 0 ? resized<float> : type == 1 ? resized<__half> : resized<__nv_bfloat16>;
+        f(sizes, corners != 0, x, y, g, dx);
+    });
+}
 
 // type: 0 float, 1 half, 2 bfloat16. arrays: as in Norm; add and d_add may be null.
 const char* run_norm(int type, int batch, int channels, int area, int slices, float eps, float slope, const Norm* n) {

@@ -11,7 +11,7 @@ SRC = SUPPORT.parents[1] / "models" / "layers" / "src"
 
 def load(src=SRC, flags=()):
     library = ctypes.CDLL(str(build(SUPPORT / "cuda_layers.cc", Path(src), flags)))
-    for name in ("run_norm", "run_merge", "run_pixel_loss"):
+    for name in ("run_norm", "run_merge", "run_pixel_loss", "run_resize"):
         getattr(library, name).restype = ctypes.c_char_p
     library.run_norm.argtypes = [ctypes.c_int] * 5 + [ctypes.c_float] * 2 + [ctypes.c_void_p]
     return library
@@ -70,6 +70,26 @@ def pixel_loss(library, logits, labels, g, corners, dtype="float32", factor=8, i
     head = TYPES.index(dtype), labels.itemsize, sizes, int(corners), rows, columns, ignore
     call(library.run_pixel_loss, *head, arrays)
     return loss, log_sum, to_float64(d_logits, dtype), points
+
+
+def interpolation(size, to, corners):
+    """(to, size): bilinear interpolation along one axis as a matrix."""
+    n = np.arange(to)
+    at = n * ((size - 1) / max(to - 1, 1)) if corners else np.clip((n + 0.5) * size / to - 0.5, 0, size - 1)
+    low = np.minimum(at.astype(int), size - 1)
+    weights = np.zeros((to, size))
+    weights[n, low] += 1 - (at - low)
+    weights[n, np.minimum(low + 1, size - 1)] += at - low
+    return weights
+
+
+def resize(library, x, g, corners, dtype="float32"):
+    """x (planes, h, w), g (planes, height, width) -> y, dx in float64."""
+    x, g = (np.ascontiguousarray(to_type(a, dtype)) for a in (x, g))
+    y, dx = poisoned(g.shape, g.dtype), poisoned(x.shape, x.dtype)
+    sizes = (ctypes.c_int * 5)(*x.shape, *g.shape[1:])
+    call(library.run_resize, TYPES.index(dtype), sizes, int(corners), *map(pointer, (x, y, g, dx)))
+    return to_float64(y, dtype), to_float64(dx, dtype)
 
 
 def merge(library, rows):

@@ -18,6 +18,9 @@
 #ifndef CCA_CUDA_MEMORY_CUH
 #    include "../../cca/src/cuda_memory.cuh"
 #endif
+#ifndef RESIZE_CUH
+#    include "resize.cuh"
+#endif
 
 namespace pixel_loss {
 
@@ -25,6 +28,7 @@ using cca::from_float;
 using cca::Global;
 using cca::i64;
 using cca::to_float;
+using resize::Grid;
 
 const int kThreads = 256;
 
@@ -33,36 +37,7 @@ struct Shape {
     bool corners;
 };
 
-// Bilinear interpolation along one axis: output n lies at (n * step + base) / unit, between inputs `low(n)` and
-// low(n) + 1.
-struct Axis {
-    int from, to, step, base, unit, top;
-    float inverse;
-    __host__ __device__ Axis(int from, int to, bool corners) : from(from), to(to) {
-        step = corners ? from - 1 : 2 * from;
-        base = corners ? 0 : from - to;
-        unit = corners ? (to > 1 ? to - 1 : 1) : 2 * to;
-        top = (from - 1) * unit;
-        inverse = 1.f / unit;
-    }
-    __device__ int place(int n) const {
-        const int at = n * step + base;
-        return at < 0 ? 0 : at > top ? top : at;
-    }
-    __device__ int low(int n) const { return place(n) / unit; }
-    __device__ float share(int n, int low) const { return (place(n) - low * unit) * inverse; }
-    // The first output with low(n) >= i.
-    __device__ int first(int i) const {
-        if (i <= 0 || i >= from) return i <= 0 ? 0 : to;
-        const int n = (i * unit - base + step - 1) / step;
-        return n < to ? n : to;
-    }
-};
-
-struct Grid {
-    Axis y, x;
-    __host__ __device__ explicit Grid(const Shape& s) : y(s.h, s.height, s.corners), x(s.w, s.width, s.corners) {}
-};
+__device__ inline Grid grid_of(const Shape& s) { return {s.h, s.w, s.height, s.width, s.corners}; }
 
 // The four logits around a pixel, of one class after the other.
 template <class T>
@@ -97,7 +72,7 @@ __global__ void __launch_bounds__(kThreads)
     const i64 pixel = i64(blockIdx.x) * kThreads + threadIdx.x, image = i64(s.height) * s.width;
     if (pixel >= s.batch * image) return;
     const int at = int(pixel % image), label = int(Global<const L>(labels)[pixel]), plane = s.h * s.w;
-    const Cell<T> cell(s, Grid(s), at / s.width, at % s.width);
+    const Cell<T> cell(s, grid_of(s), at / s.width, at % s.width);
     const Global<const T> classes = Global<const T>(logits) + pixel / image * s.classes * plane;
     float most = -3e38f, sum = 0, mine = 0;
     bool all_finite = true;
@@ -124,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) each_logit(const Shape s, const T* l
     const int k = int(warp / positions) * 32 + threadIdx.x % 32;
     if (k >= s.classes) return;
     const int i = int(at % plane) / s.w, j = int(at % plane) % s.w;
-    const Grid grid(s);
+    const Grid grid = grid_of(s);
     const i64 here = (b * s.classes + k) * plane;
     const Global<const T> x = Global<const T>(logits) + here;
     const Global<const L> labels = Global<const L>(labels_all) + b * s.height * s.width;
@@ -199,7 +174,7 @@ __global__ void __launch_bounds__(kThreads)
             const int down = corner / 2, aside = corner % 2;
             const int row = y.low + down < s.height ? y.low + down : y.low;
             const int column = x.low + aside < s.width ? x.low + aside : x.low;
-            const float logit = Cell<T>(s, Grid(s), row, column).logit(plane);
+            const float logit = Cell<T>(s, grid_of(s), row, column).logit(plane);
             const float p = expf(logit - log_sum[b * image + i64(row) * s.width + column]);
             result += (down ? y.share : 1 - y.share) * (aside ? x.share : 1 - x.share) * p;
         }
@@ -221,10 +196,8 @@ inline void check(const Shape& s) {
     if (error != cudaSuccess) throw failure(s, cudaGetErrorString(error));
 }
 inline int blocks_of(const Shape& s, i64 threads) {
-    const i64 limit = i64(1) << 29, blocks = (threads + kThreads - 1) / kThreads;
-    if (blocks >= 2 * limit || i64(s.h) * s.height >= limit || i64(s.w) * s.width >= limit ||
-        i64(s.height) * s.width >= 2 * limit || i64(s.h) * s.w >= 2 * limit)
-        throw failure(s, "too large");
+    const i64 blocks = (threads + kThreads - 1) / kThreads;
+    if (blocks >= i64(1) << 30 || !resize::fits(s.h, s.w, s.height, s.width)) throw failure(s, "too large");
     return int(blocks);
 }
 

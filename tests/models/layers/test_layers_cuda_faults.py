@@ -89,6 +89,12 @@ LOSS_FAULTS = {
     ),
 }
 
+RESIZE_FAULTS = {
+    "each_output: a row below the last, with weight 0": ("(i + 1 < h ? w : 0)", "w", "read outside x"),
+    "each_input: one row too many": ("row < bottom; row++", "row <= bottom; row++", "read outside g"),
+    "each_input: the weight of the other neighbour": ("cell == i ? 1 - share", "cell != i ? 1 - share", ""),
+}
+
 
 def run_norm(library, rng):
     x, g = rng.standard_normal((2, 2, 3, 5, 91)) * 2 + 1
@@ -104,10 +110,15 @@ def run_loss(library, rng):
     return cuda_layers.pixel_loss(library, logits, labels, rng.random(labels.shape), True)
 
 
+def run_resize(library, rng):
+    return cuda_layers.resize(library, rng.random((2, 5, 7)), rng.random((2, 17, 40)), True)
+
+
 CASES = [
     *(("batch_norm.cuh", run_norm, name, *fault) for name, fault in NORM_FAULTS.items()),
     *(("batch_norm.cuh", run_merge, name, *fault) for name, fault in MERGE_FAULTS.items()),
     *(("pixel_loss.cuh", run_loss, name, *fault) for name, fault in LOSS_FAULTS.items()),
+    *(("resize.cuh", run_resize, name, *fault) for name, fault in RESIZE_FAULTS.items()),
 ]
 
 

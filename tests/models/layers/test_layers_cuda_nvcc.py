@@ -31,6 +31,10 @@ template void pixel_loss::backward<{T}, {L}>(const pixel_loss::Shape&, const {T}
 template void pixel_loss::coarse<{T}, {L}>(const pixel_loss::Shape&, int, int, int, const {T}*, const {L}*,
                                            const float*, const float*, float*);
 """
+RESIZE = """
+template void resize::forward<{T}>(int, int, int, int, int, bool, const {T}*, {T}*);
+template void resize::backward<{T}>(int, int, int, int, int, bool, const {T}*, {T}*);
+"""
 DEPTHWISE = """
 template void depthwise::launch_forward<{T}>(depthwise::Shape, const {T}*, const {T}*, {T}*);
 template void depthwise::launch_backward<{T}>(depthwise::Shape, int, const {T}*, const {T}*, const {T}*, {T}*, {T}*,
@@ -38,6 +42,7 @@ template void depthwise::launch_backward<{T}>(depthwise::Shape, int, const {T}*,
 """
 # file: its templates, the number of kernels of a dtype, the number of kernels without one
 FILES = {"batch_norm.cuh": (NORM, 5, 2), "pixel_loss.cuh": (LOSS, 2 * 3, 0), "depthwise.cuh": (DEPTHWISE, 10, 0)}
+FILES["resize.cuh"] = (RESIZE, 2, 0)
 CUDA_TYPES = ("float", "__half", "__nv_bfloat16")
 
 

@@ -38,20 +38,9 @@ def example(case, rng, dtype="float32"):
     return logits, labels, rng.random(labels.shape).astype(np.float32) * (labels != 255)
 
 
-def matrix(size, to, corners):
-    """(to, size): bilinear interpolation along one axis."""
-    n = np.arange(to)
-    at = n * ((size - 1) / max(to - 1, 1)) if corners else np.clip((n + 0.5) * size / to - 0.5, 0, size - 1)
-    low = np.minimum(at.astype(int), size - 1)
-    weights = np.zeros((to, size))
-    weights[n, low] += 1 - (at - low)
-    weights[n, np.minimum(low + 1, size - 1)] += at - low
-    return weights
-
-
 def by_definition(logits, labels, g, corners):
     """-> loss (0 where the label is not a class), log_sum, gradient of the logits, in float64."""
-    rows, columns = (matrix(a, b, corners) for a, b in zip(logits.shape[2:], labels.shape[1:]))
+    rows, columns = (cuda_layers.interpolation(a, b, corners) for a, b in zip(logits.shape[2:], labels.shape[1:]))
     x = np.einsum("yi,bkij,xj->bkyx", rows, logits, columns)
     log_sum = np.log(np.exp(x - x.max(1, keepdims=True)).sum(1)) + x.max(1)
     at_label = np.arange(x.shape[1])[:, None, None] == labels[:, None]
