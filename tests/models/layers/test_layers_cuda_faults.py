@@ -134,7 +134,7 @@ def test_errors_made_in_the_source_are_detected(correct, tmp_path, file, run, na
     source = (SRC / file).read_text()
     assert source.count(text) == 1, f"{source.count(text)} places"
     (tmp_path / "layers" / "src" / file).write_text(source.replace(text, replacement))
-    broken = cuda_layers.load(tmp_path / "layers" / "src", ("-O1",))
+    broken = cuda_layers.load(tmp_path / "layers" / "src", ("-O1", "-DFLOAT_ONLY"))
     expected = run(correct, np.random.default_rng(7))
     if message:
         with pytest.raises(RuntimeError, match=message):
