@@ -4,16 +4,20 @@ Keys are weight, bias, running_mean, running_var. Jittor's BatchNorm differs: it
 computes E[x^2] - E[x]^2, which is inaccurate for channels with a large mean, and it gives all ranks the same weight
 even if their batches differ in size.
 
-`plain` (Jittor operations) and `fused` (src/batch_norm.h, float32 on the CPU, multi-threaded) compute the same:
-normalisation, then the sum with `residual`, then the activation. Both take (x, weight, bias, eps, residual,
-activation) and return y, mean, biased variance, number of values per channel. The gradients are explicit, because
-Jittor's automatic ones would keep two more arrays of the size of x.
+`plain` (Jittor operations), `fused` (src/batch_norm.h, float32 on the CPU, multi-threaded) and `cuda`
+(batch_norm_cuda.py) compute the same: normalisation, then the sum with `residual`, then the activation. All take
+(x, weight, bias, eps, residual, activation) and return y, mean, biased variance, number of values per channel; sums
+and statistics are float32, y has the dtype of x. The gradients are explicit, because Jittor's automatic ones would keep
+two more arrays of the size of x. The statistics of all ranks take one all-reduce call, the gradients another.
 """
 
 from pathlib import Path
 
 import jittor as jt
 from jittor import nn
+
+from models.layers.batch_norm_cuda import DTYPES, BatchNormCUDA
+from models.layers.ranks import moments_of_all_ranks, sum_over_ranks
 
 FILE = Path(__file__).resolve().parent / "src" / "batch_norm.h"
 SLOPES = {"none": 1.0, "relu": 0.0, "leaky_relu": 0.01}  # activation -> slope for negative inputs
@@ -27,8 +31,10 @@ def activate(x, activation):
 class BatchNorm(nn.Module):
     """(B, C, ...) -> the same shape: activation(normalised x + residual).
 
-    `frozen`: running statistics are used in training, too; see `freeze`.
+    `frozen`: running statistics are used in training, too; see `freeze`. x may be float16 or bfloat16, as y is then.
     """
+
+    computes_in_16_bits = True  # mixed precision casts neither x nor the weights (utils/training/amp.py)
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
@@ -46,8 +52,8 @@ class BatchNorm(nn.Module):
         dims = [0, *range(2, x.ndim)]
         scale = self.weight / jt.sqrt(self.running_var + self.eps)
         shift = self.bias - self.running_mean * scale
-        y = x * scale.broadcast(x, dims) + shift.broadcast(x, dims)
-        return activate(y if residual is None else y + residual, activation)
+        y = x.float32() * scale.broadcast(x, dims) + shift.broadcast(x, dims)
+        return finish(y, residual, activation, x.dtype)
 
     def track(self, mean, var, count):
         """Update the running statistics."""
@@ -77,13 +83,25 @@ def freeze(model):
 
 
 def normalise(x, *others):
-    return (fused if x.dtype == "float32" and not jt.flags.use_cuda else plain)(x, *others)
+    if jt.flags.use_cuda:
+        return (cuda if x.dtype in DTYPES else plain)(x, *others)
+    return (fused if x.dtype == "float32" else plain)(x, *others)
+
+
+def finish(y, residual, activation, dtype):
+    """The sum and the activation in float32: on the CPU, Jittor cannot compare 16-bit numbers with 0."""
+    return activate(y if residual is None else y + residual.float32(), activation).cast(dtype)
 
 
 def plain(x, weight, bias, eps, residual=None, activation="none"):
     y, *statistics = Plain()(x.float32(), weight, bias, eps)
-    y = y.cast(x.dtype)
-    return activate(y if residual is None else y + residual, activation), *statistics
+    return finish(y, residual, activation, x.dtype), *statistics
+
+
+def cuda(x, weight, bias, eps, residual=None, activation="none"):
+    """For float32, float16 and bfloat16 on the GPU."""
+    residual = None if residual is None else residual.cast(x.dtype)
+    return BatchNormCUDA(SLOPES[activation])(x, weight, bias, eps, residual)
 
 
 def fused(x, weight, bias, eps, residual=None, activation="none"):
@@ -96,12 +114,11 @@ class Plain(jt.Function):
 
     def execute(self, x, weight, bias, eps):
         self.dims = [0, *range(2, x.ndim)]
-        local_count = jt.array([float(x.numel() // x.shape[1])])
-        mean, count = sum_over_ranks(x.sum(self.dims), local_count)
-        mean = mean / count
+        count = jt.array([float(x.numel() // x.shape[1])])
+        mean = x.sum(self.dims) / count
+        squares = (x - mean.broadcast(x, self.dims)).sqr().sum(self.dims)
+        mean, var, count = moments_of_all_ranks(mean, squares, count)
         centred = x - mean.broadcast(x, self.dims)
-        (var,) = sum_over_ranks((centred * centred).sum(self.dims))
-        var = var / count
         deviation = jt.sqrt(var + eps)
         self.saved = x, mean, deviation, weight, count
         y = centred * (weight / deviation).broadcast(x, self.dims) + bias.broadcast(x, self.dims)
@@ -121,13 +138,8 @@ class Fused(jt.Function):
         self.slope = slope
 
     def execute(self, x, weight, bias, eps, residual):
-        local_count = jt.array([float(x.numel() // x.shape[1])])
-        channels = tuple(weight.shape)
-        local_mean, squares = call([channels] * 2, [x], "norm::moments(maps, in0_p, out0_p, out1_p);")
-        total, count = sum_over_ranks(local_mean * local_count, local_count)
-        mean = total / count
-        (var,) = sum_over_ranks(squares + (local_mean - mean).sqr() * local_count)
-        var = var / count
+        moments = call([tuple(weight.shape)] * 2, [x], "norm::moments(maps, in0_p, out0_p, out1_p);")
+        mean, var, count = moments_of_all_ranks(*moments, jt.array([float(x.numel() // x.shape[1])]))
         deviation = jt.sqrt(var + eps)
         scale = weight / deviation
         source = "norm::apply(maps, slope, in0_p, in1_p, in2_p, in3_p, {}, out0_p);"
@@ -164,12 +176,3 @@ def call(shapes, inputs, source, **numbers):
         cpu_src=maps + read + source,
         data=numbers,
     )
-
-
-def sum_over_ranks(*vectors):
-    """The sum of each vector over all ranks, in one all-reduce."""
-    if not jt.in_mpi:
-        return vectors
-    total = jt.concat(vectors).mpi_all_reduce("add")
-    ends = [sum(len(v) for v in vectors[: k + 1]) for k in range(len(vectors))]
-    return tuple(total[end - len(v) : end] for end, v in zip(ends, vectors))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import jittor as jt
 
-from models.layers.batch_norm import SLOPES, sum_over_ranks
+from models.layers.batch_norm import SLOPES
+from models.layers.ranks import moments_of_all_ranks, sum_over_ranks
 
 MODELS = Path(__file__).resolve().parents[1]
 HEADER = "".join(f'#include "{MODELS / name}"\n' for name in ("cca/src/bf16.h", "layers/src/maps16.h"))
@@ -44,14 +45,9 @@ class Norm(jt.Function):
         if self.fixed:
             mean, var = self.fixed
         else:
-            local_mean, squares = call(
-                [channels] * 2, ["float32"] * 2, [x], "maps16::moments(rows, bf(in0_p), out0_p, out1_p);"
-            )
-            total, count_of_all = sum_over_ranks(local_mean * count, count)
-            mean = total / count_of_all
-            (var,) = sum_over_ranks(squares + (local_mean - mean).sqr() * count)
-            count = count_of_all
-            var = var / count
+            source = "maps16::moments(rows, bf(in0_p), out0_p, out1_p);"
+            moments = call([channels] * 2, ["float32"] * 2, [x], source)
+            mean, var, count = moments_of_all_ranks(*moments, count)
         deviation = jt.sqrt(var + eps)
         scale = weight / deviation
         source = 'maps16::apply(rows, data["slope"], bf(in0_p), in1_p, in2_p, in3_p, {}, bf(out0_p));'

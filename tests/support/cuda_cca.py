@@ -18,7 +18,7 @@ TYPES = ("float32", "float16", "bfloat16")
 
 def build(source=SUPPORT / "cuda_cca.cc", src=SRC, flags=()):
     """Compiles `source` with the stand-in, once for each content of the files. -> path of the library"""
-    files = [Path(source), STANDIN, *sorted(Path(src).glob("*.cuh"))]
+    files = [Path(source), STANDIN, *sorted({*Path(src).glob("*.cuh"), *SRC.glob("*.cuh")})]
     key = hashlib.sha256(b"".join(f.read_bytes() for f in files) + repr((flags, str(src))).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"ccnet-standin-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path[:0] = map(str, (Path(__file__).resolve().parents[2], Path(__file__).resolve().parents[1]))
 
 from utils import runtime  # noqa: E402
 
@@ -11,8 +11,10 @@ runtime.start("cpu")
 
 import jittor as jt  # noqa: E402
 import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from support.cuda_cca import jittor_source  # noqa: E402
 
-from models.layers.batch_norm import BatchNorm  # noqa: E402
+from models.layers import batch_norm, batch_norm_cuda  # noqa: E402
 from utils import distributed  # noqa: E402
 
 rank, ranks = jt.rank, jt.world_size
@@ -34,20 +36,30 @@ rng = np.random.default_rng(0)
 x = rng.standard_normal((sum(sizes), 4, 3, 5)).astype(np.float32) + 10 * np.arange(sum(sizes))[:, None, None, None]
 upstream = rng.standard_normal(x.shape).astype(np.float32)
 rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
-layer, local = BatchNorm(4), jt.array(x[rows].astype(np.float32))
-y = layer(local)
-grad_x, grad_weight = jt.grad((y * jt.array(upstream[rows])).sum(), [local, layer.weight])
-jt.sync_all()
-
 axes, wide = (0, 2, 3), (None, slice(None), None, None)
-x, upstream = x.astype(np.float64), upstream.astype(np.float64)
-mean, var, n = x.mean(axes), x.var(axes), x.size // 4
+exact, exact_upstream = x.astype(np.float64), upstream.astype(np.float64)
+mean, var, n = exact.mean(axes), exact.var(axes), exact.size // 4
 deviation = np.sqrt(var + 1e-5)[wide]
-hat = (x - mean[wide]) / deviation
-expected = (upstream - upstream.mean(axes)[wide] - hat * (upstream * hat).mean(axes)[wide]) / deviation
-np.testing.assert_allclose(y.numpy(), hat[rows], atol=1e-5)
-np.testing.assert_allclose(grad_x.numpy(), expected[rows], atol=1e-5)
-np.testing.assert_allclose(grad_weight.numpy(), (upstream * hat)[rows].sum(axes), atol=1e-4)
-np.testing.assert_allclose(layer.running_mean.numpy(), 0.1 * mean, rtol=1e-5)
-np.testing.assert_allclose(layer.running_var.numpy(), 0.9 + 0.1 * var * n / (n - 1), rtol=1e-5)
+hat = (exact - mean[wide]) / deviation
+expected = (
+    exact_upstream - exact_upstream.mean(axes)[wide] - hat * (exact_upstream * hat).mean(axes)[wide]
+) / deviation
+calls = []
+all_reduce = jt.Var.mpi_all_reduce
+jt.Var.mpi_all_reduce = lambda *arguments: calls.append(1) or all_reduce(*arguments)
+jittor_source(pytest.MonkeyPatch(), batch_norm_cuda)  # the CUDA kernels, run on the CPU
+for function in (batch_norm.fused, batch_norm.plain, batch_norm.cuda):
+    batch_norm.normalise = function
+    layer, local = batch_norm.BatchNorm(4), jt.array(x[rows])
+    y = layer(local)
+    assert len(calls) == 1, "the statistics of all ranks take one call"
+    grad_x, grad_weight = jt.grad((y * jt.array(upstream[rows])).sum(), [local, layer.weight])
+    jt.sync_all()
+    assert len(calls) == 2, "their gradients take another"
+    calls.clear()
+    np.testing.assert_allclose(y.numpy(), hat[rows], atol=1e-5)
+    np.testing.assert_allclose(grad_x.numpy(), expected[rows], atol=1e-5)
+    np.testing.assert_allclose(grad_weight.numpy(), (exact_upstream * hat)[rows].sum(axes), atol=1e-4)
+    np.testing.assert_allclose(layer.running_mean.numpy(), 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(layer.running_var.numpy(), 0.9 + 0.1 * var * n / (n - 1), rtol=1e-5)
 print(f"rank {rank} agreed", flush=True)

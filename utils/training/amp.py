@@ -1,4 +1,4 @@
-"""Mixed precision: convolutions and attention in 16 bits; norms, softmax, losses and weights in float32.
+"""Mixed precision: convolutions and attention in 16 bits; softmax, losses, statistics and weights in float32.
 
     amp.mixed(model, "float16")              # the weights, and so checkpoints, do not change
     lines = amp.compute(model, "bfloat16")   # the same on a GPU; on the CPU with the layers that the network has for it
@@ -31,15 +31,20 @@ def check(dtype, device, capabilities=()):
 
 
 def mixed(model, dtype):
-    """Make `model` compute in `dtype` where that is safe. Outputs are float32; parameters do not change."""
+    """Make `model` compute in `dtype` where that is safe. Outputs are float32; parameters do not change.
+
+    A module with the attribute `computes_in_16_bits`, as BatchNorm, takes 16-bit inputs with its float32 weights.
+    """
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {dtype!r}; choose from {', '.join(DTYPES)}")
     if "execute" in vars(model):
         raise ValueError("this model computes in mixed precision already")
     for module in model.modules():
+        if getattr(module, "computes_in_16_bits", False):
+            continue
         if isinstance(module, CONVOLUTIONS) or (direct_variables(module) and module.children()):  # attention: gamma
             compute_in(module, dtype)
-        elif direct_variables(module) or isinstance(module, nn.Pool):  # norms: sums of squares need float32; and
+        elif direct_variables(module) or isinstance(module, nn.Pool):  # LayerNorm: sums of squares; and
             compute_in(module, "float32")  # Jittor's pooling does not compile for 16 bits on CUDA
     execute = model.execute
     model.execute = lambda x: to_float32(execute(x))

@@ -25,7 +25,7 @@ def before_first_step(data, split, size, crops, ohem_keep, model, settings, devi
     name, van_size, optimizer = settings
     weights = sum(math.prod(p.shape) for p in model.parameters())
     classes, pixels = len(data.names), local * math.prod(size)
-    need = memory.estimate(name, van_size, weights, pixels, classes, optimizer, device, frames)
+    need = memory.estimate(name, van_size, weights, pixels, classes, optimizer, frames)
     lines += memory.warning(need, memory.available(device), memory.ranks_here(device), (local, *size), frames)
     distributed.print_main(lines)
     return missing

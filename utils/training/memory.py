@@ -11,9 +11,7 @@ from pathlib import Path
 
 BASE = 80e6  # bytes: Python, Jittor, OpenCV
 COPIES = {"sgd": 5.0, "adamw": 6.0}  # arrays of the size of the weights at the peak of a step
-# Bytes a pixel for each class. On the GPU: both logits at the size of the label, and the arrays of the losses. On the
-# CPU nothing has that size (models/layers/pixel_loss.py).
-PER_CLASS = {"cpu": 1, "cuda": 73}
+PER_CLASS = 1  # bytes a pixel for each class: nothing has the size classes x pixels (models/layers/pixel_loss.py)
 PER_PIXEL = {  # bytes a pixel for all else, measured at 65x65 to 385x385, with 19 and 150 classes
     "ccnet_r18": 2450,
     "ccnet_r50": 6150,
@@ -29,7 +27,7 @@ ALIASES = {"ccnet_large": "ccnet", "van_b0": "van_tiny", "van_b1": "van_small", 
 ALIASES.update(dict.fromkeys(("van_b3", "van_b4", "van_b5", "van_b6"), "van_large"))  # the last three need more
 
 
-def estimate(model, van_size, weights, pixels, classes, optimizer="sgd", device="cpu", frames=1):
+def estimate(model, van_size, weights, pixels, classes, optimizer="sgd", frames=1):
     """Bytes of one rank, None where the network was not measured. `weights`: number of parameters; `pixels`: of the
     crops in one pass; `frames`: of a clip, nearly all layers see all of them."""
     name = model
@@ -39,7 +37,7 @@ def estimate(model, van_size, weights, pixels, classes, optimizer="sgd", device=
     per_pixel = PER_PIXEL.get(ALIASES.get(name, name))
     if per_pixel is None:
         return None
-    return BASE + COPIES[optimizer] * 4 * weights + pixels * (frames * per_pixel + PER_CLASS[device] * classes)
+    return BASE + COPIES[optimizer] * 4 * weights + pixels * (frames * per_pixel + PER_CLASS * classes)
 
 
 def available(device="cpu"):

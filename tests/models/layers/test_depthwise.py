@@ -7,6 +7,7 @@ import subprocess
 import jittor as jt
 import numpy as np
 import pytest
+from support.cuda_cca import to_float64, to_type
 
 from models.layers.depthwise import FILE, DepthwiseConv2d
 from utils import runtime
@@ -37,20 +38,41 @@ template <class F> void launch(F kernel) {
     for (blockIdx.x = 0; blockIdx.x < gridDim.x; blockIdx.x++)
         for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++) kernel();
 }
-template <int K>
-void run(depthwise::Shape s, int slices, const float* x, const float* w, const float* dy, float* y, float* dx,
-         float* dw, float* partial) {
-    launch([&] { depthwise::forward<float, K>(s, x, w, y); });
-    launch([&] { depthwise::input_gradient<float, K>(s, dy, w, dx); });
-    launch([&] { depthwise::weight_partial<float>(s, slices, x, dy, partial); });
-    launch([&] { depthwise::weight_total<float>(slices, s.channels * s.kh * s.kw, partial, dw); });
+struct Bfloat {
+    unsigned short bits;
+    Bfloat(float x) {
+        unsigned all;
+        __builtin_memcpy(&all, &x, 4);
+        bits = (all + 0x7fff + (all >> 16 & 1)) >> 16;
+    }
+    operator float() const {
+        const unsigned all = unsigned(bits) << 16;
+        float x;
+        __builtin_memcpy(&x, &all, 4);
+        return x;
+    }
+};
+template <class T, int K>
+void run(depthwise::Shape s, int slices, const T* x, const T* w, const T* dy, T* y, T* dx, T* dw, float* partial) {
+    launch([&] { depthwise::forward<T, K>(s, x, w, y); });
+    launch([&] { depthwise::input_gradient<T, K>(s, dy, w, dx); });
+    launch([&] { depthwise::weight_partial<T>(s, slices, x, dy, partial); });
+    launch([&] { depthwise::weight_total<T>(slices, s.channels * s.kh * s.kw, partial, dw); });
+}
+template <class T>
+void run_type(const int* n, int slices, const T* x, const T* w, const T* dy, T* y, T* dx, T* dw, float* partial) {
+    depthwise::Shape s;
+    __builtin_memcpy(&s, n, sizeof s);
+    auto call = s.kh == 3 ? run<T, 3> : s.kh == 5 ? run<T, 5> : s.kh == 7 ? run<T, 7> : run<T, 0>;
+    call(s, slices, x, w, dy, y, dx, dw, partial);
 }
 extern "C" void run_all(const int* n, int slices, const float* x, const float* w, const float* dy, float* y, float* dx,
                         float* dw, float* partial) {
-    depthwise::Shape s;
-    __builtin_memcpy(&s, n, sizeof s);
-    auto call = s.kh == 3 ? run<3> : s.kh == 5 ? run<5> : s.kh == 7 ? run<7> : run<0>;
-    call(s, slices, x, w, dy, y, dx, dw, partial);
+    run_type(n, slices, x, w, dy, y, dx, dw, partial);
+}
+extern "C" void run_bfloat(const int* n, int slices, const Bfloat* x, const Bfloat* w, const Bfloat* dy, Bfloat* y,
+                           Bfloat* dx, Bfloat* dw, float* partial) {
+    run_type(n, slices, x, w, dy, y, dx, dw, partial);
 }
 """
 
@@ -141,20 +163,36 @@ def kernels(tmp_path_factory):
     (folder / "run.cc").write_text(ONE_BY_ONE % FILE)
     command = ["g++", "-std=c++14", "-O1", "-w", "-shared", "-fPIC"]
     subprocess.run([*command, "-o", folder / "run.so", folder / "run.cc"], check=True)
-    return ctypes.CDLL(str(folder / "run.so")).run_all
+    return ctypes.CDLL(str(folder / "run.so"))
 
 
 @pytest.mark.parametrize("slices", [1, 4, 64])
 @pytest.mark.parametrize("case", CASES)
 def test_cuda_kernels_on_the_cpu_equal_the_definition(case, slices, kernels, rng):
-    x, weight, dy = data = arrays(case, rng)
+    data = arrays(case, rng)
+    for ours, expected in zip(run_kernels(kernels.run_all, case, data, slices), by_definition(case, *data)):
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [(2, 3, 33, 41, 5, 1, 2, 1), (1, 2, 29, 31, 7, 1, 9, 3)])
+def test_cuda_kernels_in_16_bits_round_once(case, kernels, rng):
+    """Sums are float32: the error is half a unit in the last place, also of a weight gradient of 2700 terms."""
+    data = [to_type(a, "bfloat16") for a in arrays(case, rng)]
+    exact = by_definition(case, *(to_float64(a, "bfloat16") for a in data))
+    for ours, expected in zip(run_kernels(kernels.run_bfloat, case, data, 4), exact):
+        np.testing.assert_allclose(to_float64(ours, "bfloat16"), expected, rtol=2.0**-8, atol=1e-4)
+
+
+def run_kernels(function, case, data, slices):
+    """-> y, dx, dw"""
+    x, weight, dy = data
     kernel, stride, padding, dilation = case[4:]
     numbers = [*x.shape, *dy.shape[2:], *(n for n in (kernel, stride, padding, dilation) for _ in "hw")]
-    out = [np.full(shape, np.nan, np.float32) for shape in (dy.shape, x.shape, weight.shape, (slices, weight.size))]
-    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*data, *out)]
-    kernels((ctypes.c_int * 14)(*numbers), slices, *pointers)
-    for ours, expected in zip(out[:3], by_definition(case, *data)):
-        np.testing.assert_allclose(ours, expected, atol=1e-4)
+    out = [np.full(a.shape, 255).astype(a.dtype) for a in (dy, x, weight)]
+    partial = np.full((slices, weight.size), np.nan, np.float32)
+    pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*data, *out, partial)]
+    function((ctypes.c_int * 14)(*numbers), slices, *pointers)
+    return out
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="needs nvcc")

@@ -11,9 +11,9 @@ from models.layers.batch_norm import BatchNorm
 from utils.training import amp
 
 
-class BatchNormAct(BatchNorm):  # on the CPU, Jittor cannot compare 16-bit numbers with 0, as a ReLU does
+class BatchNormAct(BatchNorm):  # on the CPU, Jittor cannot compare 16-bit numbers with 0, as a ReLU of its own does
     def execute(self, x):
-        return nn.leaky_relu(super().execute(x), 0.01)
+        return super().execute(x, activation="leaky_relu")
 
 
 class Net(nn.Module):
@@ -74,17 +74,27 @@ def test_a_mixed_model_is_near_the_float32_one(data, dtype):
     assert all(np.array_equal(before[key], value) for key, value in arrays(model).items() if not key.endswith(moving))
 
 
-def test_batch_norm_computes_in_float32():
-    """300 squared overflows float16, but the statistics of such a map are correct."""
+def test_batch_norm_takes_16_bits_and_has_statistics_in_float32():
+    """300 squared overflows float16, but the statistics of such a map are correct. Nothing is cast around the layer."""
     bn = BatchNorm(4)
     model = nn.Sequential(bn)
     amp.mixed(model, "float16")
+    assert "execute" not in vars(bn)
     x = 300 + np.arange(2 * 4 * 3 * 3, dtype="float32").reshape(2, 4, 3, 3) % 7
+    inside = bn(jt.array(x).float16())
+    assert inside.dtype == "float16"
+    bn.running_mean.assign(jt.zeros(4))
     y = model(jt.array(x).float16()).numpy()
     mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
     expected = (x - mean[:, None, None]) / np.sqrt(var + 1e-5)[:, None, None]
     np.testing.assert_allclose(y, expected, atol=2e-2)
     np.testing.assert_allclose(bn.running_mean.numpy(), 0.1 * mean, rtol=1e-5)
+    bn.eval()
+    evaluated = bn(jt.array(x).float16(), residual=jt.array(-x).float16(), activation="relu")
+    scale = 1 / np.sqrt(bn.running_var.numpy() + 1e-5)[:, None, None]
+    expected = np.maximum((x - bn.running_mean.numpy()[:, None, None]) * scale - x, 0)
+    assert evaluated.dtype == "float16"
+    np.testing.assert_allclose(evaluated.float32().numpy(), expected, rtol=1e-3, atol=2e-2)
 
 
 class Identity(jt.Function):
