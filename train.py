@@ -227,13 +227,13 @@ def validation_due(args, step):
 
 def evaluate(args, model, val_data, info, log, step):
     """-> mean IoU on the validation images if it is due; a line, a row and a sheet of predictions on the main rank."""
-    from datasets.transforms import normalise
+    from datasets.transforms import on_device
     from utils.training import validation
 
     if not validation_due(args, step):
         return None
     rules = (info["num_classes"], info["ignore_label"], args.eval_images, info["protocol"])
-    matrix, shown = validation.validate(model, val_data, lambda x: normalise(x, info["normalisation"]), *rules, show=6)
+    matrix, shown = validation.validate(model, val_data, lambda x: on_device(x, info["normalisation"]), *rules, show=6)
     if log:
         log.validation(step, matrix.miou, matrix.pixel_accuracy)
         titles, palette = ("image", "label", f"step {step}"), val_data.palette

@@ -21,7 +21,7 @@ def average(gradients):
             reduced, means = packed(part)
         else:
             reduced = part[0].mpi_all_reduce("add")
-            means = [reduced / jt.world_size]
+            means = [reduced * (1 / jt.world_size)]
         reduced._add_dependency(before)  # every rank sends its messages in the same order
         before = [reduced]
         for k, mean in zip(places, means):
@@ -42,13 +42,13 @@ def cut(sizes):
 
 
 def packed(gradients):
-    """-> the sum over ranks, flat, and its parts divided by their number"""
+    """-> the sum over ranks, flat, and its parts divided by the number of ranks"""
     flat = {"flat": ((sum(g.numel() for g in gradients),), "float32")}
     mine = operators.call({"g": gradients}, {}, "optimizer::pack(all, count, {flat});", (), flat)[1]["flat"]
     reduced = mine.mpi_all_reduce("add")
     shapes = {"p": [(g.numel(),) for g in gradients]}
-    source = 'optimizer::unpack(all, count, {flat}, data["ranks"]);'
-    parts = operators.call({}, shapes, source, {"flat": reduced}, ranks=jt.world_size)[0]["p"]
+    source = 'optimizer::unpack(all, count, {flat}, data["share"]);'
+    parts = operators.call({}, shapes, source, {"flat": reduced}, share=1 / jt.world_size)[0]["p"]
     return reduced, [part.reshape(g.shape) for part, g in zip(parts, gradients)]
 
 

@@ -15,10 +15,8 @@ def squares(gradients, state):
     total = jt.zeros(1)
     for part in operators.groups_of(list(gradients)):
         pieces = sum(-(-g.numel() // PIECE) for g in part)
-        inputs, outputs = (
-            {"state": state, "before": total},
-            {"partial": ((pieces,), "float64"), "total": ((1,), "float32")},
-        )
+        inputs = {"state": state, "before": total}
+        outputs = {"partial": ((pieces,), "float64"), "total": ((1,), "float32")}
         source = "optimizer::squares(all, count, {state}, {before}, {partial}, {total});"
         total = operators.call({"g": part}, {}, source, inputs, outputs)[1]["total"]
     return total

@@ -6,16 +6,14 @@ that. On the CPU, where nothing runs in the background, they are also used one s
 """
 
 import math
-import time
 from collections import deque
 
 import jittor as jt
 import numpy as np
 
 from utils import distributed
+from utils.host_copy import HostCopy
 from utils.training import interrupt, optim, postmortem, verdict
-
-PATIENCE = 5  # seconds of waiting after which the device is asked whether it failed
 
 
 class Rows:
@@ -37,11 +35,9 @@ class Rows:
         row = distributed.mean(verdict.gather([*losses.values(), asked]))
         control = self.scaler.decide(row, len(losses), place["step"] + 1, optim.betas(optimizer))
         optim.update(optimizer, place["step"], control)
-        names, arrived = [*losses, *requests, *verdict.STATE, "gamma"], []
-        row = verdict.gather([row, self.scaler.numbers, self.model.head.cca.gamma])
-        jt.fetch(row, lambda numbers: arrived.append((time.time(), dict(zip(names, map(float, numbers))))))
-        jt.sync_all()  # queues all of it
-        self.waiting.append((place, losses, batch, facts, arrived))
+        names = [*losses, *requests, *verdict.STATE, "gamma"]
+        row = HostCopy(verdict.gather([row, self.scaler.numbers, self.model.head.cca.gamma]))
+        self.waiting.append((place, losses, batch, facts, names, row))
 
     def read(self, everything):
         """Use the rows of all steps but the latest, or of all of them. -> does a rank ask to stop, to save?
@@ -50,10 +46,10 @@ class Rows:
         """
         stop = save = False
         while len(self.waiting) > (0 if everything or stop or save else 1):
-            place, losses, batch, facts, arrived = self.waiting.popleft()
-            wait_for(arrived)
-            (when, values), began = arrived[0], max(self.arrival, facts.pop("started"))
-            duration, self.arrival = when - began, when
+            place, losses, batch, facts, names, row = self.waiting.popleft()
+            values = dict(zip(names, row.numpy().tolist()))
+            duration = row.arrived - max(self.arrival, facts.pop("started"))
+            self.arrival = row.arrived
             facts.update(duration=duration, data_time=min(facts["data_time"], duration))
             asked = [values.pop(name) > 0 for name in ("stop", "save")]
             self.use(place, losses, batch, facts, values)
@@ -72,21 +68,3 @@ class Rows:
         self.last = {**values, "gamma": gamma}
         if self.log:
             self.log.step(place["step"] + 1, place["lr"], **facts, **self.last)
-
-
-def wait_for(arrived):
-    """Wait until a fetched row is here. Jittor hands it over only when it is called for something else."""
-    began = time.time()
-    while not arrived:
-        jt.fetch(host_number(), lambda number: None)
-        if time.time() - began > PATIENCE:
-            jt.sync_all(True)  # raises the error of a device that failed
-        time.sleep(1e-4)
-
-
-def host_number(kept=[]):  # noqa: B006
-    """A Var in the memory of the host: to fetch it costs nothing."""
-    if not kept:
-        kept.append(jt.zeros(2))
-        kept[0].numpy()
-    return kept[0]

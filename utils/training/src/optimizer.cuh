@@ -134,8 +134,8 @@ __global__ void __launch_bounds__(kThreads) adamw_kernel(const Table table, cons
         });
 }
 
-// new_p = (p + g) / divisor; p may be absent.
-__global__ void __launch_bounds__(kThreads) sum_kernel(const Table table, const float divisor) {
+// new_p = (p + g) * share; p may be absent.
+__global__ void __launch_bounds__(kThreads) sum_kernel(const Table table, const float share) {
     const Parameter& a = table.all[parameter_of(table, blockIdx.x)];
     const bool both = a.p != nullptr;
     const Global<const float> p(both ? a.p : a.g), g(a.g);
@@ -143,7 +143,7 @@ __global__ void __launch_bounds__(kThreads) sum_kernel(const Table table, const 
     float sum[kAtOnce];
     over_piece(
         a, [&](int n, Size i) { sum[n] = both ? p[i] + g[i] : float(g[i]); },
-        [&](int n, Size i) { new_p[i] = sum[n] / divisor; });
+        [&](int n, Size i) { new_p[i] = sum[n] * share; });
 }
 
 // The sum of a number of each thread, in thread 0.
@@ -221,10 +221,10 @@ inline void adamw(Parameter* all, int count, const float* control, double lr, do
     check();
 }
 
-inline void add(Parameter* all, int count, float divisor = 1) {
+inline void add(Parameter* all, int count, float share = 1) {
     Table table;
     const int blocks = blocks_of(all, count, table);
-    OPTIMIZER_LAUNCH(sum_kernel, blocks, kThreads, 0, table, divisor);
+    OPTIMIZER_LAUNCH(sum_kernel, blocks, kThreads, 0, table, share);
     check();
 }
 
@@ -241,9 +241,9 @@ inline void pack(Parameter* all, int count, float* flat) {
     add(all, count);
 }
 
-inline void unpack(Parameter* all, int count, const float* flat, float divisor) {
+inline void unpack(Parameter* all, int count, const float* flat, float share) {
     for (int k = 0; k < count; flat += all[k++].count) all[k].g = flat;
-    add(all, count, divisor);
+    add(all, count, share);
 }
 
 inline void gather(Parameter* all, int count, float* row) {

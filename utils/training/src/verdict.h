@@ -1,6 +1,6 @@
 // Whether a step may change the weights, and the loss scale of float16: a few numbers, computed on the device, so that
-// the host need not wait for them. The same functions for the CPU (optimizer.h) and CUDA (optimizer.cuh). Compiles
-// alone:
+// the host need not wait for them. The same for the CPU (optimizer.h) and CUDA (optimizer.cuh). Compiles on
+// its own:
 //
 //   g++ -std=c++14 -fsyntax-only -x c++ utils/training/src/verdict.h
 #ifndef VERDICT_H
