@@ -36,8 +36,8 @@ class Rows:
         control = self.scaler.decide(row, len(losses), place["step"] + 1, optim.betas(optimizer))
         optim.update(optimizer, place["step"], control)
         names = [*losses, *requests, *verdict.STATE, "gamma"]
-        row = HostCopy(verdict.gather([row, self.scaler.numbers, self.model.head.cca.gamma]))
-        self.waiting.append((place, losses, batch, facts, names, row))
+        copy = HostCopy(verdict.gather([row, self.scaler.numbers, self.model.head.cca.gamma]))
+        self.waiting.append((place, losses, batch, facts, names, copy))
 
     def read(self, everything):
         """Use the rows of all steps but the latest, or of all of them. -> does a rank ask to stop, to save?
@@ -46,10 +46,10 @@ class Rows:
         """
         stop = save = False
         while len(self.waiting) > (0 if everything or stop or save else 1):
-            place, losses, batch, facts, names, row = self.waiting.popleft()
-            values = dict(zip(names, row.numpy().tolist()))
-            duration = row.arrived - max(self.arrival, facts.pop("started"))
-            self.arrival = row.arrived
+            place, losses, batch, facts, names, copy = self.waiting.popleft()
+            values = dict(zip(names, copy.numpy().tolist()))
+            duration = copy.arrived - max(self.arrival, facts.pop("started"))
+            self.arrival = copy.arrived
             facts.update(duration=duration, data_time=min(facts["data_time"], duration))
             asked = [values.pop(name) > 0 for name in ("stop", "save")]
             self.use(place, losses, batch, facts, values)

@@ -248,21 +248,3 @@ def test_a_network_call_never_holds_more_tiles_than_asked():
 
     predict(Watched(), [make_image(200, 200)], tile=(41, 41), batch=3)
     assert max(most) == 3 and sum(most) == len(cut((200, 200), (41, 41)))
-
-
-@pytest.mark.parametrize("tile", [None, (33, 41)])
-def test_an_image_is_on_the_device_once_and_only_labels_come_back(monkeypatch, tile):
-    """Two images, three scales and a flip: no score and no image is read by the host."""
-    images, arrays, read = [make_image(57, 81), make_image(40, 33, 1)], [], []
-    array = jt.array
-    monkeypatch.setattr(jt, "array", lambda x, *rest: arrays.append(np.shape(x)) or array(x, *rest))
-    monkeypatch.setattr(jt.Var, "numpy", lambda v: read.append(v.shape))
-    labels = predict(Strided(), images, tile=tile, scales=(0.75, 1, 1.25), flip=True)
-    assert [label.shape for label in labels] == [(57, 81), (40, 33)] and labels[0].dtype == np.uint8
-    assert [shape for shape in arrays if len(shape) > 2] == [(3, 57, 81), (3, 40, 33)] and read == []
-
-
-def test_an_image_that_is_on_the_device_already_gives_the_same_labels():
-    image, settings = make_image(57, 81), {"tile": (33, 41), "scales": (1, 1.25)}
-    labels = [predict(Strided(), [x], **settings)[0] for x in (image, jt.array(image))]
-    np.testing.assert_array_equal(*labels)

@@ -98,11 +98,11 @@ def test_errors_made_in_the_source_are_detected(fault, tmp_path):
     assert source.count(text) >= 1
     shutil.copytree(SRC, tmp_path / "src")
     (tmp_path / "src" / "optimizer.cuh").write_text(source.replace(text, replacement, 1))
-    found = run(built(tmp_path / "src"))
+    error, arrays = run(built(tmp_path / "src"))
     if message:
-        assert re.search(message, found[0]), found[0]
+        assert re.search(message, error), error
     else:
-        assert found[0] or any(abs(a - b).max() > 1e-3 for a, b in zip(found[1], run(built())[1]))
+        assert error or any(abs(a - b).max() > 1e-3 for a, b in zip(arrays, run(built())[1]))
 
 
 def built(folder=SRC):
