@@ -11,7 +11,7 @@ import pytest
 from support.cuda_cca import jittor_source
 from test_fused_step import CASES, train
 
-from utils.training import buckets, operators, verdict
+from utils.training import buckets, fused_step, operators, verdict
 from utils.training.operators import SRC
 
 NVCC = shutil.which("nvcc") or next((str(p) for p in [Path("/usr/local/cuda/bin/nvcc")] if p.exists()), None)
@@ -54,6 +54,7 @@ def test_the_sources_that_jittor_generates_compile(monkeypatch, tmp_path, rng):
         train(ours, options, 1, 2)
     gradients = [jt.array(np.ones(3, np.float32)) for _ in range(2)]
     jt.sync(buckets.average(gradients), True)
+    fused_step.squares(gradients, verdict.fresh()).sync()
     row = verdict.gather(gradients)
     jt.sync(verdict.decide(row, verdict.fresh(), 3, 1), True)
     home, written = Path(jt.__file__).parent, list(Path(jt.flags.cache_path, "jit").glob("code__*_op.cc"))
@@ -70,4 +71,4 @@ def test_the_sources_that_jittor_generates_compile(monkeypatch, tmp_path, rng):
         (tmp_path / "op.cu").write_text("\n".join(lines))
         flags = ["-DHAS_CUDA", "-DIS_CUDA", "-I", home / "src", "-I", home / "extern/cuda/inc", "-w", "-c"]
         nvcc("-arch=sm_80", *flags, "-o", tmp_path / "op.o", tmp_path / "op.cu")
-    assert seen == {"sgd", "adamw", "add", "pack", "unpack", "gather", "decide"}
+    assert seen == {"sgd", "adamw", "add", "squares", "pack", "unpack", "gather", "decide"}
