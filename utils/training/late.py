@@ -22,6 +22,7 @@ class Rows:
     def __init__(self, folder, settings, model, scaler, save_due, log):
         self.folder, self.settings, self.model, self.scaler, self.log = folder, settings, model, scaler, log
         self.save_due, self.waiting, self.arrival, self.last = save_due, deque(), 0.0, {}
+        self.alone, self.requests = not jt.in_mpi, {}  # alone: what the only rank asks for is known at once
 
     def finish(self, optimizer, losses, place, batch, facts):
         """Queue the end of a step: norm, means over ranks, whether the step counts, update, and the copy of its row.
@@ -30,12 +31,12 @@ class Rows:
         """
         losses = {**losses, "gradient": optim.gradient_norm(optimizer, self.scaler.numbers)}
         save = interrupt.checkpoint_requested() or (distributed.is_main() and self.save_due())
-        requests = {"stop": interrupt.stop_requested(), "save": save}
-        asked = jt.array(np.array([*requests.values()], np.float32))
+        self.requests = {"stop": interrupt.stop_requested(), "save": save}
+        asked = jt.array(np.array([*self.requests.values()], np.float32))
         row = distributed.mean(verdict.gather([*losses.values(), asked]))
         control = self.scaler.decide(row, len(losses), place["step"] + 1, optim.betas(optimizer))
         optim.update(optimizer, place["step"], control)
-        names = [*losses, *requests, *verdict.STATE, "gamma"]
+        names = [*losses, *self.requests, *verdict.STATE, "gamma"]
         copy = HostCopy(verdict.gather([row, self.scaler.numbers, self.model.head.cca.gamma]))
         self.waiting.append((place, losses, batch, facts, names, copy))
 
@@ -44,7 +45,7 @@ class Rows:
 
         If one does, the latest row is used, too: on every rank, as all have the same rows.
         """
-        stop = save = False
+        stop, save = self.requests.values() if self.alone else (False, False)
         while len(self.waiting) > (0 if everything or stop or save else 1):
             place, losses, batch, facts, names, copy = self.waiting.popleft()
             values = dict(zip(names, copy.numpy().tolist()))

@@ -105,8 +105,9 @@ def test_rows_are_used_after_the_next_step_is_queued_and_are_those_of_their_step
     same(late_run.weights(), prompt.weights())
 
 
-def test_a_request_is_seen_one_step_later_and_then_no_row_is_left(tmp_path, monkeypatch):
+def test_requests_of_a_rank_are_seen_one_step_later_and_then_no_row_is_left(tmp_path, monkeypatch):
     run, data = Run(tmp_path), batches(np.random.default_rng(5), 6)
+    run.rows.alone = False
     assert run.take(*next(data)) == (False, False)
     run.saves.append(1)
     assert run.take(*next(data)) == (False, False)
@@ -115,6 +116,13 @@ def test_a_request_is_seen_one_step_later_and_then_no_row_is_left(tmp_path, monk
     monkeypatch.setattr(interrupt, "stop_requested", lambda: True)
     assert run.take(*next(data)) == (False, False)
     assert run.take(*next(data)) == (True, False) and len(run.log.rows) == 5
+
+
+def test_a_request_of_the_only_rank_takes_effect_at_once(tmp_path):
+    run, data = Run(tmp_path), batches(np.random.default_rng(5), 2)
+    assert run.take(*next(data)) == (False, False) and run.log.rows == []
+    run.saves.append(1)
+    assert run.take(*next(data)) == (False, True) and len(run.log.rows) == 2
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
