@@ -1,8 +1,9 @@
 """Gradients averaged over the ranks in flat buckets: about twelve messages a step instead of one for each parameter.
 
-A bucket has up to BYTES of gradients, the last layers first, whose gradients are finished first. All operators of
-Jittor run on one CUDA stream in the order of its executor, and so does NCCL: a bucket is sent between two operators of
-the backward pass, but nothing is computed meanwhile. What buckets save is the latency of the messages.
+A bucket has up to BYTES of gradients, the last layers first, whose gradients are finished first. Jittor's executor
+takes the operators that can run in the order in which they were made, so the buckets follow the backward pass. Its flag
+node_order=1 would send each as soon as its gradients are finished, but all operators, also those of NCCL, are on one
+CUDA stream, so nothing would be computed meanwhile. What buckets save is the latency of the messages.
 """
 
 import jittor as jt

@@ -40,17 +40,21 @@ inline std::vector<Piece> pieces(const Parameter* all, int count) {
     return list;
 }
 
-// Calls update(parameter, first, end) for each piece.
+// Calls update(parameter, first, end) for each piece. Copies: what a loop writes could otherwise change what it reads.
 template <class Update>
 void over_pieces(const Parameter* all, int count, const Update& update) {
     const std::vector<Piece> list = pieces(all, count);
 #pragma omp parallel for schedule(static)
-    for (Size n = 0; n < Size(list.size()); n++) update(all[list[n].parameter], list[n].first, list[n].end);
+    for (Size n = 0; n < Size(list.size()); n++) {
+        const Update mine = update;
+        const Piece piece = list[n];
+        mine(all[piece.parameter], piece.first, piece.end);
+    }
 }
 
 // A step that may not change the weights (verdict.h) gives the old values.
 inline void keep(const Parameter* all, int count) {
-    over_pieces(all, count, [](const Parameter& a, Size first, Size end) {
+    over_pieces(all, count, [](const Parameter a, Size first, Size end) {
         std::copy(a.p + first, a.p + end, a.new_p + first);
         std::copy(a.values + first, a.values + end, a.new_values + first);
         if (a.m) std::copy(a.m + first, a.m + end, a.new_m + first);
@@ -61,7 +65,7 @@ inline void keep(const Parameter* all, int count) {
 inline void sgd(const Parameter* all, int count, const float* control, float lr, float momentum, float decay) {
     if (!control[kGo]) return keep(all, count);
     const float inverse = control[kInverse];
-    over_pieces(all, count, [=](const Parameter& a, Size first, Size end) {
+    over_pieces(all, count, [=](const Parameter a, Size first, Size end) {
         for (Size i = first; i < end; i++) {
             const float v = momentum * a.values[i] + (a.p[i] * decay + a.g[i] * inverse);
             a.new_values[i] = v;
@@ -78,7 +82,7 @@ inline void adamw(const Parameter* all, int count, const float* control, double 
     const float keep = 1 - lr * decay, size = lr / control[kCorrectionM];
     const float root = std::sqrt(control[kCorrectionValues]), b_m = beta_m, b_values = beta_values;
     const float new_m = 1 - beta_m, new_values = 1 - beta_values;  // in double: 1 - 0.999f has a relative error of 1e-5
-    over_pieces(all, count, [=](const Parameter& a, Size first, Size end) {
+    over_pieces(all, count, [=](const Parameter a, Size first, Size end) {
         for (Size i = first; i < end; i++) {
             const float g = a.g[i] * inverse, m = b_m * a.m[i] + new_m * g;
             const float v = b_values * a.values[i] + new_values * g * g;
@@ -91,7 +95,7 @@ inline void adamw(const Parameter* all, int count, const float* control, double 
 
 // new_p = p + g: the sum of gradients of the pieces of a batch.
 inline void add(const Parameter* all, int count) {
-    over_pieces(all, count, [](const Parameter& a, Size first, Size end) {
+    over_pieces(all, count, [](const Parameter a, Size first, Size end) {
         for (Size i = first; i < end; i++) a.new_p[i] = a.p[i] + a.g[i];
     });
 }
@@ -121,13 +125,13 @@ inline void squares(const Parameter* all, int count, const float* state, const f
 inline void pack(Parameter* all, int count, float* flat) {
     for (int k = 0; k < count; flat += all[k++].count) all[k].new_p = flat;
     over_pieces(all, count,
-                [](const Parameter& a, Size first, Size end) { std::copy(a.g + first, a.g + end, a.new_p + first); });
+                [](const Parameter a, Size first, Size end) { std::copy(a.g + first, a.g + end, a.new_p + first); });
 }
 
 // The way back: each new_p from `flat`, times `share`. (With -Ofast, a vector division is inexact even by 2.)
 inline void unpack(Parameter* all, int count, const float* flat, float share) {
     for (int k = 0; k < count; flat += all[k++].count) all[k].g = flat;
-    over_pieces(all, count, [=](const Parameter& a, Size first, Size end) {
+    over_pieces(all, count, [=](const Parameter a, Size first, Size end) {
         for (Size i = first; i < end; i++) a.new_p[i] = a.g[i] * share;
     });
 }
