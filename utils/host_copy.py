@@ -24,6 +24,8 @@ class HostCopy:
 
     def numpy(self):
         began = time.time()
+        if self.values is None:
+            jt.sync_all()  # queues what has not been queued yet
         while self.values is None:  # Jittor hands copies over when it is called for something else
             jt.fetch(host_number(), lambda number: None)
             if time.time() - began > PATIENCE:

@@ -125,15 +125,14 @@ def run_tiles(
                 )
                 groups[shape].append((number, k, window))
 
-    held = {}  # the image and the view of it that are on the device
+    images = [image if isinstance(image, jt.Var) else jt.array(image) for image in images]
+    latest = (None, None)  # the last image that was scaled, and its pixels
 
     def pixels(number, k):
-        if held.get("image") != number:
-            image = images[number]
-            held.update(image=number, view=None, pixels=image if isinstance(image, jt.Var) else jt.array(image))
-        if held["view"] != k:
-            held.update(view=k, scaled=resize(held["pixels"], views[number][k][0], align_corners=corners))
-        return held["scaled"]
+        nonlocal latest
+        if latest[0] != (number, k):
+            latest = ((number, k), resize(images[number], views[number][k][0], align_corners=corners))
+        return latest[1]
 
     for shape, windows in groups.items():
         together = call_size(shape, batch, getattr(model, "frames", 1))

@@ -45,6 +45,12 @@ def test_steps_are_those_of_jittor_but_for_rounding(ours, plain, options, pieces
         np.testing.assert_allclose(a, b, atol=1e-6 * max(1, abs(b).max()))
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("ours, plain, options", CASES)
+def test_steps_on_a_gpu_are_those_of_jittor_but_for_rounding(ours, plain, options):
+    test_steps_are_those_of_jittor_but_for_rounding(ours, plain, options, 3, 1)
+
+
 @pytest.mark.parametrize("ours, plain, options", CASES)
 def test_one_step_of_the_kernel_uses_no_plain_step(ours, plain, options, monkeypatch):
     monkeypatch.setattr(plain, "step", None)
