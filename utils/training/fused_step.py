@@ -46,9 +46,9 @@ def backward(optimizer, loss, retain_graph, last):
     if last and jt.in_mpi:
         gradients = buckets.average(gradients)
     for group in groups:
-        group.setdefault("grads", [jt.zeros_like(p).stop_grad() for p in group["params"]])
+        group.setdefault("grads", [jt.zeros_like(p).stop_grad().stop_fuse() for p in group["params"]])
     for (group, k), gradient in zip(places, gradients):
-        group["grads"][k] = gradient.stop_grad()
+        group["grads"][k].update(gradient.stop_grad())
     vars(optimizer)["_Optimizer__zero_grad"] = False
     optimizer.n_step += 1
 
