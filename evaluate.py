@@ -175,7 +175,7 @@ def score_images(args, model, meta, data, count, settings, scores, instance_file
         return (*data.read(index), instances)
 
     def normalise(image):
-        return transforms.normalise(image, meta["normalisation"])
+        return transforms.on_device(image, meta["normalisation"])
 
     def leave_out(index, error):
         if args.on_bad_sample == "error" or not isinstance(error, DataError):

@@ -26,7 +26,7 @@ def main():
     machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # imports Jittor
 
     from utils import distributed
-    from utils.training import amp, class_counts, interrupt, resume, snapshots
+    from utils.training import amp, class_counts, interrupt, late, resume, snapshots
 
     begin, earlier_files = prepare(args, machine)
     data, val_data, info = build_data(args, begin)
@@ -43,22 +43,22 @@ def main():
     record, log = start_log(args, info, machine, f"{args.model} on {data.title}", earlier_files, first)
     interrupt.listen()
     saver = snapshots.Snapshots(args.snapshot_dir, args.save_every_minutes, args.keep_last, begin)
+    rows = late.Rows(args.snapshot_dir, vars(args), model, scaler, saver.due, log)
     batches = stream(data, info["normalisation"], samples * args.accumulate // args.batch_size)
     for step in range(first, args.last_step):
         started = time.time()
         batch = [next(batches) for _ in range(args.accumulate)]  # each (images, labels, names)
-        data_time = time.time() - started
-        lr, values, stop, save = train_step(args, model, criterion, scaler, optimizer, saver, batch, step)
-
         done, samples, last = step + 1, samples + args.batch_size, step + 1 == args.last_step
-        if log:
-            values.update(epoch=samples // data.total_len, gamma=float(model.head.cca.gamma.item()))
-            log.step(done, lr, time.time() - started, data_time, **values)
+        facts = {"started": started, "data_time": time.time() - started, "epoch": samples // data.total_len}
+        train_step(args, model, criterion, scaler, optimizer, rows, batch, step, facts)
+
+        due = last or done % args.save_pred_every == 0
+        stop, save = rows.read(due or validation_due(args, done))  # of the step before; of this one, too, if it is due
         distributed.print_main(counts.add(batch, args.batch_size) + (counts.end() if last else []))
         score = evaluate(args, model, val_data, info, log, done)  # None where no validation is due
         improved = score is not None and score > best["miou"]
         best = {"miou": score, "step": done} if improved else best
-        keep = last or stop or improved or done % args.save_pred_every == 0
+        keep = due or stop or improved
         if keep or save:
             if log:
                 place = resume.position(done, samples, data.total_len, best, args.random_seed, scaler.state())
@@ -72,7 +72,7 @@ def main():
             interrupt.leave()
 
     if log:
-        result = {"checkpoint": path, "log": str(log.path), "loss": round(values["loss"], 4)}
+        result = {"checkpoint": path, "log": str(log.path), "loss": round(rows.last["loss"], 4)}
         log.close(json.dumps({**result, "best": best} if args.eval_every else result))
 
 
@@ -132,7 +132,7 @@ def stream(data, normalisation, start):
 
     for batch in data.forever(start):
         names = [data.sample_name(index) for index in batch.indices]
-        yield normalise_batch(batch.images, normalisation, batch.boxes), batch.labels.astype("int32"), names
+        yield normalise_batch(batch.images, normalisation, batch.boxes), batch.labels, names
 
 
 def build_network(args, info):
@@ -192,24 +192,14 @@ def start_log(args, info, machine, title, earlier_files, first):
     return record, log
 
 
-def train_step(args, model, criterion, scaler, optimizer, snapshots, batch, step):
-    """-> learning rate, {name: loss, gradient norm} as means over ranks, and whether a rank asks to stop, to save."""
-    from utils import distributed
-    from utils.training import interrupt, optim, postmortem
+def train_step(args, model, criterion, scaler, optimizer, rows, batch, step, facts):
+    """Queue a step; nothing here waits for the device. `rows` (late.py) reads its numbers after the next one."""
+    from utils.training import optim
 
     lr = optim.poly(args.learning_rate, step, args.num_steps, args.power, args.warmup_steps, args.min_learning_rate)
     optim.set_lr(optimizer, lr)
     losses = gradients(args, model, criterion, scaler, optimizer, batch, step)
-    finite = scaler.ready(optimizer)  # False: an overflow of float16, and the weights are not updated
-    if finite:
-        losses["gradient"] = optim.gradient_norm(optimizer)
-    save = interrupt.checkpoint_requested() or (distributed.is_main() and snapshots.due())
-    values = distributed.means({**losses, "stop": interrupt.stop_requested(), "save": save})
-    stop, save = (values.pop(name) > 0 for name in ("stop", "save"))
-    if finite:
-        postmortem.check(args.snapshot_dir, model, {"step": step, "lr": lr}, losses, values, batch, vars(args))
-        optim.update(optimizer, step - scaler.skipped)
-    return lr, values, stop, save
+    rows.finish(optimizer, losses, {"step": step, "lr": lr}, batch, facts)
 
 
 def gradients(args, model, criterion, scaler, optimizer, batch, step):
@@ -218,27 +208,32 @@ def gradients(args, model, criterion, scaler, optimizer, batch, step):
 
     from models.layers import dropout
 
-    labels, sums, totals = [jt.array(labels) for _, labels, _ in batch], {}, (None, None)
+    labels = [jt.array(labels).int32() for _, labels, _ in batch]  # uint8 until they are on the device
+    sums, totals = {}, (None, None)
     if len(batch) > 1:  # every pixel has the same weight, whatever its piece
         totals = [sum(values) / len(batch) for values in zip(*map(criterion.totals, labels))]
     for k, (images, *_) in enumerate(batch):
         dropout.at(args.random_seed, step, (k * jt.world_size + jt.rank) * len(images))
         losses = criterion(model(images), labels[k], totals)
-        scaler.backward(optimizer, losses["loss"] / len(batch))
+        scaler.backward(optimizer, losses["loss"] / len(batch), last=k == len(batch) - 1)
         sums = {name: sums.get(name, 0) + value / len(batch) for name, value in losses.items()}
         jt.sync_all()  # frees the memory of this piece; and the update always starts from finished gradients
     return sums
 
 
+def validation_due(args, step):
+    return bool(args.eval_every) and (step % args.eval_every == 0 or step == args.last_step)
+
+
 def evaluate(args, model, val_data, info, log, step):
     """-> mean IoU on the validation images if it is due; a line, a row and a sheet of predictions on the main rank."""
-    from datasets.transforms import normalise
+    from datasets.transforms import on_device
     from utils.training import validation
 
-    if not args.eval_every or (step % args.eval_every and step != args.last_step):
+    if not validation_due(args, step):
         return None
     rules = (info["num_classes"], info["ignore_label"], args.eval_images, info["protocol"])
-    matrix, shown = validation.validate(model, val_data, lambda x: normalise(x, info["normalisation"]), *rules, show=6)
+    matrix, shown = validation.validate(model, val_data, lambda x: on_device(x, info["normalisation"]), *rules, show=6)
     if log:
         log.validation(step, matrix.miou, matrix.pixel_accuracy)
         titles, palette = ("image", "label", f"step {step}"), val_data.palette

@@ -17,14 +17,26 @@ def table(record):
     return (values - np.float32(record["mean"])[:, None]) / np.float32(record["std"])[:, None]
 
 
+def table_for(image, record):
+    lookup = table(record)
+    if image.shape[-1] != len(lookup):
+        raise ValueError(f"an image has {image.shape[-1]} channels, and the network was trained with {len(lookup)}")
+    return lookup
+
+
+def on_device(image, record=CAFFE_BGR):
+    """`normalise`, computed on the device, to which the image goes as uint8. -> Var"""
+    table_for(image, record)
+    x = normalise_batch(image[None], record)
+    return x.reshape(x.shape[1:])
+
+
 def normalise(image, record=CAFFE_BGR):
     """(H, W, C) uint8, BGR or "bands" in the order of the file -> (C, H, W) float32. A clip (T, H, W, C) ->
     (T * C, H, W): its frames, stacked along the channels."""
     if image.ndim == 4:
         return np.concatenate([normalise(frame, record) for frame in image])
-    lookup = table(record)
-    if image.shape[2] != len(lookup):
-        raise ValueError(f"an image has {image.shape[2]} channels, and the network was trained with {len(lookup)}")
+    lookup = table_for(image, record)
     order = (2, 1, 0) if record["channels"] == "rgb" else range(len(lookup))
     return np.stack([cv2.LUT(np.ascontiguousarray(image[:, :, c]), row[None]) for c, row in zip(order, lookup)])
 

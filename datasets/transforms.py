@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from datasets.normalise import normalise, normalise_batch  # noqa: F401 (one place to look)
+from datasets.normalise import normalise, normalise_batch, on_device  # noqa: F401 (one place to look)
 from models.tables import CAFFE_BGR
 
 # As the official code computes them: 0.7 + 0.1 is slightly less than 0.8, which changes labels at pixel borders.

@@ -187,7 +187,10 @@ def run(args, model, normalisation, frames, files, look, settings, probability):
     read_image = clip_reader([path for path, _ in whole], **frames, read_image=read_image)
 
     def normalise(image):
-        return transforms.normalise(image, normalisation)
+        return transforms.on_device(image, normalisation)
+
+    def normalise_rows(rows):
+        return transforms.normalise(rows, normalisation)
 
     def read(file):
         return read_image(file[0]), None
@@ -205,7 +208,7 @@ def run(args, model, normalisation, frames, files, look, settings, probability):
             if media.is_video(path):
                 segment.video(model, path, base, read_video, normalise, look, settings)
             else:
-                segment.by_rows(model, path, base, normalise, look, settings)
+                segment.by_rows(model, path, base, normalise_rows, look, settings)
         except ValueError as error:
             failed.append(str(error))
             print(f"skipped: {error}", file=sys.stderr)

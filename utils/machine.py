@@ -228,8 +228,9 @@ def cuda_environment(cuda):
         raise MachineError(f"nvcc_path is {nvcc}, but this environment is prepared for {cuda['asked']}. Fix: {PREPARE}")
     archs = compute_capabilities()
     env["cuda_archs"] = " ".join(map(str, archs or cuda["archs"]))
-    if not archs:
-        env["use_cuda_host_allocator"] = "0"  # a build without a GPU: no pinned memory
+    # Jittor's default, 1, makes each jt.array wait until the GPU is idle; 0 copies in the background. A build without a
+    # GPU has no pinned memory at all.
+    env["use_cuda_host_allocator"] = "0"
     env["use_cutt"] = env["use_cutlass"] = "0"  # otherwise Jittor downloads both; a repair replaces cuTT
     env["use_nccl"] = "1" if cuda["nccl"] else "0"
     if cuda["nccl"]:

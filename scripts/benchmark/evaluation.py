@@ -141,7 +141,7 @@ def measure(args, folder, way, workers):
         return image, label
 
     def normalise(image):
-        return transforms.normalise(image, meta["normalisation"])
+        return transforms.on_device(image, meta["normalisation"])
 
     def run(indices):
         samples = zip(indices, loaders.run(read, indices, workers, return_errors=True))

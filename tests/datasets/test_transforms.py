@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datasets.normalise import normalise, normalise_batch
+from datasets.normalise import normalise, normalise_batch, on_device
 from datasets.scenes import dataset
 from datasets.transforms import (
     ADE20K_SIDES,
@@ -53,6 +53,8 @@ def test_the_device_normalises_to_the_same_bits_and_padding_to_zero(rng, record)
     want[3:, :, 4:], want[3:, :, :, :2] = 0, 0
     np.testing.assert_array_equal(got, want.reshape(got.shape))
     np.testing.assert_array_equal(normalise(images[0], record)[:, :4], got[0, :, :4])
+    np.testing.assert_array_equal(on_device(images[0], record).numpy(), normalise(images[0], record))
+    np.testing.assert_array_equal(on_device(images[0, 1], record).numpy(), normalise(images[0, 1], record))
     np.testing.assert_array_equal(normalise_batch(images[:, 0], record, boxes).numpy(), want[::3])
 
 

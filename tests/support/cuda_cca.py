@@ -107,7 +107,7 @@ def jittor_source(monkeypatch, kernels):
 
     def to_gpp(source):
         sources.append(source)
-        names = sorted(set(re.findall(r"\b((?:in|out)\d)_p\b", source)))
+        names = sorted(set(re.findall(r"\b((?:in|out)\d+)_p\b", source)))
         buffers = [f'standin::Buffer buffer_{n}("{n}", {n}_p, {n}->size, {int(n[0] == "o")});\n' for n in names]
         return {"cpu_header": header, "cpu_src": "".join(buffers) + source}
 

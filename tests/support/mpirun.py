@@ -9,7 +9,8 @@ MPIRUN = Path(runtime.read_record().get("mpicc") or "none").with_name("mpirun")
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
-def mpi(run_command, *command, ranks=2):
+def mpi(run_command, *command, ranks=2, env=None, timeout=120):
     began = time.time()
-    done = run_command(MPIRUN, "--oversubscribe", "-np", ranks, "python", *command, env=AS_ROOT, timeout=120)
+    command = (MPIRUN, "--oversubscribe", "-np", ranks, "python", *command)
+    done = run_command(*command, env={**AS_ROOT, **(env or {})}, timeout=timeout)
     return done, time.time() - began

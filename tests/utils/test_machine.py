@@ -93,7 +93,7 @@ def prepared(monkeypatch, tmp_path):
 def test_a_run_on_cuda_gets_what_was_prepared(prepared, monkeypatch):
     env = machine.environment("cuda")
     assert env["nvcc_path"] == "/env/cuda/bin/nvcc" and env["cuda_archs"] == "70 90"
-    assert env["use_cutt"] == env["use_cutlass"] == "0" and "use_cuda_host_allocator" not in env
+    assert env["use_cutt"] == env["use_cutlass"] == "0" and env["use_cuda_host_allocator"] == "0"
     assert (env["use_nccl"], env["nccl_include_path"], env["nccl_lib_path"]) == ("1", "/env/i", "/env/l")
     assert machine.environment("cpu")["nvcc_path"] == ""
     monkeypatch.setenv("nvcc_path", "/usr/bin/nvcc")  # prepared for this one, which the laid out one replaces

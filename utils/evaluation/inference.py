@@ -6,26 +6,30 @@ An image is cut into tiles (without `tile`, it is one tile), and tiles of one sh
 logits stay at the stride of the network, 64 times fewer than pixels, until they are resized to the label in bands of
 rows (bilinear, with the align_corners of the network) and reduced to classes. So memory depends on the tiles in one
 call and the height of a band, not on the size of the image.
+
+An image goes to the device once. It is scaled, cut and padded there, and the scores are added there; what comes back is
+the label map, uint8 for up to 256 classes.
 """
 
-import math
 from collections import defaultdict
+from itertools import groupby
 
 import jittor as jt
 import numpy as np
 
 from utils.evaluation.protocol import OVERLAP
 from utils.evaluation.resize import between, resize
+from utils.evaluation.windows import LEAST, cut, padded, scaled_size, tiles_of
+from utils.host_copy import HostCopy
 
-LEAST = 32  # a network of stride 32 needs an input of one cell; smaller ones are padded
 CALL_PIXELS = 1 << 21  # in one network call if no batch is given: one image of 1024x2048 ...
 CALL_TILES = 16  # ... or this many small ones; a clip has the pixels of all its frames
 BAND_NUMBERS = 1 << 24  # scores of one band: 64 MB
 
 
 def predict(model, images, sizes=None, **settings):
-    """Images (3, H, W) float32, normalised -> the class of each pixel, (H, W) each, or of the size in `sizes`. For a
-    network of clips an image is a clip, (T * 3, H, W), whose frames are cut, scaled and flipped alike.
+    """Images (3, H, W) float32, normalised, arrays or Vars -> the class of each pixel, (H, W) each, or of the size in
+    `sizes`. For a network of clips an image is a clip, (T * 3, H, W), whose frames are cut, scaled and flipped alike.
 
     `short_side` scales images to it, their long side being at most `long_side`. tile=(h, w) slides windows of that size
     that overlap by `overlap`; without it the whole image is one tile, padded to a multiple of `pad_multiple`. `scales`
@@ -49,7 +53,7 @@ def launch(model, images, sizes=None, confidence=False, **settings):
                 bands.append([class_of(scores)])
                 if confidence:
                     bands[-1].append(confidence_of(scores, average))
-                jt.sync(bands[-1])
+                bands[-1] = [HostCopy(part) for part in bands[-1]]
             results.append(bands)
         return results
 
@@ -92,42 +96,6 @@ def confidence_of(scores, average):
     return (jt.nn.softmax(scores, dim=0) if average == "logits" else scores).max(0)
 
 
-def starts(length, tile, overlap=OVERLAP):
-    """Where tiles begin along one side: every 2/3 of a tile, the last one moved back to end with the image."""
-    stride = math.ceil(tile * (1 - overlap))
-    count = max(math.ceil((length - tile) / stride), 0) + 1
-    return [max(min(k * stride, length - tile), 0) for k in range(count)]
-
-
-def cut(size, tile=None, overlap=OVERLAP):
-    """The windows (top, left, height, width) into which an image of this size is cut."""
-    height, width = size
-    if tile is None:
-        return [(0, 0, height, width)]
-    return [
-        (top, left, min(tile[0], height), min(tile[1], width))
-        for top in starts(height, tile[0], overlap)
-        for left in starts(width, tile[1], overlap)
-    ]
-
-
-def padded(length, multiple):
-    return max(-(-length // multiple) * multiple, LEAST)
-
-
-def scaled_size(size, scale, short_side=None, long_side=None):
-    """With a short side: of that length times `scale`, unless the long side would exceed `long_side` times `scale`."""
-    if not short_side:
-        return tuple(max(round(side * scale), 1) for side in size)
-    factor = min(short_side / min(size), (long_side or math.inf) / max(size))
-    return tuple(max(int(side * factor * scale + 0.5), 1) for side in size)
-
-
-def tile_count(size, tile=None, scales=(1.0,), overlap=OVERLAP, short_side=None, long_side=None):
-    """The number of tiles of an image."""
-    return sum(len(cut(scaled_size(size, scale, short_side, long_side), tile, overlap)) for scale in scales)
-
-
 def run_tiles(
     model,
     images,
@@ -157,23 +125,24 @@ def run_tiles(
                 )
                 groups[shape].append((number, k, window))
 
+    images = [image if isinstance(image, jt.Var) else jt.array(image) for image in images]
     latest = (None, None)  # the last image that was scaled, and its pixels
 
     def pixels(number, k):
         nonlocal latest
         if latest[0] != (number, k):
-            image, size = images[number], views[number][k][0]
-            same = tuple(image.shape[1:]) == size
-            latest = ((number, k), image if same else resize(jt.array(image), size, align_corners=corners).numpy())
+            latest = ((number, k), resize(images[number], views[number][k][0], align_corners=corners))
         return latest[1]
 
     for shape, windows in groups.items():
         together = call_size(shape, batch, getattr(model, "frames", 1))
         for first in range(0, len(windows), together):
             chunk = windows[first : first + together]
-            x = np.zeros((len(chunk), images[0].shape[0], *shape), np.float32)  # 0 is the mean colour
-            for row, (number, k, (top, left, height, width)) in zip(x, chunk):
-                row[:, :height, :width] = pixels(number, k)[:, top : top + height, left : left + width]
+            parts = [
+                tiles_of(pixels(*view), [window for *_, window in same], shape)
+                for view, same in groupby(chunk, lambda each: each[:2])
+            ]
+            x = jt.concat(parts) if len(parts) > 1 else parts[0]
             maps = forward(model, x, flip, average, flip_pairs)  # (B, K, h, w) each
             for row, (number, k, window) in enumerate(chunk):
                 tile_maps = [scores[row] for scores in maps]
@@ -184,8 +153,7 @@ def run_tiles(
 
 
 def forward(model, x, flip, average, flip_pairs=()):
-    """The padded tile is mirrored, so a mirror-symmetric network gives the same result for both."""
-    x = jt.array(x)
+    """`x`: a Var. The padded tile is mirrored, so a mirror-symmetric network gives the same result for both."""
     plain = model(x)[0]
     if not flip:
         return [plain]

@@ -13,6 +13,7 @@ import numpy as np
 
 from utils import media
 from utils.evaluation import inference, stream
+from utils.evaluation.windows import LEAST, cut
 from utils.raster import open_rows
 from utils.training import memory
 
@@ -73,8 +74,8 @@ def predict_rows(model, source, normalise, settings, confidence=False):
     """`source`: a RowReader. -> (image rows (n, W, 3), label (n, W), confidence (n, W) or None) from top to bottom."""
     size, tile = source.size, settings["tile"]
     flip, average, pairs = (settings[name] for name in ("flip", "average", "flip_pairs"))
-    windows, corners = inference.cut(size, tile, settings["overlap"]), inference.align_corners(model)
-    shape = tuple(max(side, inference.LEAST) for side in tile)
+    windows, corners = cut(size, tile, settings["overlap"]), inference.align_corners(model)
+    shape = tuple(max(side, LEAST) for side in tile)
     together = inference.call_size(shape, settings.get("batch"))
     done, tiles = 0, []  # rows that were given out; the tiles that later rows need
     for first in range(0, len(windows), together):
@@ -103,7 +104,7 @@ def run(model, chunk, shape, rows, top_row, normalise, flip, average, pairs):
     for row, (top, left, height, width) in zip(x, chunk):
         pixels = rows[top - top_row : top - top_row + height, left : left + width]
         row[:, :height, :width] = normalise(np.ascontiguousarray(pixels))
-    maps = inference.forward(model, x, flip, average, pairs)
+    maps = inference.forward(model, jt.array(x), flip, average, pairs)
     tiles = []
     for k, window in enumerate(chunk):
         tile_maps = [scores[k] for scores in maps]

@@ -4,7 +4,7 @@ import ctypes
 
 import jittor as jt
 
-from utils.evaluation import inference
+from utils.evaluation import inference, windows
 
 SIDES = ("short_side", "long_side")  # settings that change the size of an image
 
@@ -57,8 +57,8 @@ def groups(samples, settings):
     for task, sample in samples:
         group.append((task, sample))
         frames = sample[0].shape[0] if sample[0].ndim == 4 else 1
-        size = inference.scaled_size(size_of(sample[0]), 1.0, **sides)
-        tiles += frames * inference.tile_count(size_of(sample[0]), **options)
+        size = windows.scaled_size(size_of(sample[0]), 1.0, **sides)
+        tiles += frames * windows.tile_count(size_of(sample[0]), **options)
         pixels += frames * size[0] * size[1]
         if tiles >= (settings.get("batch") or inference.CALL_TILES) or pixels >= inference.CALL_PIXELS:
             yield group

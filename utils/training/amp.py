@@ -9,10 +9,10 @@ float16 has five bits of exponent: gradients below 6e-8 become 0, sums above 655
 multiplied by a factor, the largest that does not overflow. bfloat16 has the exponent of float32 and needs no factor.
 """
 
-import math
-
 import jittor as jt
 from jittor import nn
+
+from utils.training import optim, verdict
 
 DTYPES = ("float16", "bfloat16")
 CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, nn.Linear)
@@ -123,18 +123,28 @@ def to_float32(outputs):
 
 
 class LossScaler:
-    """Multiplies the loss before the backward pass and divides the gradients after it.
+    """Multiplies the loss before the backward pass; the optimizer divides the gradients (verdict.py).
 
     The factor is halved when a gradient is not finite, and that step is skipped; it is doubled after `patience` good
-    steps. With another dtype than float16, `step` is `optimizer.step(loss)`. `backward` and `ready` are the parts of
-    `step`, for gradient accumulation.
+    steps. All of this happens on the device: `numbers` is a Var, and to read `scale`, `good` or `skipped` waits for it.
+    With another dtype than float16 the factor is 1. `step` is for any optimizer of Jittor, and waits; `backward` and
+    `ready` are its parts, for gradient accumulation. Training uses `backward` and `decide` (late.py).
     """
 
     def __init__(self, dtype=None, scale=2.0**16, patience=2000, largest=2.0**24):
-        self.scale = scale if dtype == "float16" else 1.0
         self.dynamic = dtype == "float16"
         self.patience, self.largest = patience, largest
-        self.good = self.skipped = 0
+        self.numbers = verdict.fresh(scale if self.dynamic else 1.0)
+
+    scale, good, skipped = (
+        property(lambda self, k=k: float(self.numbers.numpy()[k]), lambda self, value, k=k: self.put(k, value))
+        for k in range(3)
+    )
+
+    def put(self, place, value):
+        numbers = self.numbers.numpy().copy()
+        numbers[place] = value
+        self.numbers = verdict.fresh(*numbers[:3])
 
     def step(self, optimizer, loss):
         """One step of any Jittor optimizer. -> whether the weights were updated"""
@@ -145,49 +155,45 @@ class LossScaler:
         optimizer.step()
         return True
 
-    def backward(self, optimizer, loss):
+    def backward(self, optimizer, loss, **options):
         """Add the gradients of the scaled loss to those of earlier calls."""
-        optimizer.backward(loss * self.scale if self.dynamic else loss)
+        optimizer.backward(loss * self.numbers[:1] if self.dynamic else loss, **options)
+
+    def decide(self, row, values, step, betas=(0.0, 0.0)):
+        """-> the control numbers of a step for the optimizer (verdict.decide), without waiting for the device"""
+        scaling = (self.patience, self.largest) if self.dynamic else None
+        control, self.numbers = verdict.decide(row, self.numbers, values, step, betas, scaling)
+        return control
 
     def ready(self, optimizer):
         """Divide the gradients by the scale. -> False if they are not finite, and then they are discarded"""
         if not self.dynamic:
             return True
-        gradients = [
-            gradient
-            for group in optimizer.param_groups
-            for parameter, gradient in zip(group["params"], group["grads"])
-            if not parameter.is_stop_grad()
-        ]  # averaged over ranks already: all ranks decide the same
-        for gradient in gradients:
-            gradient.update(gradient / self.scale)
-        jt.sync(gradients)  # the update of a scalar must have run before it is used
-        if all(math.isfinite(total) for total in sums_of_squares(gradients)):
-            self.good += 1
-            if self.good >= self.patience:
-                self.scale, self.good = min(self.scale * 2, self.largest), 0
+        control = self.decide(optim.gradient_norm(optimizer, self.numbers), 1, optimizer.n_step)
+        taken, inverse = control.numpy()[:2]
+        if taken:
+            gradients = [g for group in optimizer.param_groups for g in group["grads"]]
+            for gradient in gradients:
+                gradient.update(gradient * float(inverse))
+            jt.sync(gradients)  # the update of a scalar must have run before it is used
             return True
         optimizer.zero_grad()
-        self.skipped += 1
-        self.good = 0
-        if self.scale <= 1:
-            raise FloatingPointError(
-                f"gradients are not finite even at loss scale {self.scale:g} ({self.skipped} steps were skipped "
-                "so far). Fix: --amp bfloat16, no --amp, or a lower --learning-rate"
-            )
-        self.scale /= 2
+        self.check(dict(zip(verdict.STATE, self.numbers.numpy().tolist())))
         return False
+
+    def check(self, state):
+        """Raise if the scale cannot become smaller. `state`: {name: number}, see verdict.STATE."""
+        if state["halted"]:
+            raise FloatingPointError(
+                f"gradients are not finite even at loss scale {state['scale']:g} ({state['skipped']:.0f} steps were "
+                "skipped so far). Fix: --amp bfloat16, no --amp, or a lower --learning-rate"
+            )
 
     def state(self):
         """The part of a checkpoint, for JSON; {} where there is no scale."""
-        return {"scale": self.scale, "good": self.good, "skipped": self.skipped} if self.dynamic else {}
+        return {"scale": self.scale, "good": int(self.good), "skipped": int(self.skipped)} if self.dynamic else {}
 
     def load_state(self, state):
         """No effect without float16, or where the resumed run was not in float16."""
         if self.dynamic and state:
-            self.scale, self.good, self.skipped = float(state["scale"]), int(state["good"]), int(state["skipped"])
-
-
-def sums_of_squares(gradients):
-    """One number for each gradient, on the host. With -Ofast, kernels cannot test for NaN, but sums keep it."""
-    return [float(total[0]) for total in jt.fetch_sync([gradient.sqr().sum() for gradient in gradients])]
+            self.numbers = verdict.fresh(float(state["scale"]), int(state["good"]), int(state["skipped"]))

@@ -1,81 +1,30 @@
-"""Arithmetic of a training step over many parameters in one call, on all threads of the CPU (src/optimizer.h).
-
-Jittor computes the update of each parameter as several operators on one thread. Here up to GROUP parameters go into one
-operator; a group that is not full repeats its last one without computing it, so one compiled operator serves all
-networks. Float32 on the CPU only: see `supported`. The plain forms are Jittor's optimizers.
+"""The optimizers of training and the norm of its gradients, many parameters in one operator (operators.py), without
+waiting for the device. The plain forms are Jittor's optimizers.
 """
 
-from pathlib import Path
-
 import jittor as jt
+import numpy as np
 
-FILE = Path(__file__).resolve().parent / "src" / "optimizer.h"
-GROUP = 16
-FIELDS = ("p", "g", "values", "m")
+from utils.training import buckets, operators
 
-
-def supported(*lists):
-    return not jt.flags.use_cuda and all(v.dtype == "float32" for values in lists for v in values)
+PIECE = 16384  # elements of a partial sum, in both files of src/
 
 
-def over_groups(lists, outputs, source, **numbers):
-    """Calls `source` for GROUP parameters at a time. `lists`: {field: Vars}; `outputs`: fields that get a new value.
-
-    -> {field: new Vars}
-    """
-    new, count = {name: [] for name in outputs}, len(next(iter(lists.values())))
-    for first in range(0, count, GROUP):
-        used = min(GROUP, count - first)
-        picked = {name: list(values[first : first + used]) for name, values in lists.items()}
-        results = call(picked, outputs, used, source, numbers)
-        for name, values in results.items():
-            new[name] += values
-    return new
-
-
-def call(picked, outputs, used, source, numbers):
-    """One operator. -> {field: `used` new Vars}"""
-    names = list(picked)
-    inputs = [pad[k].reshape((-1,)) for pad in map(padded, picked.values()) for k in range(GROUP)]
-    shapes = [v.shape for name in outputs for v in (inputs[names.index(name) * GROUP + k] for k in range(GROUP))]
-    shapes = [shape if k % GROUP < used else (1,) for k, shape in enumerate(shapes)]
-    rows = []
-    for k in range(GROUP):
-        reads = [f"in{names.index(name) * GROUP + k}_p" if name in names else "nullptr" for name in FIELDS]
-        writes = [f"out{outputs.index(name) * GROUP + k}_p" if name in outputs else "nullptr" for name in FIELDS]
-        rows.append(f"{{in{k}->num, {', '.join(reads + [writes[0], *writes[2:]])}}}")
-    table = f'const optimizer::Parameter all[] = {{{", ".join(rows)}}};\nconst int count = data["used"];\n'
-    results = jt.code(
-        shapes or [(1,)],
-        ["float32"] * max(1, len(shapes)),
-        inputs,
-        cpu_header=f'#include "{FILE}"\n',
-        cpu_src=table + source,
-        data={"used": float(used), **numbers},
-    )
-    if not outputs:
-        return {"total": results}
-    whole = {name: results[i * GROUP : i * GROUP + used] for i, name in enumerate(outputs)}
-    return {name: [v.reshape(old.shape) for v, old in zip(values, picked[name])] for name, values in whole.items()}
-
-
-def padded(values):
-    return values + [values[-1]] * (GROUP - len(values))
-
-
-def squares(gradients):
-    """The sum of the squares of all numbers, a list of Vars of one number."""
-    source = "*out0_p = optimizer::squares(all, count);"
-    totals = []
-    for first in range(0, len(gradients), GROUP):
-        part = list(gradients[first : first + GROUP])
-        totals += call({"g": part}, (), len(part), source, {})["total"]
-    return totals
+def squares(gradients, state):
+    """The sum of the squares of all numbers divided by the loss scale, state[0]: a Var of one number."""
+    total = jt.zeros(1)
+    for part in operators.groups_of(list(gradients)):
+        pieces = sum(-(-g.numel() // PIECE) for g in part)
+        inputs = {"state": state, "before": total}
+        outputs = {"partial": ((pieces,), "float64"), "total": ((1,), "float32")}
+        source = "optimizer::squares(all, count, {state}, {before}, {partial}, {total});"
+        total = operators.call({"g": part}, {}, source, inputs, outputs)[1]["total"]
+    return total
 
 
 def add(first, second):
     """The sums of the Vars of two lists."""
-    return over_groups({"p": first, "g": second}, ("p",), "optimizer::add(all, count);")["p"]
+    return operators.over_groups({"p": first, "g": second}, ("p",), "optimizer::add(all, count);")["p"]
 
 
 def replace(old, new):
@@ -83,65 +32,103 @@ def replace(old, new):
         a.update(b.stop_grad() if a.is_stop_grad() else b)
 
 
-def backward(optimizer, plain, loss, retain_graph):
-    """`plain`: the method of Jittor, which adds gradients to earlier ones parameter by parameter."""
-    groups = optimizer.param_groups
-    earlier = [group["grads"] for group in groups if "grads" in group]
-    if vars(optimizer)["_Optimizer__zero_grad"] or not supported(*earlier):
-        return plain(loss, retain_graph)
+def backward(optimizer, loss, retain_graph, last):
+    """Adds the gradients of `loss` to those of earlier calls; averages them over the ranks if it is the `last`."""
+    groups, earlier = optimizer.param_groups, not vars(optimizer)["_Optimizer__zero_grad"]
+    places = [(group, k) for group in groups for k, p in enumerate(group["params"]) if not p.is_stop_grad()]
+    trained = [group["params"][k] for group, k in places]
+    jt.sync(trained)
+    gradients = [g.stop_grad() for g in jt.grad(loss, trained, retain_graph)]
+    if earlier:
+        before = [group["grads"][k] for group, k in places]
+        fast = operators.supported(gradients, before)
+        gradients = add(gradients, before) if fast else [a + b for a, b in zip(gradients, before)]
+    if last and jt.in_mpi:
+        gradients = buckets.average(gradients)
     for group in groups:
-        del group["grads"]
-    optimizer.zero_grad()
-    plain(loss, retain_graph)
-    for group, before in zip(groups, earlier):
-        replace(group["grads"], add(group["grads"], before))
+        group.setdefault("grads", [jt.zeros_like(p).stop_grad().stop_fuse() for p in group["params"]])
+    for (group, k), gradient in zip(places, gradients):
+        group["grads"][k].update(gradient.stop_grad())
+    vars(optimizer)["_Optimizer__zero_grad"] = False
+    optimizer.n_step += 1
 
 
-def step(optimizer, plain, update, loss, retain_graph):
-    """`plain`: the method of Jittor. `update(group, lists)`: the step of one group, {field: Vars}."""
-    if loss is not None:
-        optimizer.backward(loss, retain_graph)
+def always(optimizer):
+    """The control numbers (src/verdict.h) of a step that is taken in any case."""
+    corrections = [1 - beta**optimizer.n_step for beta in betas(optimizer)]
+    return jt.array(np.array([1, 1, *corrections], np.float32))
+
+
+def betas(optimizer):
+    """Of the averages of AdamW, m and values; 0 for SGD."""
+    return getattr(optimizer, "betas", (0.0, 0.0))
+
+
+def step(optimizer, plain, update, control):
+    """`plain`: the method of Jittor. `update(group, lists, control)`: the step of one group, {field: Vars}.
+
+    `control`: numbers on the device that verdict.py computes (whether the step is taken, what gradients are multiplied
+    by); None: it is taken.
+    """
     groups = optimizer.param_groups
-    if not all(supported(group["params"], group["grads"]) for group in groups):
-        return plain()
-    optimizer.pre_step(None)
+    names = {"p": "params", "g": "grads", "values": "values", "m": "m"}
+    lists = []
     for group in groups:
         trained = [k for k, p in enumerate(group["params"]) if not p.is_stop_grad()]
-        names = {"p": "params", "g": "grads", "values": "values", "m": "m"}
-        lists = {field: [group[name][k] for k in trained] for field, name in names.items() if name in group}
-        if trained:
-            update(group, lists)
+        picked = {field: [group[name][k] for k in trained] for field, name in names.items() if name in group}
+        lists += [(group, picked)] if trained else []
+    if not all(operators.supported(picked["p"], picked["g"]) for _, picked in lists):
+        return plain_step(plain, [picked for _, picked in lists], control)
+    control = always(optimizer) if control is None else control
+    optimizer.pre_step(None)
+    for group, picked in lists:
+        update(group, picked, control)
     optimizer.post_step()
 
 
+def plain_step(plain, lists, control):
+    """The definition: Jittor's step with the gradients multiplied, and the old values where it is not to be taken."""
+    if control is None:
+        return plain()
+    for picked in lists:
+        replace(picked["g"], [g * control[1:2].broadcast(g.shape).cast(g.dtype) for g in picked["g"]])
+    changed = [v for picked in lists for field, values in picked.items() if field != "g" for v in values]
+    before = [v.clone() for v in changed]
+    plain()
+    replace(changed, [jt.ternary(control[:1].broadcast(v.shape) > 0.5, v, old) for v, old in zip(changed, before)])
+
+
 class SGD(jt.optim.SGD):
-    def backward(self, loss, retain_graph=False):
-        backward(self, super().backward, loss, retain_graph)
+    def backward(self, loss, retain_graph=False, last=True):
+        backward(self, loss, retain_graph, last)
 
-    def step(self, loss=None, retain_graph=False):
-        step(self, super().step, self.update, loss, retain_graph)
+    def step(self, loss=None, retain_graph=False, control=None):
+        if loss is not None:
+            self.backward(loss, retain_graph)
+        step(self, super().step, self.update, control)
 
-    def update(self, group, lists):
-        source = """optimizer::sgd(all, count, data["lr"], data["momentum"], data["decay"]);"""
+    def update(self, group, lists, control):
+        source = 'optimizer::sgd(all, count, {control}, data["lr"], data["momentum"], data["decay"]);'
         numbers = {"lr": group.get("lr", self.lr), "momentum": self.momentum, "decay": group["weight_decay"]}
-        new = over_groups(lists, ("p", "values"), source, **{key: float(value) for key, value in numbers.items()})
-        replace(lists["values"], new["values"])
-        replace(lists["p"], new["p"])
+        new = operators.over_groups(lists, ("p", "values"), source, {"control": control}, **numbers)
+        for field in ("values", "p"):
+            replace(lists[field], new[field])
 
 
 class AdamW(jt.optim.AdamW):
-    def backward(self, loss, retain_graph=False):
-        backward(self, super().backward, loss, retain_graph)
+    def backward(self, loss, retain_graph=False, last=True):
+        backward(self, loss, retain_graph, last)
 
-    def step(self, loss=None, retain_graph=False):
-        step(self, super().step, self.update, loss, retain_graph)
+    def step(self, loss=None, retain_graph=False, control=None):
+        if loss is not None:
+            self.backward(loss, retain_graph)
+        step(self, super().step, self.update, control)
 
-    def update(self, group, lists):
-        source = """optimizer::adamw(all, count, data["lr"], data["decay"], data["beta_m"], data["beta_values"],
-                                     data["correction_m"], data["correction_values"], data["eps"]);"""
+    def update(self, group, lists, control):
+        source = """optimizer::adamw(all, count, {control}, data["lr"], data["decay"], data["beta_m"],
+                                     data["beta_values"], data["eps"]);"""
         numbers = {"lr": group.get("lr", self.lr), "decay": group["weight_decay"], "eps": self.eps}
-        for name, beta in zip(("m", "values"), self.betas):
-            numbers.update({f"beta_{name}": beta, f"correction_{name}": 1 - beta**self.n_step})
-        new = over_groups(lists, ("p", "values", "m"), source, **{key: float(v) for key, v in numbers.items()})
+        numbers.update(zip(("beta_m", "beta_values"), self.betas))
+        new = operators.over_groups(lists, ("p", "values", "m"), source, {"control": control}, **numbers)
         for field in ("m", "values", "p"):
             replace(lists[field], new[field])

@@ -2,7 +2,7 @@
 
 import jittor as jt
 
-from utils.training import fused_step
+from utils.training import buckets, fused_step, operators
 
 MOMENTS = ("values", "m")  # what Jittor's optimizers keep for each parameter: SGD "values", AdamW both
 
@@ -45,22 +45,29 @@ def set_lr(optimizer, lr):
         group["lr"] = lr * group["factor"]
 
 
-def gradient_norm(optimizer):
-    """L2 norm of all gradients together, a Var of one number. It is NaN or infinity when the network has diverged, also
-    where the loss is not: compiled with -Ofast, a ReLU turns NaN into 0."""
+def gradient_norm(optimizer, state):
+    """L2 norm of all gradients together, divided by the loss scale state[0]: a Var of one number. It is NaN or infinity
+    when the network has diverged, also where the loss is not: compiled with -Ofast, a ReLU turns NaN into 0."""
     gradients = [g for group in optimizer.param_groups for g in group["grads"]]
-    fast = fused_step.supported(gradients)
-    squares = fused_step.squares(gradients) if fast else [g.sqr().sum() for g in gradients]
-    return jt.concat(squares).sum().sqrt()
+    if operators.supported(gradients):
+        return fused_step.squares(gradients, state).sqrt()
+    return jt.concat([(g / state[:1].broadcast(g.shape)).sqr().sum().float32() for g in gradients]).sum().sqrt()
 
 
-def update(optimizer, step):
-    """One step with the gradients that `optimizer.backward` has accumulated; it is complete on return.
+def betas(optimizer):
+    return fused_step.betas(optimizer)
 
-    Jittor counts the calls of `backward`, but the bias correction of AdamW needs the number of steps.
+
+def update(optimizer, step, control=None):
+    """Queue one step with the gradients that `optimizer.backward` has accumulated. `control`: see verdict.py.
+
+    Jittor counts the calls of `backward`, but the bias correction of AdamW needs the number of steps. Now and then the
+    ranks take the parameters of the main one.
     """
     optimizer.n_step = step + 1
-    optimizer.step()
+    if jt.in_mpi and step % optimizer.param_sync_iter == 0:
+        buckets.broadcast([p for group in optimizer.param_groups for p in group["params"]])
+    optimizer.step(control=control)
     jt.sync_all()
 
 
