@@ -141,7 +141,8 @@ def test_twenty_steps_are_those_of_pytorch(others, tolerance):
     for key in theirs:
         error = abs(ours[key] - theirs[key]).max() / abs(theirs[key]).max()
         assert error <= tolerance, (key, error)
-        assert abs(ours[key] - start[key]).max() > 1e-5, key  # it was trained
+        if key != "head.cca.key_conv.bias":  # the softmax cancels it: its exact gradient is 0
+            assert abs(ours[key] - start[key]).max() > 1e-5, key  # it was trained
     assert np.mean(abs(curve - their_curve) / their_curve) < 1e-3
     assert abs(curve - their_curve).max() < 1e-4
 
