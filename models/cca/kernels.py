@@ -11,8 +11,8 @@ SRC = Path(__file__).resolve().parent / "src"
 # Jittor recompiles when a file that is included here changes. Its scanner does not support relative paths; the files
 # therefore indent their own includes (#    include), which the scanner skips.
 CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cpu_rest.h", "cca_cpu.h")
-CUDA_FILES = ("cuda_memory.cuh", "cuda_product.cuh", "cuda_tiles.cuh", "cuda_forward.cuh", "cuda_backward.cuh")
-CUDA_FILES += ("cca_cuda.cuh",)
+CUDA_FILES = ("cuda_memory.cuh", "cuda_ahead.cuh", "cuda_product.cuh", "cuda_tiles.cuh", "cuda_forward.cuh")
+CUDA_FILES += ("cuda_backward.cuh", "cca_cuda.cuh")
 BF16_FILES = ("simd.h", "lines.h", "cpu_common.h", "bf16.h", "bf16_product.h", "bf16_layout.h")
 BF16_FILES += ("bf16_attention.h",)
 BF16_HEADER = "".join(f'#include "{SRC / name}"\n' for name in BF16_FILES)

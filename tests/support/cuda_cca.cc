@@ -86,10 +86,11 @@ const char* cca_backward(int type, int batch, int cq, int c, int axes, const int
 }
 
 // Sets the properties of the device and clears the list of launches.
-void cca_device(int shared_limit, int processors) {
+void cca_device(int shared_limit, int processors, int major) {
     standin::gpu.launches.clear();
     standin::gpu.shared_limit = shared_limit;
     standin::gpu.processors = processors;
+    standin::gpu.major = major;
 }
 
 // Blocks, threads and bytes of shared memory of launch n. Returns 0 if there is no launch n.
@@ -99,18 +100,18 @@ int cca_launch(int n, int* numbers) {
     return 1;
 }
 
-// The tiles of a kernel for one axis (0: columns): lines, queries, round, keys, parts, threads, bytes.
+// The tiles of a kernel for one axis (0: columns): lines, queries, round, keys, parts, threads, bytes, ahead.
 void cca_plan(int type, int kernel, int axis, int batch, int cq, int c, int height, int width, int shared,
-              int processors, int* numbers) {
+              int processors, int major, int* numbers) {
     const cca::Call call = {batch, cq, c, {height, width}};
-    const cca::Device device = {shared, processors};
+    const cca::Device device = {shared, processors, major >= 8};
     const cca::Pass pass = call.passes()[axis];
     const cca::Kernel k = cca::Kernel(kernel);
     const cca::Pass p = type == 0   ? cca::plan<float>(call, k, pass, device)
                         : type == 1 ? cca::plan<__half>(call, k, pass, device)
                                     : cca::plan<__nv_bfloat16>(call, k, pass, device);
     const int bytes = type == 0 ? cca::Layout<float>(k, p).bytes : cca::Layout<__half>(k, p).bytes;
-    const int all[] = {1 << p.shift, p.queries, p.round, p.keys, p.parts, 32 * p.warps(), bytes};
-    std::copy_n(all, 7, numbers);
+    const int all[] = {1 << p.shift, p.queries, p.round, p.keys, p.parts, 32 * p.warps(), bytes, p.ahead};
+    std::copy_n(all, 8, numbers);
 }
 }
