@@ -4,34 +4,33 @@
 //
 // Supported: blocks run one after the other, the threads of a block as coroutines that switch at barriers;
 // __syncthreads, __syncwarp, __shfl_xor_sync, dynamic shared memory, wmma 16 x 16 x 16 with float sums, __half and
-// __nv_bfloat16 with their rounding, asynchronous copies (cp.async: __pipeline_memcpy_async, .._commit, .._wait_prior),
-// launches and their limits, the runtime calls in use. `__shared__` arrays of fixed size work but are not checked; the
-// kernels have none.
+// __nv_bfloat16 with their rounding, asynchronous copies, launches and their limits, the runtime calls in use.
+// `__shared__` arrays of fixed size work but are not checked; the kernels have none.
 // Detected, and thrown as an exception by the launch, with memory location and thread:
 //   - accesses outside a buffer; writes to an input; vectors and wmma tiles at misaligned addresses;
 //   - reads of uninitialised memory, in shared memory and in outputs;
 //   - races: two threads access a location, at least one writes, and there is no barrier (in a warp: no __syncwarp)
 //     between them. Each access is recorded, so a race is detected even if the result happens to be correct;
 //   - a barrier or warp instruction that not every thread reaches, or different ones reached at the same time;
-//   - any access to the destination of an asynchronous copy before the thread that started it has waited for it, by
-//     other threads also before the next barrier; a thread that ends without waiting; misaligned copies.
+//   - access to the destination of an asynchronous copy before the thread that started it waits, by other threads
+//     before the next barrier; a thread that ends without waiting; misaligned copies.
 // Not supported: time, caches, bank conflicts, the order of additions inside a tensor core, --use_fast_math, votes,
 // atomics, streams, several devices, clusters, TMA, wgmma, threads and blocks along y and z.
 #ifndef CUDA_STANDIN_H
 #define CUDA_STANDIN_H
 
-#include <ucontext.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <ucontext.h>
 #include <utility>
 #include <vector>
 
@@ -53,11 +52,8 @@ static struct {
 } threadIdx, blockIdx, blockDim;
 
 enum cudaError_t { cudaSuccess, cudaErrorInvalidValue, cudaErrorInvalidConfiguration, cudaErrorNoDevice };
-enum cudaDeviceAttr {
-    cudaDevAttrMaxSharedMemoryPerBlockOptin,
-    cudaDevAttrMultiProcessorCount,
-    cudaDevAttrComputeCapabilityMajor
-};
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMultiProcessorCount };
+const cudaDeviceAttr cudaDevAttrComputeCapabilityMajor = cudaDeviceAttr(2);
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 
 namespace standin {
@@ -80,10 +76,8 @@ struct Region {
 };
 
 enum State { kReady, kAtWarp, kAtBlock, kDone };
-struct Copy {  // started, but not waited for
-    unsigned group;
-    char* to;
-    std::size_t bytes;
+struct Copy {  // asynchronous, not waited for
+    unsigned group, at, bytes;
     char data[16];
 };
 struct Thread {
@@ -91,7 +85,7 @@ struct Thread {
     std::vector<char> stack;
     State state;
     const char* place;  // source location of the barrier
-    std::vector<Copy> copies;
+    std::deque<Copy> copies;
     unsigned groups;  // number of groups of copies that are complete
 };
 
@@ -175,6 +169,7 @@ struct Checked {
     operator Checked<U>() const {
         return {raw, region};
     }
+    explicit operator std::uintptr_t() const { return (std::uintptr_t)raw; }
     Checked operator+(std::ptrdiff_t n) const { return {raw + n, region}; }
     Place operator[](std::ptrdiff_t n) const { return {*this + n}; }
     Place operator*() const { return {*this}; }
@@ -220,37 +215,31 @@ inline bool release(int from, int to, State state) {
     return true;
 }
 
+inline void mark(const Copy& copy, bool expected) {
+    Cell* cells = gpu.regions[0]->cells.data();
+    for (unsigned k = copy.at / 2; k < (copy.at + copy.bytes) / 2; k++)
+        cells[k].expected = expected, cells[k].written = gpu.time;
+}
+
 // Copies `bytes` to shared memory, of which the first `real` are read and the others become zero. Until the copy has
 // been waited for, the destination has no defined content.
 inline void copy_async(void* to, const void* from, Region* source, std::size_t bytes, std::size_t real) {
-    Region* shared = gpu.regions[0].get();
-    if ((bytes != 4 && bytes != 8 && bytes != 16) || real > bytes)
-        fail("an asynchronous copy of " + std::to_string(bytes) + " bytes; possible are 4, 8 and 16");
-    if ((std::uintptr_t)to % bytes || (std::uintptr_t)from % bytes)
-        fail("misaligned asynchronous copy of " + std::to_string(bytes) + " bytes");
-    touch(source, from, real, false);
-    touch(shared, to, bytes, true);
-    Copy copy = {gpu.threads[gpu.current].groups, (char*)to, bytes, {}};
-    std::memcpy(copy.data, from, real);
-    std::memset(to, 0xff, bytes);
-    for (std::size_t n = 0; n < bytes / 2; n++) shared->cells[(copy.to - shared->base) / 2 + n].expected = true;
-    gpu.threads[gpu.current].copies.push_back(copy);
+    Thread& t = gpu.threads[gpu.current];
+    const std::string what = "asynchronous copy of " + std::to_string(bytes) + " bytes";
+    if ((bytes != 4 && bytes != 8 && bytes != 16) || real > bytes) fail("an " + what + "; possible are 4, 8 and 16");
+    if ((std::uintptr_t)to % bytes || (std::uintptr_t)from % bytes) fail("misaligned " + what);
+    touch(source, from, real, false), touch(gpu.regions[0].get(), to, bytes, true);
+    t.copies.push_back({t.groups, unsigned((char*)to - gpu.shared), unsigned(bytes), {}});
+    std::memcpy(t.copies.back().data, from, real), mark(t.copies.back(), true);
 }
 
 // The copies of this thread arrive, except those of its last `n` groups and those without a group.
 inline void wait_for_copies(unsigned n) {
     Thread& t = gpu.threads[gpu.current];
-    const auto arrives = [&](const Copy& copy) { return copy.group + n < t.groups; };
-    for (const Copy& copy : t.copies) {
-        if (!arrives(copy)) continue;
-        std::memcpy(copy.to, copy.data, copy.bytes);
-        for (std::size_t k = 0; k < copy.bytes / 2; k++) {
-            Cell& c = gpu.regions[0]->cells[(copy.to - gpu.shared) / 2 + k];
-            c.expected = false;
-            c.written = gpu.time;
-        }
+    for (; !t.copies.empty() && t.copies[0].group + n < t.groups; t.copies.pop_front()) {
+        std::memcpy(gpu.shared + t.copies[0].at, t.copies[0].data, t.copies[0].bytes);
+        mark(t.copies[0], false);
     }
-    t.copies.erase(std::remove_if(t.copies.begin(), t.copies.end(), arrives), t.copies.end());
 }
 
 inline void entry() {
@@ -272,8 +261,7 @@ inline void run_block(int bytes) {
         t.context.uc_stack.ss_sp = t.stack.data();
         t.context.uc_stack.ss_size = t.stack.size();
         t.state = kReady;
-        t.copies.clear();
-        t.groups = 0;
+        t.copies.clear(), t.groups = 0;
         makecontext(&t.context, entry, 0);
     }
     do {
@@ -317,11 +305,6 @@ T __shfl_xor_sync(unsigned, T x, int other) {
     x = slots[(threadIdx.x ^ other) % 32];
     return standin::warp_barrier("end of __shfl_xor_sync"), x;
 }
-inline void __pipeline_memcpy_async(void* to, const void* from, std::size_t bytes, std::size_t zeros = 0) {
-    standin::copy_async(to, from, standin::Checked<const char>((const char*)from).region, bytes, bytes - zeros);
-}
-inline void __pipeline_commit() { standin::gpu.threads[standin::gpu.current].groups++; }
-inline void __pipeline_wait_prior(unsigned n) { standin::wait_for_copies(n); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __frcp_rn(float a) { return 1 / a; }
 inline cudaError_t cudaGetDevice(int*) { return standin::gpu.processors ? cudaSuccess : cudaErrorNoDevice; }
@@ -330,10 +313,8 @@ inline const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaErrorNoDevice ? "no CUDA-capable device" : "invalid value or configuration";
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
-    const standin::Machine& gpu = standin::gpu;
-    *value = what == cudaDevAttrMultiProcessorCount      ? gpu.processors
-             : what == cudaDevAttrComputeCapabilityMajor ? gpu.major
-                                                         : gpu.shared_limit;
+    const int values[] = {standin::gpu.shared_limit, standin::gpu.processors, standin::gpu.major};
+    *value = values[what];
     return cudaSuccess;
 }
 template <class F>
@@ -456,20 +437,13 @@ void store_pack(standin::Checked<T> p, const Pack<T, N>& pack) {
     if (!aligned<N, T>(p)) standin::fail("misaligned vector write");
     for (int n = 0; n < N; n++) p[n] = pack.x[n];
 }
-template <class T>
-std::uintptr_t address(standin::Checked<T> p) {
-    return (std::uintptr_t)p.raw;
-}
 template <int N, class T>
 void copy_async(standin::Checked<T> to, standin::Checked<const T> from, int count) {
     standin::copy_async(to.raw, from.raw, from.region, N * sizeof(T), count * sizeof(T));
 }
 inline int not_before(int x) { return x; }
-inline void commit_copies() { __pipeline_commit(); }
-template <int N>
-void wait_for_copies() {
-    __pipeline_wait_prior(N);
-}
+inline void commit_copies() { standin::gpu.threads[standin::gpu.current].groups++; }
+inline void wait_for_copies() { standin::wait_for_copies(0); }
 }  // namespace cca
 
 #endif  // CUDA_STANDIN_H

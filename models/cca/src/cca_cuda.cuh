@@ -87,7 +87,7 @@ double cost(Kernel kernel, const Pass& p, const Device& d) {
         sectors = p.axis.inner * int(sizeof(T)) % 32 == 0 ? (group < 32 ? 32 : group) / group : (32 - size) / group + 1;
     const double keys = (p.axis.length + p.keys - 1) / p.keys, queries = p.tiles();  // tiles of a line
     double bytes = 0;
-    if (kernel == kStatistics) bytes = size * (1 + queries);                            // q; k
+    if (kernel == kStatistics) bytes = size * (keys + queries);                         // q; k
     if (kernel == kValues) bytes = size * queries + 4 * (2 * keys - 1);                 // v; sums
     if (kernel == kGradients) bytes = size * (keys + queries) + 4 * (2 * queries - 1);  // g, v; sums of dv
     const double waves = double(p.batch) * p.groups() * (kernel == kGradients ? 1 : queries) / d.processors;

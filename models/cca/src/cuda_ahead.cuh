@@ -20,11 +20,6 @@
 namespace cca {
 
 #if defined(__CUDACC__)  // tests/support/cuda_standin.h has its own
-template <class T>
-__device__ inline std::uintptr_t address(const T* p) {
-    return reinterpret_cast<std::uintptr_t>(p);
-}
-
 // Starts a copy of N elements to shared memory. Only the first `count` are read, the others become zero.
 template <int N, class T>
 __device__ inline void copy_async(T* to, const T* from, int count) {
@@ -44,15 +39,18 @@ __device__ inline void commit_copies() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 #    endif
 }
-// Waits for the copies that this thread has started, except those of its last N groups. Other threads see them after a
-// barrier.
-template <int N>
+// Waits for the copies that this thread has committed. Other threads see them after a barrier.
 __device__ inline void wait_for_copies() {
 #    if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+    asm volatile("cp.async.wait_group 0;" ::: "memory");
 #    endif
 }
 #endif
+
+template <class Pointer>
+__device__ inline std::uintptr_t address(Pointer p) {
+    return (std::uintptr_t)p;
+}
 
 template <class T>
 __host__ __device__ constexpr bool can_fetch() {

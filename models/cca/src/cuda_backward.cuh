@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
             dw.clear();
             for (int c = 0; c < p.c; c += kChunk) {
                 const int channels = at_most(p.c - c, kChunk);
-                if (ahead) wait_for_copies<0>();
+                if (ahead) wait_for_copies();
                 __syncthreads();  // weights are complete; sums, a and b have been read
                 for_g.take(axis, group, c, channels, ahead);
                 for_v.take(axis, group, c, channels, ahead);
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
             for (int c = 0; c < p.cq; c += kChunk) {
                 const int channels = at_most(p.cq - c, kChunk);
                 const i64 chunk = plane_q + c * axis.plane;
-                if (ahead) wait_for_copies<0>();
+                if (ahead) wait_for_copies();
                 __syncthreads();
                 for_q.take(axis, group, c, channels, ahead);
                 for_k.take(axis, group, c, channels, ahead);

@@ -155,7 +155,7 @@ __device__ void apply(const Pass& p, const Forward<T>& x, unsigned char* memory,
     };
     if (ahead) {
         ask(begin);
-        wait_for_copies<0>();
+        wait_for_copies();
         __syncthreads();
     }
     for (int c = begin; c < end; c += kChunk) {
@@ -172,7 +172,7 @@ __device__ void apply(const Pass& p, const Forward<T>& x, unsigned char* memory,
                                    p.last && l0 + p.keys >= axis.length};
             deliver(out, sums, at_s, axis, here.group, channels, i0 + r, now,
                     [&](float sum, int i) { return __fdiv_rn(sum, totals[i]); });
-            if (ahead && r + p.round >= queries) wait_for_copies<0>();
+            if (ahead && r + p.round >= queries) wait_for_copies();
             __syncthreads();  // sums and values have been read
         }
     }

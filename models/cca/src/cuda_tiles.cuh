@@ -144,7 +144,7 @@ __device__ void energies(Sums<T, kRows, kColumns>& sum, const Pass& p, const Pla
         ask(0);
     }
     for (int c = 0; c < p.cq; c += depth<T>()) {
-        if (ahead) wait_for_copies<0>();
+        if (ahead) wait_for_copies();
         __syncthreads();  // the tiles have been read; the copies have arrived
         q.take(p.axis, here.group, c, p.cq - c, ahead);
         k.take(p.axis, here.group, c, p.cq - c, ahead);
