@@ -1,7 +1,7 @@
 // The CUDA kernels as a library for the tests, executed by cuda_standin.h. Each call returns an error message or "".
 //
 //   g++ -std=c++14 -O2 -shared -fPIC -include tests/support/cuda_standin.h -I models/cca/src tests/support/cuda_cca.cc
-#include "cca_cuda.cuh"
+#include "cuda_both_axes.cuh"
 
 namespace {
 
@@ -23,7 +23,8 @@ const char* guarded(const F& f) {
 }
 
 template <class T>
-void forward(const cca::Call& call, const void* q, const void* k, const void* v, void* out, float* stats, float* sums) {
+void forward(const cca::Call& call, const void* q, const void* k, const void* v, void* out, float* stats, float* sums,
+             bool by_image) {
     call.passes();  // throws if the shape is too large
     std::size_t positions = call.batch;
     for (int side : call.sides) positions *= side;
@@ -34,8 +35,9 @@ void forward(const cca::Call& call, const void* q, const void* k, const void* v,
         {"v", v, positions * call.c * sizeof(T), false},
         {"out", out, positions * call.c * sizeof(T), true},
         {"stats", stats, positions * 2 * sizeof(float), true},
-        {"sums", separate ? sums : nullptr, positions * call.c * sizeof(float) * separate, true}};
-    cca::forward_cuda<T>(call, (const T*)q, (const T*)k, (const T*)v, (T*)out, stats, sums);
+        {"sums", separate ? sums : nullptr, positions / (by_image ? call.batch : 1) * call.c * 4 * separate, true}};
+    const auto f = by_image ? cca::forward_by_image<T> : cca::forward_cuda<T>;
+    f(call, (const T*)q, (const T*)k, (const T*)v, (T*)out, stats, sums);
 }
 
 template <class T>
@@ -69,10 +71,10 @@ extern "C" {
 
 // type: 0 float, 1 half, 2 bfloat16
 const char* cca_forward(int type, int batch, int cq, int c, int axes, const int* sides, const void* q, const void* k,
-                        const void* v, void* out, float* stats, float* sums) {
+                        const void* v, void* out, float* stats, float* sums, int by_image) {
     return guarded([&] {
         const auto f = type == 0 ? forward<float> : type == 1 ? forward<__half> : forward<__nv_bfloat16>;
-        f(call_of(batch, cq, c, axes, sides), q, k, v, out, stats, sums);
+        f(call_of(batch, cq, c, axes, sides), q, k, v, out, stats, sums, by_image);
     });
 }
 

@@ -77,11 +77,11 @@ class Kernels:
         if error:
             raise RuntimeError(error)
 
-    def forward(self, q, k, v, dtype="float32"):
+    def forward(self, q, k, v, dtype="float32", by_image=False):
         """-> out, stats"""
         out, stats = poisoned(v.shape, v.dtype), poisoned((2, v.shape[0], *v.shape[2:]))
-        sums = out if dtype == "float32" else poisoned(v.shape)
-        self.call("cca_forward", dtype, q, v, *map(pointer, (q, k, v, out, stats, sums)))
+        sums = out if dtype == "float32" else poisoned(v.shape[1:] if by_image else v.shape)
+        self.call("cca_forward", dtype, q, v, *map(pointer, (q, k, v, out, stats, sums)), int(by_image))
         return out, stats
 
     def backward(self, q, k, v, out, stats, g, dtype="float32"):

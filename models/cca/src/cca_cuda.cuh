@@ -155,11 +155,11 @@ void run(const Call& call, const char* what, Kernel kernel, F* function, const P
     call.check(cudaGetLastError(), what);
 }
 
-// out like v. stats (2, B, S) is kept for the backward pass. sums (B, C, S) is scratch memory; for float it is out.
+// stats (2, B, S) is also kept for the backward pass.
 template <class T>
-void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, float* stats, float* sums) {
+void statistics_cuda(const Call& call, const T* q, const T* k, float* stats) {
     Device d = call.device();
-    d.ahead = d.ahead && aligned_16({q, k, v});
+    d.ahead = d.ahead && aligned_16({q, k});
     for (const Pass& axis : call.passes()) {
         const Pass p = plan<T>(call, kStatistics, axis, d);
         const auto kernel = p.ahead ? statistics<T, sizeof(T) == 2> : statistics<T, false>;
@@ -167,13 +167,26 @@ void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, 
             CCA_LAUNCH(kernel, blocks, threads, bytes, p, q, k, stats);
         });
     }
-    const Forward<T> x = {q, k, v, stats, sums, out};
+}
+
+// x.out like v. x.sums (B, C, S) is scratch memory; for float it is out.
+template <class T>
+void values_cuda(const Call& call, const Forward<T>& x) {
+    Device d = call.device();
+    d.ahead = d.ahead && aligned_16({x.q, x.k, x.v});
     for (const Pass& axis : call.passes()) {
         const Pass p = plan<T>(call, kValues, axis, d);
         const auto kernel = p.ahead ? values<T, sizeof(T) == 2> : values<T, false>;
         run<T>(call, "values", kValues, kernel, p,
                [&](unsigned blocks, unsigned threads, int bytes) { CCA_LAUNCH(kernel, blocks, threads, bytes, p, x); });
     }
+}
+
+template <class T>
+void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, float* stats, float* sums) {
+    const float* const totals = stats + call.batch * i64(call.passes()[0].axis.plane);
+    statistics_cuda<T>(call, q, k, stats);
+    values_cuda<T>(call, {q, k, v, stats, totals, sums, out});
 }
 
 // All elements of x.dq, x.dk, x.dv are written.

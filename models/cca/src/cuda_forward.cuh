@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
 template <class T>
 struct Forward {
     const T *q, *k, *v;
-    const float* stats;
+    const float *tops, *totals;  // the statistics
     float* sums;
     T* out;
 };
@@ -104,7 +104,7 @@ __device__ void weigh(const Pass& p, const Forward<T>& x, unsigned char* memory,
     const Shared<float> square(reinterpret_cast<float*>(memory + at.sums) + threadIdx.x / 32 * kBlock * (kBlock + 4));
     const Tile<T> at_w(p.queries, p.keys);
     const i64 image = i64(here.b) * axis.plane;
-    const Global<const float> stats(x.stats);
+    const Global<const float> tops(x.tops);
     const int i0 = here.tile * p.queries, keys = at_most(axis.length - l0, p.keys);
     const int queries = at_most(axis.length - i0, p.queries);
     for (int r = 0; r < queries; r += p.round) {
@@ -117,7 +117,7 @@ __device__ void weigh(const Pass& p, const Forward<T>& x, unsigned char* memory,
         float top[kRows];
 #pragma unroll
         for (int m = 0; m < kRows; m++)
-            top[m] = row + m * kBlock < now ? stats[image + here.start + (i0 + r + row + m * kBlock) * axis.inner]
+            top[m] = row + m * kBlock < now ? tops[image + here.start + (i0 + r + row + m * kBlock) * axis.inner]
                                             : -kLowest;  // weight 0
         const Shared<T> to = weights + here.line * at_w.line() + (r + row) * at_w.pitch();
         spread<T>(sum, square, here, now, keys, [&](int m, int column, const float* e) {
@@ -144,7 +144,7 @@ __device__ void apply(const Pass& p, const Forward<T>& x, unsigned char* memory,
     const Tile<T> at_w(p.queries, p.keys), at_v(kChunk, p.keys);
     const Tile<float> at_s(kChunk, p.round);
     const i64 image = i64(here.b) * axis.plane;
-    const Global<const float> totals = Global<const float>(x.stats) + p.batch * i64(axis.plane) + image;
+    const Global<const float> totals = Global<const float>(x.totals) + image;
     const int i0 = here.tile * p.queries, keys = at_most(axis.length - l0, p.keys);
     const int queries = at_most(axis.length - i0, p.queries);
     const int begin = int(i64(here.part) * p.c / p.parts), end = int(i64(here.part + 1) * p.c / p.parts);

@@ -149,6 +149,14 @@ def test_results_are_right_if_several_blocks_share_the_channels(gpu, rng):
     assert max(distances(gpu.run(*inputs), attention(*rounded(inputs, "float32")))) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+def test_image_by_image_gives_the_same(gpu, rng, dtype):
+    """CCA_BOTH_AXES: the scratch memory of one image for all."""
+    q, k, v, _ = (to_type(x, dtype) for x in draw(rng, (7, 18), 3, 8, 40))
+    for a, b in zip(gpu.forward(q, k, v, dtype), gpu.forward(q, k, v, dtype, by_image=True)):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_results_are_bitwise_reproducible(gpu, rng):
     inputs = draw(rng, (13, 17), batch=2)
     for a, b in zip(gpu.run(*inputs), gpu.run(*inputs)):
@@ -194,12 +202,13 @@ def test_errors_contain_the_shape(gpu, rng):
         gpu.run(*inputs)
     huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1, 600, 2000, 2000), (0, 0, 0, 0))
     with pytest.raises(RuntimeError, match="2\\^31 elements or more in an image: .* size 2000x2000"):
-        gpu.call("cca_forward", "float32", huge, huge, *[None] * 6)
+        gpu.call("cca_forward", "float32", huge, huge, *[None] * 6, 0)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-def test_jittor_calls_the_kernels_with_the_right_arguments(monkeypatch, rng, dtype):
+@pytest.mark.parametrize("dtype, both", [*((dtype, "0") for dtype in TYPES), ("float16", "1")])
+def test_jittor_calls_the_kernels_with_the_right_arguments(monkeypatch, rng, dtype, both):
     """Shapes, dtypes and source of kernels.py, expanded by Jittor."""
+    monkeypatch.setenv("CCA_BOTH_AXES", both)
     jittor_source(monkeypatch, kernels)
     inputs = rounded(draw(rng, (5, 7), batch=2, c=20), dtype)
     q, k, v, g = (jt.array(x.astype(np.float32)).cast(dtype) for x in inputs)

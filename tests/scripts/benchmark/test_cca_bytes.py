@@ -42,11 +42,18 @@ def test_the_least_is_below_what_the_kernels_move():
         cost, least = cca_bytes.attention_cost(*PAPER, dtype), cca_bytes.least(*PAPER, dtype)
         assert least["forward"][0] < cost["statistics"][0] + cost["values"][0]
         assert least["backward"][0] < cost["delta"][0] + cost["gradients"][0]
+    once = cca_bytes.attention_cost(*PAPER, "float16", by_image=True)
+    assert sum(once[kernel][0] for kernel in ("statistics", "values")) == pytest.approx(214e6, rel=0.01)
     assert cca_bytes.floor(least["forward"], "float16", "H100") == pytest.approx(58e-6, rel=0.02)
 
 
 def test_the_table(capsys):
     cca_bytes.main(["--size", "9,13", "--batch", "1", "--channels", "16", "--dtypes", "bfloat16"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "1x16x9x13, counted, not measured" and len(lines) == 2 + 4 + 2
-    assert {line.split()[1] for line in lines[2:6]} == {"statistics", "values", "delta", "gradients"}
+    assert lines[0] == "1x16x9x13, counted, not measured" and len(lines) == 2 + 5 + 2
+    assert {line.split()[1] for line in lines[2:7] if "by image" not in line} == {
+        "statistics",
+        "values",
+        "delta",
+        "gradients",
+    }
