@@ -26,11 +26,11 @@ __device__ inline void copy_async(T* to, const T* from, int count) {
 #    if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
     const unsigned at = unsigned(__cvta_generic_to_shared(to));
     const int bytes = count * int(sizeof(T));
-    if (N * sizeof(T) == 16)
+    if (N * sizeof(T) >= 16)
         asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(bytes) : "memory");
     else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from), "n"(N * sizeof(T)),
-                     "r"(bytes)
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(at), "l"(from),
+                     "n"(N * sizeof(T) < 16 ? N * sizeof(T) : 4), "r"(bytes)
                      : "memory");
 #    endif
 }

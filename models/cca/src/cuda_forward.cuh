@@ -13,7 +13,8 @@
 //   values       float32 850 MB, 16.8 GFLOP:      198           251                   944, 1071
 //                16 bits 580 MB                   135            21                   644,  135
 // So float32 is limited by arithmetic: 32 x 64 sums in the registers of a warp, long tiles of keys. 16 bits are limited
-// by memory: all queries of a line in one tile, if shared memory has room for their weights, so that v is read once.
+// by memory: all queries of a line in one tile, if shared memory has room for their weights, so that v is read once;
+// tiles are fetched ahead where the card can (cuda_ahead.cuh).
 // Sums stay in float32 between the axes, which takes a quarter of those bytes. `plan` in cca_cuda.cuh chooses the tiles
 // for each card.
 #ifndef CCA_CUDA_FORWARD_CUH

@@ -99,20 +99,6 @@ def test_16_byte_loads_are_used_for_aligned_tensors_only(gpu, rng, sides, dtype)
         np.testing.assert_array_equal(a, to_float64(b, dtype))
 
 
-# odd and even rows, groups that are not full, several chunks of channels, volumes
-@pytest.mark.parametrize("sides", [(13, 17), (24, 16), (16, 40), (7, 4), (5, 3, 7), (4, 6, 8)])
-def test_tiles_that_are_fetched_ahead_give_the_same_bits(gpu, rng, sides):
-    """From compute capability 8.0 on; the same tiles without it."""
-    q, k, v, g = (to_type(x, "float16") for x in draw(rng, sides, 2, 35, 37))
-    results = []
-    for major in (9, 7):
-        gpu.device(major=major)
-        out, stats = gpu.forward(q, k, v, "float16")
-        results.append([out, stats, *gpu.backward(q, k, v, out, stats, g, "float16")])
-    for a, b in zip(*results):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_bfloat16_without_tensor_cores_for_it(rng):
     """On cards before A100, bfloat16 is multiplied in float32."""
     kernels_75 = Kernels(build(flags=("-D__CUDA_ARCH__=750",)))
@@ -135,9 +121,6 @@ def test_tiles_are_chosen_for_the_card(gpu):
             large, small = (gpu.plan(dtype, kernel, 0, (8, 64, 512, 97, 97), *card) for card in (h200, v100))
             rows = gpu.plan(dtype, kernel, 1, (8, 64, 512, 97, 97), *h200)
             assert large["lines"] >= 2 and rows["lines"] == 1 and small["bytes"] <= 98304
-            assert large["ahead"] == rows["ahead"] == (dtype == "float16")
-            volta = gpu.plan(dtype, kernel, 0, (8, 64, 512, 97, 97), *v100, major=7)
-            assert not volta["ahead"] and volta["bytes"] <= 98304
     assert gpu.plan("float32", "values", 0, (8, 64, 512, 97, 97), *h200)["bytes"] > 98304
     one_image = gpu.plan("float32", "values", 0, (1, 64, 512, 97, 97), *h200)
     assert one_image["parts"] > 1  # several blocks share the channels
@@ -147,14 +130,6 @@ def test_results_are_right_if_several_blocks_share_the_channels(gpu, rng):
     gpu.device(processors=1000)
     inputs = draw(rng, (6, 11), c=300)
     assert max(distances(gpu.run(*inputs), attention(*rounded(inputs, "float32")))) < 1e-5
-
-
-@pytest.mark.parametrize("dtype", TYPES)
-def test_image_by_image_gives_the_same(gpu, rng, dtype):
-    """CCA_BOTH_AXES: the scratch memory of one image for all."""
-    q, k, v, _ = (to_type(x, dtype) for x in draw(rng, (7, 18), 3, 8, 40))
-    for a, b in zip(gpu.forward(q, k, v, dtype), gpu.forward(q, k, v, dtype, by_image=True)):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_results_are_bitwise_reproducible(gpu, rng):
