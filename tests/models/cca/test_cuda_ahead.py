@@ -1,4 +1,4 @@
-"""Tiles that are fetched ahead, and the forward pass image by image: the CUDA kernels, on the CPU, give the same bits."""
+"""Tiles that are fetched ahead, and the forward pass image by image, give the same bits (CUDA kernels on the CPU)."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,13 @@ def gpu(built):
 
 # odd and even rows, groups that are not full, several chunks of channels, volumes
 @pytest.mark.parametrize("sides", [(13, 17), (24, 16), (16, 40), (7, 4), (5, 3, 7), (4, 6, 8)])
-def test_tiles_that_are_fetched_ahead_give_the_same_bits(gpu, rng, sides):
+@pytest.mark.parametrize("processors", [132, 1])  # groups of 2 and of 8 lines
+def test_tiles_that_are_fetched_ahead_give_the_same_bits(gpu, rng, sides, processors):
     """From compute capability 8.0 on; the same tiles without it."""
     q, k, v, g = (to_type(x, "float16") for x in draw(rng, sides, 2, 35, 37))
     results = []
     for major in (9, 7):
-        gpu.device(major=major)
+        gpu.device(processors=processors, major=major)
         out, stats = gpu.forward(q, k, v, "float16")
         results.append([out, stats, *gpu.backward(q, k, v, out, stats, g, "float16")])
     for a, b in zip(*results):
