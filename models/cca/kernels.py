@@ -3,6 +3,7 @@
 Shapes are passed at run time: there is one binary per dtype and number of axes.
 """
 
+import os
 from pathlib import Path
 
 import jittor as jt
@@ -11,8 +12,8 @@ SRC = Path(__file__).resolve().parent / "src"
 # Jittor recompiles when a file that is included here changes. Its scanner does not support relative paths; the files
 # therefore indent their own includes (#    include), which the scanner skips.
 CPU_FILES = ("simd.h", "lines.h", "cpu_common.h", "cpu_forward.h", "cpu_backward.h", "cpu_rest.h", "cca_cpu.h")
-CUDA_FILES = ("cuda_memory.cuh", "cuda_product.cuh", "cuda_tiles.cuh", "cuda_forward.cuh", "cuda_backward.cuh")
-CUDA_FILES += ("cca_cuda.cuh",)
+CUDA_FILES = ("cuda_memory.cuh", "cuda_ahead.cuh", "cuda_product.cuh", "cuda_tiles.cuh", "cuda_forward.cuh")
+CUDA_FILES += ("cuda_backward.cuh", "cca_cuda.cuh", "cuda_both_axes.cuh")
 BF16_FILES = ("simd.h", "lines.h", "cpu_common.h", "bf16.h", "bf16_product.h", "bf16_layout.h")
 BF16_FILES += ("bf16_attention.h",)
 BF16_HEADER = "".join(f'#include "{SRC / name}"\n' for name in BF16_FILES)
@@ -130,14 +131,15 @@ class FusedCUDA(jt.Function):
 
     def execute(self, q, k, v):
         stats = (2, v.shape[0], *v.shape[2:])
-        sums = [] if v.dtype == "float32" else [v.shape]
+        way = "by_image" if os.environ.get("CCA_BOTH_AXES") == "1" else "cuda"  # has not run on a card: on request
+        sums = [] if v.dtype == "float32" else [(1, *v.shape[1:]) if way == "by_image" else v.shape]
         out, stats, *_ = jt.code(
             [v.shape, stats, *sums],
             [v.dtype, "float32", *["float32"] * len(sums)],
             [q, k, v],
             **cuda_source(f"""
-            cca::forward_cuda<out0_type>({call(len(v.shape) - 2)}, in0_p, in1_p, in2_p, out0_p, out1_p,
-                                         out{2 if sums else 0}_p);
+            cca::forward_{way}<out0_type>({call(len(v.shape) - 2)}, in0_p, in1_p, in2_p, out0_p, out1_p,
+                                          out{2 if sums else 0}_p);
             """),
         )
         self.saved = q, k, v, out, stats

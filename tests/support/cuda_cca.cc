@@ -1,7 +1,7 @@
 // The CUDA kernels as a library for the tests, executed by cuda_standin.h. Each call returns an error message or "".
 //
 //   g++ -std=c++14 -O2 -shared -fPIC -include tests/support/cuda_standin.h -I models/cca/src tests/support/cuda_cca.cc
-#include "cca_cuda.cuh"
+#include "cuda_both_axes.cuh"
 
 namespace {
 
@@ -23,7 +23,8 @@ const char* guarded(const F& f) {
 }
 
 template <class T>
-void forward(const cca::Call& call, const void* q, const void* k, const void* v, void* out, float* stats, float* sums) {
+void forward(const cca::Call& call, const void* q, const void* k, const void* v, void* out, float* stats, float* sums,
+             bool by_image) {
     call.passes();  // throws if the shape is too large
     std::size_t positions = call.batch;
     for (int side : call.sides) positions *= side;
@@ -34,8 +35,9 @@ void forward(const cca::Call& call, const void* q, const void* k, const void* v,
         {"v", v, positions * call.c * sizeof(T), false},
         {"out", out, positions * call.c * sizeof(T), true},
         {"stats", stats, positions * 2 * sizeof(float), true},
-        {"sums", separate ? sums : nullptr, positions * call.c * sizeof(float) * separate, true}};
-    cca::forward_cuda<T>(call, (const T*)q, (const T*)k, (const T*)v, (T*)out, stats, sums);
+        {"sums", separate ? sums : nullptr, positions / (by_image ? call.batch : 1) * call.c * 4 * separate, true}};
+    const auto f = by_image ? cca::forward_by_image<T> : cca::forward_cuda<T>;
+    f(call, (const T*)q, (const T*)k, (const T*)v, (T*)out, stats, sums);
 }
 
 template <class T>
@@ -69,10 +71,10 @@ extern "C" {
 
 // type: 0 float, 1 half, 2 bfloat16
 const char* cca_forward(int type, int batch, int cq, int c, int axes, const int* sides, const void* q, const void* k,
-                        const void* v, void* out, float* stats, float* sums) {
+                        const void* v, void* out, float* stats, float* sums, int by_image) {
     return guarded([&] {
         const auto f = type == 0 ? forward<float> : type == 1 ? forward<__half> : forward<__nv_bfloat16>;
-        f(call_of(batch, cq, c, axes, sides), q, k, v, out, stats, sums);
+        f(call_of(batch, cq, c, axes, sides), q, k, v, out, stats, sums, by_image);
     });
 }
 
@@ -86,10 +88,11 @@ const char* cca_backward(int type, int batch, int cq, int c, int axes, const int
 }
 
 // Sets the properties of the device and clears the list of launches.
-void cca_device(int shared_limit, int processors) {
+void cca_device(int shared_limit, int processors, int major) {
     standin::gpu.launches.clear();
     standin::gpu.shared_limit = shared_limit;
     standin::gpu.processors = processors;
+    standin::gpu.major = major;
 }
 
 // Blocks, threads and bytes of shared memory of launch n. Returns 0 if there is no launch n.
@@ -99,18 +102,18 @@ int cca_launch(int n, int* numbers) {
     return 1;
 }
 
-// The tiles of a kernel for one axis (0: columns): lines, queries, round, keys, parts, threads, bytes.
+// The tiles of a kernel for one axis (0: columns): lines, queries, round, keys, parts, threads, bytes, ahead.
 void cca_plan(int type, int kernel, int axis, int batch, int cq, int c, int height, int width, int shared,
-              int processors, int* numbers) {
+              int processors, int major, int* numbers) {
     const cca::Call call = {batch, cq, c, {height, width}};
-    const cca::Device device = {shared, processors};
+    const cca::Device device = {shared, processors, major >= 8};
     const cca::Pass pass = call.passes()[axis];
     const cca::Kernel k = cca::Kernel(kernel);
     const cca::Pass p = type == 0   ? cca::plan<float>(call, k, pass, device)
                         : type == 1 ? cca::plan<__half>(call, k, pass, device)
                                     : cca::plan<__nv_bfloat16>(call, k, pass, device);
     const int bytes = type == 0 ? cca::Layout<float>(k, p).bytes : cca::Layout<__half>(k, p).bytes;
-    const int all[] = {1 << p.shift, p.queries, p.round, p.keys, p.parts, 32 * p.warps(), bytes};
-    std::copy_n(all, 7, numbers);
+    const int all[] = {1 << p.shift, p.queries, p.round, p.keys, p.parts, 32 * p.warps(), bytes, p.ahead};
+    std::copy_n(all, 8, numbers);
 }
 }

@@ -53,8 +53,8 @@ class Kernels:
         self.library = ctypes.CDLL(str(library))
         self.library.cca_forward.restype = self.library.cca_backward.restype = ctypes.c_char_p
 
-    def device(self, shared=232448, processors=132):
-        self.library.cca_device(shared, processors)
+    def device(self, shared=232448, processors=132, major=9):
+        self.library.cca_device(shared, processors, major)
 
     def launches(self):
         """(blocks, threads, bytes of shared memory) of each launch since `device`."""
@@ -63,12 +63,12 @@ class Kernels:
             yield tuple(numbers)
             n += 1
 
-    def plan(self, dtype, kernel, axis, shape, shared, processors):
+    def plan(self, dtype, kernel, axis, shape, shared, processors, major=9):
         """The tiles of `kernel` (statistics, values, gradients) for shape (batch, cq, c, height, width)."""
-        numbers = (ctypes.c_int * 7)()
+        numbers = (ctypes.c_int * 8)()
         number = ("statistics", "values", "gradients").index(kernel)
-        self.library.cca_plan(TYPES.index(dtype), number, axis, *shape, shared, processors, numbers)
-        return dict(zip(("lines", "queries", "round", "keys", "parts", "threads", "bytes"), numbers))
+        self.library.cca_plan(TYPES.index(dtype), number, axis, *shape, shared, processors, major, numbers)
+        return dict(zip(("lines", "queries", "round", "keys", "parts", "threads", "bytes", "ahead"), numbers))
 
     def call(self, name, dtype, q, v, *rest):
         sides = (ctypes.c_int * (v.ndim - 2))(*v.shape[2:])
@@ -77,11 +77,11 @@ class Kernels:
         if error:
             raise RuntimeError(error)
 
-    def forward(self, q, k, v, dtype="float32"):
+    def forward(self, q, k, v, dtype="float32", by_image=False):
         """-> out, stats"""
         out, stats = poisoned(v.shape, v.dtype), poisoned((2, v.shape[0], *v.shape[2:]))
-        sums = out if dtype == "float32" else poisoned(v.shape)
-        self.call("cca_forward", dtype, q, v, *map(pointer, (q, k, v, out, stats, sums)))
+        sums = out if dtype == "float32" else poisoned(v.shape[1:] if by_image else v.shape)
+        self.call("cca_forward", dtype, q, v, *map(pointer, (q, k, v, out, stats, sums)), int(by_image))
         return out, stats
 
     def backward(self, q, k, v, out, stats, g, dtype="float32"):

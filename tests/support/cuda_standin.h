@@ -4,31 +4,33 @@
 //
 // Supported: blocks run one after the other, the threads of a block as coroutines that switch at barriers;
 // __syncthreads, __syncwarp, __shfl_xor_sync, dynamic shared memory, wmma 16 x 16 x 16 with float sums, __half and
-// __nv_bfloat16 with their rounding, launches and their limits, the runtime calls in use. `__shared__` arrays of fixed
-// size work but are not checked; the kernels have none.
+// __nv_bfloat16 with their rounding, asynchronous copies, launches and their limits, the runtime calls in use.
+// `__shared__` arrays of fixed size work but are not checked; the kernels have none.
 // Detected, and thrown as an exception by the launch, with memory location and thread:
 //   - accesses outside a buffer; writes to an input; vectors and wmma tiles at misaligned addresses;
 //   - reads of uninitialised memory, in shared memory and in outputs;
 //   - races: two threads access a location, at least one writes, and there is no barrier (in a warp: no __syncwarp)
 //     between them. Each access is recorded, so a race is detected even if the result happens to be correct;
-//   - a barrier or warp instruction that not every thread reaches, or different ones reached at the same time.
+//   - a barrier or warp instruction that not every thread reaches, or different ones reached at the same time;
+//   - access to the destination of an asynchronous copy before the thread that started it waits, by other threads
+//     before the next barrier; a thread that ends without waiting; misaligned copies.
 // Not supported: time, caches, bank conflicts, the order of additions inside a tensor core, --use_fast_math, votes,
-// atomics, streams, several devices, clusters, asynchronous copies, threads and blocks along y and z.
+// atomics, streams, several devices, clusters, TMA, wgmma, threads and blocks along y and z.
 #ifndef CUDA_STANDIN_H
 #define CUDA_STANDIN_H
-
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <ucontext.h>
 #include <utility>
 #include <vector>
 
@@ -51,6 +53,7 @@ static struct {
 
 enum cudaError_t { cudaSuccess, cudaErrorInvalidValue, cudaErrorInvalidConfiguration, cudaErrorNoDevice };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMultiProcessorCount };
+const cudaDeviceAttr cudaDevAttrComputeCapabilityMajor = cudaDeviceAttr(2);
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 
 namespace standin {
@@ -60,6 +63,7 @@ struct Cell {
     std::uint32_t written, read;  // 0: never
     std::uint16_t writer, reader;
     bool shared_read;  // read by several lanes of one warp since its last barrier
+    bool expected;     // an asynchronous copy will write here
 };
 const std::uint16_t kSeveralWarps = 0xffff;
 
@@ -72,15 +76,21 @@ struct Region {
 };
 
 enum State { kReady, kAtWarp, kAtBlock, kDone };
+struct Copy {  // asynchronous, not waited for
+    unsigned group, at, bytes;
+    char data[16];
+};
 struct Thread {
     ucontext_t context;
     std::vector<char> stack;
     State state;
     const char* place;  // source location of the barrier
+    std::deque<Copy> copies;
+    unsigned groups;  // number of groups of copies that are complete
 };
 
 struct Machine {
-    int shared_limit = 232448, processors = 132;  // an H200; set by cca_device()
+    int shared_limit = 232448, processors = 132, major = 9;  // an H200; set by cca_device()
     cudaError_t error = cudaSuccess;
     std::map<const void*, int> allowed;            // kernel -> bytes of shared memory requested
     std::vector<std::vector<int>> launches;        // blocks, threads, bytes
@@ -117,6 +127,7 @@ inline void touch(Region* r, const void* p, std::size_t bytes, bool write) {
     if (!r->writable) return;
     for (std::size_t n = at / 2; n < (at + bytes + 1) / 2; n++) {
         Cell& c = r->cells[n];
+        if (c.expected) fail("access to memory that an asynchronous copy still writes, " + place());
         if (!write && c.written == 0) fail("read of uninitialised memory, " + place());
         if (c.written && !gpu.ordered(c.written, c.writer))
             fail("race: thread " + std::to_string(c.writer) + " wrote before without a barrier, " + place());
@@ -158,6 +169,7 @@ struct Checked {
     operator Checked<U>() const {
         return {raw, region};
     }
+    explicit operator std::uintptr_t() const { return (std::uintptr_t)raw; }
     Checked operator+(std::ptrdiff_t n) const { return {raw + n, region}; }
     Place operator[](std::ptrdiff_t n) const { return {*this + n}; }
     Place operator*() const { return {*this}; }
@@ -203,7 +215,38 @@ inline bool release(int from, int to, State state) {
     return true;
 }
 
-inline void entry() { wait((gpu.body(), kDone), "the end"); }
+inline void mark(const Copy& copy, bool expected) {
+    Cell* cells = gpu.regions[0]->cells.data();
+    for (unsigned k = copy.at / 2; k < (copy.at + copy.bytes) / 2; k++)
+        cells[k].expected = expected, cells[k].written = gpu.time;
+}
+
+// Copies `bytes` to shared memory, of which the first `real` are read and the others become zero. Until the copy has
+// been waited for, the destination has no defined content.
+inline void copy_async(void* to, const void* from, Region* source, std::size_t bytes, std::size_t real) {
+    Thread& t = gpu.threads[gpu.current];
+    const std::string what = "asynchronous copy of " + std::to_string(bytes) + " bytes";
+    if ((bytes != 4 && bytes != 8 && bytes != 16) || real > bytes) fail("an " + what + "; possible are 4, 8 and 16");
+    if ((std::uintptr_t)to % bytes || (std::uintptr_t)from % bytes) fail("misaligned " + what);
+    touch(source, from, real, false), touch(gpu.regions[0].get(), to, bytes, true);
+    t.copies.push_back({t.groups, unsigned((char*)to - gpu.shared), unsigned(bytes), {}});
+    std::memcpy(t.copies.back().data, from, real), mark(t.copies.back(), true);
+}
+
+// The copies of this thread arrive, except those of its last `n` groups and those without a group.
+inline void wait_for_copies(unsigned n) {
+    Thread& t = gpu.threads[gpu.current];
+    for (; !t.copies.empty() && t.copies[0].group + n < t.groups; t.copies.pop_front()) {
+        std::memcpy(gpu.shared + t.copies[0].at, t.copies[0].data, t.copies[0].bytes);
+        mark(t.copies[0], false);
+    }
+}
+
+inline void entry() {
+    gpu.body();
+    if (!gpu.threads[gpu.current].copies.empty()) fail("a thread ends before its asynchronous copies arrive");
+    wait(kDone, "the end");
+}
 
 inline void run_block(int bytes) {
     std::memset(gpu.shared, 0xff, bytes);  // NaN in every type
@@ -218,6 +261,7 @@ inline void run_block(int bytes) {
         t.context.uc_stack.ss_sp = t.stack.data();
         t.context.uc_stack.ss_size = t.stack.size();
         t.state = kReady;
+        t.copies.clear(), t.groups = 0;
         makecontext(&t.context, entry, 0);
     }
     do {
@@ -269,7 +313,8 @@ inline const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaErrorNoDevice ? "no CUDA-capable device" : "invalid value or configuration";
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr what, int) {
-    *value = what == cudaDevAttrMultiProcessorCount ? standin::gpu.processors : standin::gpu.shared_limit;
+    const int values[] = {standin::gpu.shared_limit, standin::gpu.processors, standin::gpu.major};
+    *value = values[what];
     return cudaSuccess;
 }
 template <class F>
@@ -392,6 +437,13 @@ void store_pack(standin::Checked<T> p, const Pack<T, N>& pack) {
     if (!aligned<N, T>(p)) standin::fail("misaligned vector write");
     for (int n = 0; n < N; n++) p[n] = pack.x[n];
 }
+template <int N, class T>
+void copy_async(standin::Checked<T> to, standin::Checked<const T> from, int count) {
+    standin::copy_async(to.raw, from.raw, from.region, N * sizeof(T), count * sizeof(T));
+}
+inline int not_before(int x) { return x; }
+inline void commit_copies() { standin::gpu.threads[standin::gpu.current].groups++; }
+inline void wait_for_copies() { standin::wait_for_copies(0); }
 }  // namespace cca
 
 #endif  // CUDA_STANDIN_H

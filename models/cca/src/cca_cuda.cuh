@@ -10,6 +10,7 @@
 #define CCA_CUDA_CUH
 
 #include <cmath>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -26,6 +27,7 @@ namespace cca {
 struct Device {
     int shared;      // largest shared memory of a thread block in bytes (opt-in)
     int processors;  // multiprocessors
+    bool ahead;      // copies to shared memory that threads do not wait for: compute capability 8.0 or later
 };
 
 // The shape of a call. It appears in error messages: "batch 8, 64 and 512 channels, size 97x97".
@@ -44,10 +46,13 @@ struct Call {
 
     Device device() const {
         int number = 0;
+        int major = 0;
         Device d = {};
         check(cudaGetDevice(&number), "no device");
         check(cudaDeviceGetAttribute(&d.shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, number), "shared memory");
         check(cudaDeviceGetAttribute(&d.processors, cudaDevAttrMultiProcessorCount, number), "multiprocessors");
+        check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, number), "compute capability");
+        d.ahead = major >= 8;
         return d;
     }
 
@@ -63,7 +68,7 @@ struct Call {
             if (!last && sides[n] == 1) continue;
             Axis axis = {sides[n], 1, int(plane / sides[n]), int(plane)};
             for (std::size_t m = n + 1; m < sides.size(); m++) axis.inner *= sides[m];
-            list.push_back(Pass{axis, batch, cq, c, last, list.empty(), last, 0, 0, 0, 0, 1});
+            list.push_back(Pass{axis, batch, cq, c, last, list.empty(), last, 0, 0, 0, 0, 1, false});
         }
         return list;
     }
@@ -82,13 +87,26 @@ double cost(Kernel kernel, const Pass& p, const Device& d) {
         sectors = p.axis.inner * int(sizeof(T)) % 32 == 0 ? (group < 32 ? 32 : group) / group : (32 - size) / group + 1;
     const double keys = (p.axis.length + p.keys - 1) / p.keys, queries = p.tiles();  // tiles of a line
     double bytes = 0;
-    if (kernel == kStatistics) bytes = size * (1 + queries);                            // q; k
+    if (kernel == kStatistics) bytes = size * (keys + queries);                         // q; k
     if (kernel == kValues) bytes = size * queries + 4 * (2 * keys - 1);                 // v; sums
     if (kernel == kGradients) bytes = size * (keys + queries) + 4 * (2 * queries - 1);  // g, v; sums of dv
     const double waves = double(p.batch) * p.groups() * (kernel == kGradients ? 1 : queries) / d.processors;
-    // If only one block fits on a multiprocessor, it cannot compute while it loads.
+    // If only one block fits on a multiprocessor, it cannot compute while it loads, except what is on its way ahead.
     const bool alone = kernel != kGradients && Layout<T>(kernel, p).bytes * 2 > d.shared;
-    return bytes * sectors * std::ceil(waves) / waves * (alone ? 1.5 : 1);
+    return bytes * sectors * std::ceil(waves) / waves * (alone ? 1.5 : 1) * (p.ahead ? 0.7 : 1);
+}
+
+// Takes p as the best so far if it fits and moves less; with and without buffers for the next chunk.
+template <class T>
+void consider(Kernel kernel, Pass p, const Device& d, Pass& chosen, double& best) {
+    const bool adjacent = p.axis.lines == p.axis.inner || p.axis.inner % (1 << p.shift) == 0;  // lines of a group
+    const bool possible = d.ahead && sizeof(T) == 2 && (p.axis.inner == 1 || (p.shift > 0 && adjacent));
+    for (int ahead = 0; ahead <= possible; ahead++) {
+        p.ahead = ahead;
+        if (Layout<T>(kernel, p).bytes > d.shared) continue;
+        const double now = cost<T>(kernel, p, d);
+        if (best < 0 || now < best) best = now, chosen = p;
+    }
 }
 
 // The cheapest tiles that fit. The smallest (one line, 16 x 16) fit on every card.
@@ -106,10 +124,7 @@ Pass plan(const Call& call, Kernel kernel, Pass p, const Device& d) {
                 p.queries = even_tile(length, query_tiles);
                 p.round = p.queries < most ? p.queries : most;
                 if (kernel != kValues) p.queries = p.round;
-                if (Layout<T>(kernel, p).bytes <= d.shared) {
-                    const double now = cost<T>(kernel, p, d);
-                    if (best < 0 || now < best) best = now, chosen = p;
-                }
+                consider<T>(kernel, p, d, chosen, best);
                 if (p.queries == kBlock) break;
             }
             if (p.keys == kBlock) break;
@@ -120,6 +135,13 @@ Pass plan(const Call& call, Kernel kernel, Pass p, const Device& d) {
                chosen.batch * chosen.groups() * chosen.tiles() * chosen.parts * 2 <= 2 * d.processors)
             chosen.parts *= 2;
     return chosen;
+}
+
+// cp.async needs aligned addresses: all tensors must start at a multiple of 16 bytes.
+inline bool aligned_16(std::initializer_list<const void*> all) {
+    for (const void* p : all)
+        if (reinterpret_cast<std::uintptr_t>(p) % 16) return false;
+    return true;
 }
 
 // Requests the shared memory and calls `launch(blocks, threads, bytes)`.
@@ -133,37 +155,54 @@ void run(const Call& call, const char* what, Kernel kernel, F* function, const P
     call.check(cudaGetLastError(), what);
 }
 
-// out like v. stats (2, B, S) is kept for the backward pass. sums (B, C, S) is scratch memory; for float it is out.
+// stats (2, B, S) is also kept for the backward pass.
 template <class T>
-void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, float* stats, float* sums) {
-    const Device d = call.device();
+void statistics_cuda(const Call& call, const T* q, const T* k, float* stats) {
+    Device d = call.device();
+    d.ahead = d.ahead && aligned_16({q, k});
     for (const Pass& axis : call.passes()) {
         const Pass p = plan<T>(call, kStatistics, axis, d);
-        run<T>(call, "statistics", kStatistics, statistics<T>, p, [&](unsigned blocks, unsigned threads, int bytes) {
-            CCA_LAUNCH(statistics<T>, blocks, threads, bytes, p, q, k, stats);
+        const auto kernel = p.ahead ? statistics<T, sizeof(T) == 2> : statistics<T, false>;
+        run<T>(call, "statistics", kStatistics, kernel, p, [&](unsigned blocks, unsigned threads, int bytes) {
+            CCA_LAUNCH(kernel, blocks, threads, bytes, p, q, k, stats);
         });
     }
+}
+
+// x.out like v. x.sums (B, C, S) is scratch memory; for float it is out.
+template <class T>
+void values_cuda(const Call& call, const Forward<T>& x) {
+    Device d = call.device();
+    d.ahead = d.ahead && aligned_16({x.q, x.k, x.v});
     for (const Pass& axis : call.passes()) {
         const Pass p = plan<T>(call, kValues, axis, d);
-        run<T>(call, "values", kValues, values<T>, p, [&](unsigned blocks, unsigned threads, int bytes) {
-            CCA_LAUNCH(values<T>, blocks, threads, bytes, p, q, k, v, stats, sums, out);
-        });
+        const auto kernel = p.ahead ? values<T, sizeof(T) == 2> : values<T, false>;
+        run<T>(call, "values", kValues, kernel, p,
+               [&](unsigned blocks, unsigned threads, int bytes) { CCA_LAUNCH(kernel, blocks, threads, bytes, p, x); });
     }
+}
+
+template <class T>
+void forward_cuda(const Call& call, const T* q, const T* k, const T* v, T* out, float* stats, float* sums) {
+    const float* const totals = stats + call.batch * i64(call.passes()[0].axis.plane);
+    statistics_cuda<T>(call, q, k, stats);
+    values_cuda<T>(call, {q, k, v, stats, totals, sums, out});
 }
 
 // All elements of x.dq, x.dk, x.dv are written.
 template <class T>
 void backward_cuda(const Call& call, const Gradients<T>& x) {
-    const Device d = call.device();
+    Device d = call.device();
+    d.ahead = d.ahead && aligned_16({x.q, x.k, x.v, x.g});
     const int plane = call.passes()[0].axis.plane;
     CCA_LAUNCH(delta<T>, unsigned(call.batch * ((plane + 31) / 32)), 32 * kMostWarps,
                32 * kMostWarps * int(sizeof(float)), call.c, plane, x.g, x.out, x.delta);
     call.check(cudaGetLastError(), "delta");
     for (const Pass& axis : call.passes()) {
         const Pass p = plan<T>(call, kGradients, axis, d);
-        run<T>(call, "gradients", kGradients, gradients<T>, p, [&](unsigned blocks, unsigned threads, int bytes) {
-            CCA_LAUNCH(gradients<T>, blocks, threads, bytes, p, x);
-        });
+        const auto kernel = p.ahead ? gradients<T, sizeof(T) == 2> : gradients<T, false>;
+        run<T>(call, "gradients", kGradients, kernel, p,
+               [&](unsigned blocks, unsigned threads, int bytes) { CCA_LAUNCH(kernel, blocks, threads, bytes, p, x); });
     }
 }
 

@@ -54,15 +54,16 @@ __global__ void __launch_bounds__(32 * kMostWarps)
     *here = sum;
 }
 
-template <class T>
+template <class T, bool Ahead>
 __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const Gradients<T> x) {
     CCA_DYNAMIC_SHARED(memory);
     const Layout<T> at(kGradients, p);
-    const Place here(p);
+    const Place here(p, int(blockIdx.x));
     const Axis& axis = p.axis;
     const Group& group = here.group;
     const Shared<T> weights(reinterpret_cast<T*>(memory + at.weights)), a(reinterpret_cast<T*>(memory + at.a)),
-        b(reinterpret_cast<T*>(memory + at.b));
+        b(reinterpret_cast<T*>(memory + at.b)), raw_a(reinterpret_cast<T*>(memory + at.raw_a)),
+        raw_b(reinterpret_cast<T*>(memory + at.raw_b));
     const Shared<float> sums(reinterpret_cast<float*>(memory + at.sums));
     const Shared<float> square = sums + threadIdx.x / 32 * kBlock * (kBlock + 4);
     const Tile<T> at_w(p.round, p.keys), at_a(kChunk, p.round), at_b(kChunk, p.keys);
@@ -71,7 +72,13 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
     const Global<const T> q = Global<const T>(x.q) + plane_q, k = Global<const T>(x.k) + plane_q;
     const Global<const T> v = Global<const T>(x.v) + plane_v, g = Global<const T>(x.g) + plane_v;
     const Global<const float> stats(x.stats), deltas(x.delta);
+    const bool ahead = Ahead && can_fetch<T>();
     const auto as_is = [](float sum, int) { return sum; };
+    const auto ask = [&](const Operand<T>& left, const Operand<T>& right, int c, int channels) {
+        left.ask(axis, group, c, channels);
+        right.ask(axis, group, c, channels);
+        commit_copies();
+    };
 
     for (int l0 = 0; l0 < axis.length; l0 += p.keys)
         for (int i0 = 0; i0 < axis.length; i0 += p.round) {
@@ -82,9 +89,13 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
             const int row = here.row + threadIdx.x % 32 / 2;  // first query of this thread in weights and d
             const Shared<T> mine = weights + here.line * at_w.line() + row * at_w.pitch();
             const i64 where = i64(here.b) * axis.plane + here.start + (i0 + row) * axis.inner;
+            const Operand<T> for_g = {a, raw_a, at_a, g, i0, queries}, for_v = {b, raw_b, at_b, v, l0, keys};
+            const Operand<T> for_q = {a, raw_a, at_a, q, i0, queries}, for_k = {b, raw_b, at_b, k, l0, keys};
             {
                 Sums<T, kRows, kColumns> energy;
-                energies<T>(energy, p, here, q, k, i0, queries, l0, keys, a, b);
+                energies<T>(energy, p, here, {a, raw_a, Tile<T>(depth<T>(), p.round), q, i0, queries},
+                            {b, raw_b, Tile<T>(depth<T>(), p.keys), k, l0, keys}, ahead);
+                if (ahead) ask(for_g, for_v, 0, p.c);
                 float top[kRows], share[kRows];
 #pragma unroll
                 for (int m = 0; m < kRows; m++) {
@@ -106,10 +117,12 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
             dw.clear();
             for (int c = 0; c < p.c; c += kChunk) {
                 const int channels = at_most(p.c - c, kChunk);
+                if (ahead) wait_for_copies();
                 __syncthreads();  // weights are complete; sums, a and b have been read
-                stage<T>(a, at_a, g + c * axis.plane, axis, group, channels, i0, queries);
-                stage<T>(b, at_b, v + c * axis.plane, axis, group, channels, l0, keys);
+                for_g.take(axis, group, c, channels, ahead);
+                for_v.take(axis, group, c, channels, ahead);
                 __syncthreads();
+                if (ahead && c + kChunk < p.c) ask(for_g, for_v, c + kChunk, p.c - c - kChunk);
                 meet<T>(dw, here, a, at_a, b, at_b, queries, keys);
                 against_keys<T>(p, group, a, at_a, weights, at_w, sums, at_s, queries, keys);
                 __syncthreads();
@@ -118,6 +131,7 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
                                   p.last && last_queries},
                         sums, at_s, axis, group, channels, l0, keys, as_is);
             }
+            if (ahead) ask(for_q, for_k, 0, p.cq);
             __syncthreads();
             float delta[kRows];
 #pragma unroll
@@ -134,10 +148,12 @@ __global__ void __launch_bounds__(32 * kMostWarps) gradients(const Pass p, const
             for (int c = 0; c < p.cq; c += kChunk) {
                 const int channels = at_most(p.cq - c, kChunk);
                 const i64 chunk = plane_q + c * axis.plane;
+                if (ahead) wait_for_copies();
                 __syncthreads();
-                stage<T>(a, at_a, q + c * axis.plane, axis, group, channels, i0, queries);
-                stage<T>(b, at_b, k + c * axis.plane, axis, group, channels, l0, keys);
+                for_q.take(axis, group, c, channels, ahead);
+                for_k.take(axis, group, c, channels, ahead);
                 __syncthreads();
+                if (ahead && c + kChunk < p.cq) ask(for_q, for_k, c + kChunk, p.cq - c - kChunk);
                 against_queries<T>(p, group, b, at_b, weights, at_w, sums, at_s, queries, keys);
                 __syncthreads();
                 deliver(Output<T>{Global<float>(x.dq_sums) + chunk, Global<T>(x.dq) + chunk, p.first && first_keys,

@@ -13,7 +13,8 @@
 //   values       float32 850 MB, 16.8 GFLOP:      198           251                   944, 1071
 //                16 bits 580 MB                   135            21                   644,  135
 // So float32 is limited by arithmetic: 32 x 64 sums in the registers of a warp, long tiles of keys. 16 bits are limited
-// by memory: all queries of a line in one tile, if shared memory has room for their weights, so that v is read once.
+// by memory: all queries of a line in one tile, if shared memory has room for their weights, so that v is read once;
+// tiles are fetched ahead where the card can (cuda_ahead.cuh).
 // Sums stay in float32 between the axes, which takes a quarter of those bytes. `plan` in cca_cuda.cuh chooses the tiles
 // for each card.
 #ifndef CCA_CUDA_FORWARD_CUH
@@ -36,24 +37,27 @@ struct Softmax {
 };
 
 // stats: (2, B, positions), top, then total.
-template <class T>
+template <class T, bool Ahead>
 __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
     statistics(const Pass p, const T* q_all, const T* k_all, float* stats_all) {
     CCA_DYNAMIC_SHARED(memory);
     const Layout<T> at(kStatistics, p);
-    const Place here(p);
+    const Place here(p, int(blockIdx.x));
     const Shared<T> a(reinterpret_cast<T*>(memory + at.a)), b(reinterpret_cast<T*>(memory + at.b));
     const Shared<float> square(reinterpret_cast<float*>(memory + at.sums) + threadIdx.x / 32 * kBlock * (kBlock + 4));
     const Global<const T> q = Global<const T>(q_all) + i64(here.b) * p.cq * p.axis.plane;
     const Global<const T> k = Global<const T>(k_all) + i64(here.b) * p.cq * p.axis.plane;
+    const Shared<T> raw_a(reinterpret_cast<T*>(memory + at.raw_a)), raw_b(reinterpret_cast<T*>(memory + at.raw_b));
     const int i0 = here.tile * p.queries, row = here.row + threadIdx.x % 32 / 2;
     const int queries = at_most(p.axis.length - i0, p.queries);
+    const bool ahead = Ahead && can_fetch<T>();
+    const Operand<T> for_q = {a, raw_a, Tile<T>(depth<T>(), p.round), q, i0, queries};
     Softmax mine[kRows];
     for (Softmax& one : mine) one = {kLowest, 0};
     for (int l0 = 0; l0 < p.axis.length; l0 += p.keys) {
         const int keys = at_most(p.axis.length - l0, p.keys);
         Sums<T, kRows, kColumns> sum;
-        energies<T>(sum, p, here, q, k, i0, queries, l0, keys, a, b);
+        energies<T>(sum, p, here, for_q, Operand<T>{b, raw_b, Tile<T>(depth<T>(), p.keys), k, l0, keys}, ahead);
         spread<T>(sum, square, here, here.busy(queries, keys) ? queries : 0, keys,
                   [&](int m, int column, const float* x) {
                       const int l = l0 + column, itself = p.keep_self ? -1 : i0 + row + m * kBlock;
@@ -81,67 +85,106 @@ __global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
 }
 
 template <class T>
-__global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>())
-    values(const Pass p, const T* q_all, const T* k_all, const T* v_all, const float* stats_all, float* sums_all,
-           T* out_all) {
-    CCA_DYNAMIC_SHARED(memory);
+struct Forward {
+    const T *q, *k, *v;
+    const float *tops, *totals;  // the statistics
+    float* sums;
+    T* out;
+};
+
+// The weights of the queries of this block against the keys from l0 on.
+template <class T, bool Ahead>
+__device__ void weigh(const Pass& p, const Forward<T>& x, unsigned char* memory, int l0) {
+    const bool ahead = Ahead && can_fetch<T>();
     const Layout<T> at(kValues, p);
     const Place here(p);
     const Axis& axis = p.axis;
     const Shared<T> weights(reinterpret_cast<T*>(memory + at.weights)), a(reinterpret_cast<T*>(memory + at.a)),
-        b(reinterpret_cast<T*>(memory + at.b));
+        b(reinterpret_cast<T*>(memory + at.b)), raw_a(reinterpret_cast<T*>(memory + at.raw_a)),
+        raw_b(reinterpret_cast<T*>(memory + at.raw_b));
+    const Shared<float> square(reinterpret_cast<float*>(memory + at.sums) + threadIdx.x / 32 * kBlock * (kBlock + 4));
+    const Tile<T> at_w(p.queries, p.keys);
+    const i64 image = i64(here.b) * axis.plane;
+    const Global<const float> tops(x.tops);
+    const int i0 = here.tile * p.queries, keys = at_most(axis.length - l0, p.keys);
+    const int queries = at_most(axis.length - i0, p.queries);
+    for (int r = 0; r < queries; r += p.round) {
+        const int now = at_most(queries - r, p.round), row = here.row + threadIdx.x % 32 / 2;
+        Sums<T, kRows, kColumns> sum;
+        energies<T>(sum, p, here,
+                    {a, raw_a, Tile<T>(depth<T>(), p.round), Global<const T>(x.q) + p.cq * image, i0 + r, now},
+                    {b, raw_b, Tile<T>(depth<T>(), p.keys), Global<const T>(x.k) + p.cq * image, l0, keys}, ahead);
+        if (!here.busy(now, keys)) continue;
+        float top[kRows];
+#pragma unroll
+        for (int m = 0; m < kRows; m++)
+            top[m] = row + m * kBlock < now ? tops[image + here.start + (i0 + r + row + m * kBlock) * axis.inner]
+                                            : -kLowest;  // weight 0
+        const Shared<T> to = weights + here.line * at_w.line() + (r + row) * at_w.pitch();
+        spread<T>(sum, square, here, now, keys, [&](int m, int column, const float* e) {
+            const int l = l0 + column, itself = p.keep_self ? -1 : i0 + r + row + m * kBlock;
+            float w[8];
+#pragma unroll
+            for (int n = 0; n < 8; n++) w[n] = column + n < keys && l + n != itself ? expf(e[n] - top[m]) : 0.f;
+            store8<T>(to + m * kBlock * at_w.pitch() + column, w);
+        });
+    }
+    __syncthreads();  // weights are complete, and the squares have been read
+}
+
+// Adds the values of these keys with their weights to the sums of the queries.
+template <class T, bool Ahead>
+__device__ void apply(const Pass& p, const Forward<T>& x, unsigned char* memory, int l0) {
+    const bool ahead = Ahead && can_fetch<T>();
+    const Layout<T> at(kValues, p);
+    const Place here(p);
+    const Axis& axis = p.axis;
+    const Shared<T> weights(reinterpret_cast<T*>(memory + at.weights)), b(reinterpret_cast<T*>(memory + at.b)),
+        raw(reinterpret_cast<T*>(memory + at.raw_v));
     const Shared<float> sums(reinterpret_cast<float*>(memory + at.sums));
     const Tile<T> at_w(p.queries, p.keys), at_v(kChunk, p.keys);
     const Tile<float> at_s(kChunk, p.round);
     const i64 image = i64(here.b) * axis.plane;
-    const Global<const float> stats(stats_all);
-    const int i0 = here.tile * p.queries;
+    const Global<const float> totals = Global<const float>(x.totals) + image;
+    const int i0 = here.tile * p.queries, keys = at_most(axis.length - l0, p.keys);
     const int queries = at_most(axis.length - i0, p.queries);
-    const int c_begin = int(i64(here.part) * p.c / p.parts), c_end = int(i64(here.part + 1) * p.c / p.parts);
-
-    for (int l0 = 0; l0 < axis.length; l0 += p.keys) {
-        const int keys = at_most(axis.length - l0, p.keys);
+    const int begin = int(i64(here.part) * p.c / p.parts), end = int(i64(here.part + 1) * p.c / p.parts);
+    const Operand<T> v = {b, raw, at_v, Global<const T>(x.v) + p.c * image, l0, keys};
+    const auto ask = [&](int c) {
+        v.ask(axis, here.group, c, end - c);
+        commit_copies();
+    };
+    if (ahead) {
+        ask(begin);
+        wait_for_copies();
+        __syncthreads();
+    }
+    for (int c = begin; c < end; c += kChunk) {
+        const int channels = at_most(end - c, kChunk);
+        const i64 chunk = p.c * image + i64(c) * axis.plane;
+        v.take(axis, here.group, c, channels, ahead);
+        __syncthreads();
+        if (ahead && c + kChunk < end) ask(c + kChunk);
         for (int r = 0; r < queries; r += p.round) {
-            const int now = at_most(queries - r, p.round), row = here.row + threadIdx.x % 32 / 2;
-            Sums<T, kRows, kColumns> sum;
-            energies<T>(sum, p, here, Global<const T>(q_all) + p.cq * image, Global<const T>(k_all) + p.cq * image,
-                        i0 + r, now, l0, keys, a, b);
-            if (!here.busy(now, keys)) continue;
-            float top[kRows];
-#pragma unroll
-            for (int m = 0; m < kRows; m++)
-                top[m] = row + m * kBlock < now ? stats[image + here.start + (i0 + r + row + m * kBlock) * axis.inner]
-                                                : -kLowest;  // weight 0
-            const Shared<T> to = weights + here.line * at_w.line() + (r + row) * at_w.pitch();
-            spread<T>(sum, sums + threadIdx.x / 32 * kBlock * (kBlock + 4), here, now, keys,
-                      [&](int m, int column, const float* x) {
-                          const int l = l0 + column, itself = p.keep_self ? -1 : i0 + r + row + m * kBlock;
-                          float w[8];
-#pragma unroll
-                          for (int n = 0; n < 8; n++)
-                              w[n] = column + n < keys && l + n != itself ? expf(x[n] - top[m]) : 0.f;
-                          store8<T>(to + m * kBlock * at_w.pitch() + column, w);
-                      });
-        }
-        __syncthreads();  // weights are complete, and the squares in `sums` have been read
-        for (int c = c_begin; c < c_end; c += kChunk) {
-            const int channels = at_most(c_end - c, kChunk);
-            const i64 chunk = p.c * image + i64(c) * axis.plane;
-            stage<T>(b, at_v, Global<const T>(v_all) + chunk, axis, here.group, channels, l0, keys);
+            const int now = at_most(queries - r, p.round);
+            against_queries<T>(p, here.group, b, at_v, weights + r * at_w.pitch(), at_w, sums, at_s, now, keys);
             __syncthreads();
-            for (int r = 0; r < queries; r += p.round) {
-                const int now = at_most(queries - r, p.round);
-                against_queries<T>(p, here.group, b, at_v, weights + r * at_w.pitch(), at_w, sums, at_s, now, keys);
-                __syncthreads();
-                const Output<T> out = {Global<float>(sums_all) + chunk, Global<T>(out_all) + chunk, p.first && l0 == 0,
-                                       p.last && l0 + p.keys >= axis.length};
-                const Global<const float> totals = stats + p.batch * i64(axis.plane) + image;
-                deliver(out, sums, at_s, axis, here.group, channels, i0 + r, now, [&](float x, int i) {
-                    return __fdiv_rn(x, totals[here.group.start + (i0 + r + i) * axis.inner]);
-                });
-                __syncthreads();  // sums and values have been read
-            }
+            const Output<T> out = {Global<float>(x.sums) + chunk, Global<T>(x.out) + chunk, p.first && l0 == 0,
+                                   p.last && l0 + p.keys >= axis.length};
+            deliver(out, sums, at_s, axis, here.group, channels, i0 + r, now,
+                    [&](float sum, int i) { return __fdiv_rn(sum, totals[i]); });
+            if (ahead && r + p.round >= queries) wait_for_copies();
+            __syncthreads();  // sums and values have been read
         }
+    }
+}
+
+template <class T, bool Ahead>
+__global__ void __launch_bounds__(32 * kMostWarps, side_by_side<T>()) values(const Pass p, const Forward<T> x) {
+    CCA_DYNAMIC_SHARED(memory);
+    for (int l0 = 0; l0 < p.axis.length; l0 += p.keys) {
+        weigh<T, Ahead>(again(p), x, memory, l0);
+        apply<T, Ahead>(again(p), x, memory, l0);
     }
 }
 

@@ -57,6 +57,11 @@ template <int N, class T>
 __device__ inline bool aligned(const T* p) {
     return reinterpret_cast<std::uintptr_t>(p) % (N * sizeof(T)) == 0;
 }
+// x, but what is computed from it is not computed earlier: fewer registers hold results for later.
+__device__ inline int not_before(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
 #    define CCA_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 #    define CCA_LAUNCH(kernel, blocks, threads, bytes, ...) kernel<<<blocks, threads, bytes>>>(__VA_ARGS__)
 #endif
@@ -172,23 +177,63 @@ struct Output {
     bool first, last;
 };
 
+// finish(sum, position in the image) is applied to complete sums. A thread has four neighbouring elements, along the
+// line or across the group, if they are aligned, else four single ones; all loads precede the stores.
 template <class T, class Finish>
 __device__ void deliver(const Output<T>& out, Shared<const float> from, const Tile<float>& tile, const Axis& axis,
                         const Group& group, int channels, int i0, int positions, const Finish& finish) {
-    const int lane = threadIdx.x % 32, warps = blockDim.x / 32, step = 32 >> group.shift;
-    if (group.line >= group.lines) return;
+    const int thread = not_before(threadIdx.x), lane = thread % 32, warps = blockDim.x / 32;
+    const bool along = axis.inner == 1;
+    const bool vectors = along ? positions % 4 == 0 : group.size % 4 == 0 && group.together && axis.inner % 4 == 0;
 #pragma unroll 1
-    for (int c = threadIdx.x / 32; c < channels; c += warps) {
-        const int channel = c * axis.plane + i0 * axis.inner + group.start;
-        const Shared<const float> row = from + group.line * tile.line() + c * tile.pitch();
-        for (int i = lane >> group.shift; i < positions; i += step) {
-            const int at = channel + i * axis.inner;
-            float x = row[i];
-            if (!out.first) x += out.sums[at];
-            if (out.last)
-                out.to[at] = from_float<T>(finish(x, i));
-            else
-                out.sums[at] = x;
+    for (int c = thread / 32; c < channels; c += warps) {
+        const int channel = c * axis.plane, corner = i0 * axis.inner + group.first;
+        if (vectors && aligned<4, float>(out.sums + (channel + corner)) && aligned<4, T>(out.to + (channel + corner))) {
+            const int shift = along ? 0 : group.shift - 2;  // 1 << shift lanes have one position
+            const int line = (lane & ((1 << shift) - 1)) * 4, apart = along ? 1 : tile.line();
+            const Shared<const float> row = from + line * tile.line() + c * tile.pitch();
+#pragma unroll 1
+            for (int i = along ? 4 * lane : lane >> shift; i < positions; i += along ? 128 : 32 >> shift) {
+                const int at = corner + line + i * axis.inner;
+                Pack<float, 4> x = {{0, 0, 0, 0}};
+                if (!out.first) x = load_pack<4, float>(out.sums + (channel + at));
+#pragma unroll
+                for (int n = 0; n < 4; n++)
+                    x.x[n] = out.first ? float(row[i + n * apart]) : row[i + n * apart] + x.x[n];
+                if (out.last) {
+                    Pack<T, 4> result;
+#pragma unroll
+                    for (int n = 0; n < 4; n++) result.x[n] = from_float<T>(finish(x.x[n], at + n));
+                    store_pack<4, T>(out.to + (channel + at), result);
+                } else {
+                    store_pack<4, float>(out.sums + (channel + at), x);
+                }
+            }
+        } else if (group.line < group.lines) {
+            const Shared<const float> row = from + group.line * tile.line() + c * tile.pitch();
+            const int step = 32 >> group.shift;
+#pragma unroll 1
+            for (int i = lane >> group.shift; i < positions; i += 4 * step) {
+                const int at = (i0 + i) * axis.inner + group.start, apart = step * axis.inner;
+                float x[4];
+#pragma unroll
+                for (int n = 0; n < 4; n++)
+                    x[n] = !out.first && i + n * step < positions ? float(out.sums[channel + at + n * apart]) : 0.f;
+#pragma unroll
+                for (int n = 0; n < 4; n++) {
+                    if (i + n * step >= positions) break;
+                    x[n] = out.first ? float(row[i + n * step]) : row[i + n * step] + x[n];
+                    if (out.last) x[n] = finish(x[n], at + n * apart);
+                }
+#pragma unroll
+                for (int n = 0; n < 4; n++) {
+                    if (i + n * step >= positions) break;
+                    if (out.last)
+                        out.to[channel + at + n * apart] = from_float<T>(x[n]);
+                    else
+                        out.sums[channel + at + n * apart] = x[n];
+                }
+            }
         }
     }
 }

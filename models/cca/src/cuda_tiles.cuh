@@ -6,6 +6,9 @@
 #ifndef CCA_CUDA_PRODUCT_CUH
 #    include "cuda_product.cuh"
 #endif
+#ifndef CCA_CUDA_AHEAD_CUH
+#    include "cuda_ahead.cuh"
+#endif
 
 namespace cca {
 
@@ -18,7 +21,8 @@ struct Pass {
     int batch, cq, c;
     bool keep_self, first, last;  // first, last: among the axes that contribute
     int shift, queries, round, keys;
-    int parts;  // thread blocks that share the channels of a group, in `values`
+    int parts;   // thread blocks that share the channels of a group, in `values`
+    bool ahead;  // the next chunk of channels is fetched ahead (cuda_ahead.cuh): kernels with Ahead
 
     __host__ __device__ int groups() const { return (axis.lines + (1 << shift) - 1) >> shift; }
     __host__ __device__ int tiles() const { return (axis.length + queries - 1) / queries; }
@@ -27,20 +31,35 @@ struct Pass {
     __host__ __device__ int warps() const { return row_blocks() * column_blocks() << shift; }
 };
 
-// Offsets in the shared memory of a block, in bytes.
+// Offsets in the shared memory of a block, in bytes. With p.ahead, a tile of a, b or the values has a buffer. In
+// `values` they need little memory of their own: those of a and b end in `sums`, which is not in use meanwhile; that of
+// the values begins in a, likewise.
 template <class T>
 struct Layout {
     int weights, a, b, sums, bytes;
+    int raw_a, raw_b, raw_v;
 
     __host__ __device__ Layout(Kernel kernel, const Pass& p) {
         const int lines = 1 << p.shift, wide = kernel == kGradients && p.keys > p.round ? p.keys : p.round;
         weights = 0;  // (line, query, key)
-        a = weights + (kernel == kStatistics ? 0 : Tile<T>(p.queries, p.keys).bytes(lines));
-        b = a + Tile<T>(kernel == kGradients ? kChunk : depth<T>(), p.round).bytes(lines);
-        sums = b + Tile<T>(kernel == kStatistics ? depth<T>() : kChunk, p.keys).bytes(lines);
+        const Tile<T> at_a(kernel == kGradients ? kChunk : depth<T>(), p.round);
+        const Tile<T> at_b(kernel == kStatistics ? depth<T>() : kChunk, p.keys);
+        b = weights + (kernel == kStatistics ? 0 : Tile<T>(p.queries, p.keys).bytes(lines));
+        a = b + at_b.bytes(lines);
+        raw_v = a;
+        raw_b = a + at_a.bytes(lines);
+        raw_a = raw_b + (p.ahead ? Raw<T>(at_b, p.axis, lines).bytes : 0);
+        const int raw_end = raw_a + (p.ahead ? Raw<T>(at_a, p.axis, lines).bytes : 0);
         const int squares = p.warps() * kBlock * (kBlock + 4) * int(sizeof(float));
         const int tile = kernel == kStatistics ? 0 : Tile<float>(kChunk, wide).bytes(lines);
-        bytes = sums + (tile > squares ? tile : squares);
+        const int rest = tile > squares ? tile : squares;
+        sums = raw_end;
+        if (kernel == kValues && p.ahead) {
+            const int end_of_v = raw_v + Raw<T>(at_b, p.axis, lines).bytes;
+            sums = raw_end - rest > raw_b ? raw_end - rest : raw_b;
+            sums = sums > end_of_v ? sums : end_of_v;
+        }
+        bytes = sums + rest;
     }
 };
 
@@ -51,20 +70,30 @@ struct Place {
     int line, start;  // of this warp: line of the group, and its first position
     int row, column;  // of this warp: first query of the round, first key of the tile
 
-    __device__ explicit Place(const Pass& p)
-        : b(int(blockIdx.x) / p.parts / p.tiles() / p.groups()),
-          tile(int(blockIdx.x) / p.parts % p.tiles()),
-          part(int(blockIdx.x) % p.parts),
-          group(p.axis, p.shift, int(blockIdx.x) / p.parts / p.tiles() % p.groups()) {
+    __device__ explicit Place(const Pass& p) : Place(p, not_before(int(blockIdx.x))) {}
+    __device__ Place(const Pass& p, int block)
+        : b(block / p.parts / p.tiles() / p.groups()),
+          tile(block / p.parts % p.tiles()),
+          part(block % p.parts),
+          group(p.axis, p.shift, block / p.parts / p.tiles() % p.groups()) {
         const int warp = threadIdx.x / 32;
         line = warp & (group.size - 1);
         row = (warp >> p.shift) % p.row_blocks() * kRows * kBlock;
         column = (warp >> p.shift) / p.row_blocks() * kColumns * kBlock;
-        const int first = int(blockIdx.x) / p.parts / p.tiles() % p.groups() << p.shift;
+        const int first = block / p.parts / p.tiles() % p.groups() << p.shift;
         start = p.axis.start(first + (line < group.lines ? line : 0));
     }
     __device__ bool busy(int queries, int keys) const { return line < group.lines && row < queries && column < keys; }
 };
+
+// p, but what is computed from its tiles is computed again instead of kept in registers from an earlier use.
+__device__ inline Pass again(Pass p) {
+    p.shift = not_before(p.shift);
+    p.queries = not_before(p.queries);
+    p.round = not_before(p.round);
+    p.keys = not_before(p.keys);
+    return p;
+}
 
 // Number of squares of 16 for n positions, at most `most`.
 __device__ inline int squares(int n, int most) { return n < most * kBlock ? up(n) / kBlock : most; }
@@ -80,19 +109,48 @@ __device__ void meet(Sums<T, kRows, kColumns>& sum, const Place& here, Shared<co
                                        squares(queries - here.row, kRows), squares(keys - here.column, kColumns));
 }
 
-// sum(i, l) = q(i) . k(l). q and k point to the channels of one image.
+// A tile and the piece of a tensor that it takes chunks of channels from: positions i0 to i0 + positions of the lines.
 template <class T>
-__device__ void energies(Sums<T, kRows, kColumns>& sum, const Pass& p, const Place& here, Global<const T> q,
-                         Global<const T> k, int i0, int queries, int l0, int keys, Shared<T> a, Shared<T> b) {
-    const Tile<T> at_a(depth<T>(), p.round), at_b(depth<T>(), p.keys);
+struct Operand {
+    Shared<T> to, raw;
+    Tile<T> tile;
+    Global<const T> from;
+    int i0, positions;
+
+    __device__ void ask(const Axis& axis, const Group& group, int c, int channels) const {
+        fetch<T>(raw, tile, from + c * axis.plane, axis, group, channels, i0, positions);
+    }
+    __device__ void take(const Axis& axis, const Group& group, int c, int channels, bool ahead) const {
+        if (ahead)
+            unpack<T>(to, tile, raw, from + c * axis.plane, axis, group, channels, i0, positions);
+        else
+            stage<T>(to, tile, from + c * axis.plane, axis, group, channels, i0, positions);
+    }
+};
+
+// sum(i, l) = q(i) . k(l). q and k point to the channels of one image. The next chunk of channels is on its way while
+// one is multiplied.
+template <class T>
+__device__ void energies(Sums<T, kRows, kColumns>& sum, const Pass& p, const Place& here, const Operand<T>& q,
+                         const Operand<T>& k, bool ahead) {
+    const auto ask = [&](int c) {
+        q.ask(p.axis, here.group, c, p.cq - c);
+        k.ask(p.axis, here.group, c, p.cq - c);
+        commit_copies();
+    };
     sum.clear();
-    __syncthreads();  // the previous content of shared memory has been read
+    if (ahead) {
+        __syncthreads();  // the previous content of shared memory has been read
+        ask(0);
+    }
     for (int c = 0; c < p.cq; c += depth<T>()) {
-        stage<T>(a, at_a, q + c * p.axis.plane, p.axis, here.group, p.cq - c, i0, queries);
-        stage<T>(b, at_b, k + c * p.axis.plane, p.axis, here.group, p.cq - c, l0, keys);
+        if (ahead) wait_for_copies();
+        __syncthreads();  // the tiles have been read; the copies have arrived
+        q.take(p.axis, here.group, c, p.cq - c, ahead);
+        k.take(p.axis, here.group, c, p.cq - c, ahead);
         __syncthreads();
-        meet<T>(sum, here, a, at_a, b, at_b, queries, keys);
-        __syncthreads();
+        if (ahead && c + depth<T>() < p.cq) ask(c + depth<T>());
+        meet<T>(sum, here, q.to, q.tile, k.to, k.tile, q.positions, k.positions);
     }
 }
 

@@ -177,12 +177,13 @@ def test_errors_contain_the_shape(gpu, rng):
         gpu.run(*inputs)
     huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), (1, 600, 2000, 2000), (0, 0, 0, 0))
     with pytest.raises(RuntimeError, match="2\\^31 elements or more in an image: .* size 2000x2000"):
-        gpu.call("cca_forward", "float32", huge, huge, *[None] * 6)
+        gpu.call("cca_forward", "float32", huge, huge, *[None] * 6, 0)
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-def test_jittor_calls_the_kernels_with_the_right_arguments(monkeypatch, rng, dtype):
+@pytest.mark.parametrize("dtype, both", [*((dtype, "0") for dtype in TYPES), ("float16", "1")])
+def test_jittor_calls_the_kernels_with_the_right_arguments(monkeypatch, rng, dtype, both):
     """Shapes, dtypes and source of kernels.py, expanded by Jittor."""
+    monkeypatch.setenv("CCA_BOTH_AXES", both)
     jittor_source(monkeypatch, kernels)
     inputs = rounded(draw(rng, (5, 7), batch=2, c=20), dtype)
     q, k, v, g = (jt.array(x.astype(np.float32)).cast(dtype) for x in inputs)

@@ -15,14 +15,14 @@ FAULTS = {
     ),
     "no barrier after staging": (
         "cuda_tiles.cuh",
-        "        __syncthreads();\n        meet<T>",
-        "        meet<T>",
+        "c, p.cq - c, ahead);\n        __syncthreads();",
+        "c, p.cq - c, ahead);",
         "read of uninitialised memory, shared memory",
     ),
     "no barrier before staging again": (
         "cuda_tiles.cuh",
-        "queries, keys);\n        __syncthreads();\n    }",
-        "queries, keys);\n    }",
+        "        __syncthreads();  // the tiles have been read; the copies have arrived\n",
+        "",
         "race: .* shared memory",
     ),
     "no barrier between the lanes of a warp": (
@@ -33,8 +33,8 @@ FAULTS = {
     ),
     "a barrier that some warps skip": (
         "cuda_tiles.cuh",
-        "        __syncthreads();\n        meet<T>",
-        "        if (here.row == 0) __syncthreads();\n        meet<T>",
+        "c, p.cq - c, ahead);\n        __syncthreads();",
+        "c, p.cq - c, ahead);\n        if (here.row == 0) __syncthreads();",
         "race|not every thread reaches the barrier|threads wait at different barriers",
     ),
     "padding is not zeroed": (
@@ -55,20 +55,79 @@ FAULTS = {
         "total = total +",
         "",
     ),
+    "sums of the first axis are lost": (
+        "cuda_memory.cuh",
+        "row[i + n * step] + x[n];",
+        "float(row[i + n * step]);",
+        "",
+    ),
+}
+STILL = "asynchronous copy still writes, shared memory"
+SHARED = f"{STILL}|race: .* shared memory|read of uninitialised memory, shared memory"
+AHEAD = {  # in float16: tiles that are fetched ahead
+    "no wait before unpacking": (
+        "cuda_tiles.cuh",
+        "        if (ahead) wait_for_copies();\n",
+        "",
+        STILL,
+    ),
+    "no wait for the values": (
+        "cuda_forward.cuh",
+        "if (ahead && r + p.round >= queries) wait_for_copies();",
+        "",
+        STILL,
+    ),
+    "waits for the wrong number of groups": (
+        "cuda_forward.cuh",
+        "if (ahead && r + p.round >= queries) wait_for_copies();",
+        "if (ahead && r + p.round >= queries) standin::wait_for_copies(1);",
+        STILL,
+    ),
+    "no barrier between wait and unpacking": (
+        "cuda_tiles.cuh",
+        "        __syncthreads();  // the tiles have been read; the copies have arrived\n",
+        "",
+        SHARED,
+    ),
+    "a misaligned copy of 16 bytes": (
+        "cuda_ahead.cuh",
+        "channel + (n - skip), end - n",
+        "channel + n, end - n",
+        "misaligned asynchronous copy of 16 bytes",
+    ),
+    "one buffer instead of two": (
+        "cuda_tiles.cuh",
+        "raw_v = a;",
+        "raw_v = b;",
+        SHARED,
+    ),
+    "a copy reads past the end of a tensor": (
+        "cuda_ahead.cuh",
+        "group.lines - k < 2 ? group.lines - k : 2",
+        "2",
+        "read outside [qk] at byte",
+    ),
+    "words are shifted by one element": (
+        "cuda_ahead.cuh",
+        "+ here +",
+        "+ 1 - here +",
+        "read of uninitialised memory, shared memory",
+    ),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, *AHEAD])
 def test_errors_made_in_the_source_are_detected(fault, rng, tmp_path):
-    file, text, replacement, message = FAULTS[fault]
+    file, text, replacement, message = {**FAULTS, **AHEAD}[fault]
+    dtype = "float16" if fault in AHEAD else "float32"
     shutil.copytree(SRC, tmp_path / "src")
     source = (SRC / file).read_text()
     assert source.count(text) == 1
     (tmp_path / "src" / file).write_text(source.replace(text, replacement))
     broken = Kernels(build(src=tmp_path / "src", flags=("-O1",)))
-    inputs = draw(rng, (21, 35), cq=40)
+    inputs = draw(rng, (21, 35), cq=41, c=41)
     if message:
         with pytest.raises(RuntimeError, match=message):
-            broken.run(*inputs)
+            broken.run(*inputs, dtype)
     else:
-        assert distances(broken.run(*inputs), attention(*rounded(inputs, "float32")))[0] > 1e-3
+        assert distances(broken.run(*inputs, dtype), attention(*rounded(inputs, dtype)))[0] > 1e-2
