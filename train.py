@@ -23,7 +23,8 @@ def parse_args(argv=None):
 
 def main():
     args = parse_args()
-    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # imports Jittor
+    gpus = {"gpu": args.gpu, "cudnn_workspace": args.cudnn_workspace}
+    machine = runtime.start(args.device, args.verbose, **gpus)  # imports Jittor
 
     from utils import distributed
     from utils.training import amp, class_counts, interrupt, resume, snapshots

@@ -33,7 +33,10 @@ Status @ALGORITHMS@(int, int, int, int, int, int count, int* found, Perf* result
     for (int i = 0; i < count; i++) results[i] = {i, i == 1 ? CUDNN_STATUS_NOT_SUPPORTED : CUDNN_STATUS_SUCCESS};
     return CUDNN_STATUS_SUCCESS;
 }
-Status @WORKSPACE@(int, int, int, int, int, int algo, size_t* size) { *size = NEEDS[algo]; return CUDNN_STATUS_SUCCESS; }
+Status @WORKSPACE@(int, int, int, int, int, int algo, size_t* size) {
+    *size = NEEDS[algo];
+    return CUDNN_STATUS_SUCCESS;
+}
 #define ASSERT(x) if (!(x)) std::cout
 @HELPER@
 int main(int, char** argv) {
