@@ -4,6 +4,7 @@
     python scripts/benchmark/step_gpu.py                              # ResNet-101, 8x3x769x769, float32 and 16 bits
     python scripts/benchmark/step_gpu.py --batch 4 --precision bfloat16 --steps 20
     python scripts/benchmark/step_gpu.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor
+    python scripts/benchmark/step_gpu.py --count           # needs no GPU: bytes, operations, memory, the least time
 
 PyTorch uses channels_last, autocast with a GradScaler for float16, and cudnn.benchmark. float32 is without TF32 in both
 unless --tf32. Each case runs in a separate process. Times are medians over steps, with a wait after each; memory is the
@@ -23,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from utils import runtime  # noqa: E402
-from utils.options import shared  # noqa: E402
+from utils.options import gpus, shared  # noqa: E402
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50, "ccnet_r18": 18}
@@ -43,6 +44,8 @@ def parse_args():
     add("--compile", action="store_true", help="use torch.compile")
     add("--only", nargs="+", choices=("jittor", "torch"), default=["jittor", "torch"], help="default: both")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
+    text = "count bytes and operations from the shapes instead, by group or for each kernel (default: off; groups)"
+    add("--count", nargs="?", const="groups", choices=("groups", "kernels"), help=text)
     add("--worker", nargs=2, metavar=("FRAMEWORK", "PRECISION"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -157,10 +160,26 @@ def run_worker(args, framework, precision):
     return result
 
 
+def count(args):
+    """Print what the kernels of a step must move and compute; nothing runs."""
+    if args.model not in DEPTHS:
+        raise ValueError(f"--count knows {', '.join(DEPTHS)}, not {args.model}")
+    runtime.start("cpu")
+    from models import build_model
+    from scripts.benchmark import step_count
+
+    shape, labels = (args.batch, 3, *args.input_size), (args.batch, *args.input_size)
+    workspace = gpus.WORKSPACE * 80e9
+    print(f"{args.model}, {'x'.join(map(str, shape))}, {args.num_classes} classes; cuDNN's workspace: 3% of 80 GB")
+    model, each = build_model(args.model, args.num_classes), args.count == "kernels"
+    for line in step_count.report(model, shape, labels, args.precision, workspace, each):
+        print(line)
+
+
 def main():
     args = parse_args()
-    if args.worker:
-        worker(args)
+    if args.worker or args.count:
+        (worker if args.worker else count)(args)
         return
     if args.device == "cuda":
         runtime.choose_device("cuda")
