@@ -91,9 +91,10 @@ def build_fakes(home, arch, folder):
     return folder / "fakes"
 
 
-def compiled(cache):
-    """{operator: its time} of the operators compiled so far."""
-    return {path.name: path.stat().st_mtime_ns for path in cache.rglob("jit/*_op.so")} if cache else {}
+def compiled(caches):
+    """{operator: (time, with nvcc?)} of the operators compiled so far; Jittor keeps the command of each."""
+    keys = [path for cache in caches for path in (cache / "jit").glob("*_op.so.key")]
+    return {path.name: (path.stat().st_mtime_ns, "nvcc" in path.read_text(errors="replace")[:300]) for path in keys}
 
 
 def cuda_caches():
@@ -143,14 +144,14 @@ def main():
     fakes, failed = build_fakes(home, max(record["archs"]), folder.resolve()), 0
     archs = ", ".join(f"sm_{arch}" for arch in record["archs"])
     print(f"CUDA {record['cuda'][0]}.{record['cuda'][1]} for {archs}; nothing is computed\n")
-    print("| network | dtype | operators compiled | for the CPU | seconds | result |\n|---|---|---|---|---|---|")
+    print("| network | dtype | compiled with nvcc | with g++ | seconds | result |\n|---|---|---|---|---|---|")
     for model in args.models:
         for precision in args.precisions:
-            before = {name: value for cache in cuda_caches() for name, value in compiled(cache).items()}
+            before = compiled(cuda_caches())
             code, seconds, log = run_case(fakes, record["archs"], model, precision, args.options.split(), folder)
-            after = {name: value for cache in cuda_caches() for name, value in compiled(cache).items()}
-            new = [name for name in after if after[name] != before.get(name)]
-            cuda = sum("JIT_cuda" in name or "_cuda" in name for name in new)
+            after = compiled(cuda_caches())
+            new = [value[1] for name, value in after.items() if before.get(name) != value]
+            cuda = sum(new)
             result = "compiled" if code == 0 else f"failed ({code}): {first_error(log)}"
             print(f"| {model} | {precision} | {cuda} | {len(new) - cuda} | {seconds:.0f} | {result} |", flush=True)
             failed += code != 0

@@ -85,7 +85,7 @@ PARTS = "prepare smoke attention step tests curves train sanitizer compiled modu
 
 @pytest.fixture
 def gpu_script(tmp_path):
-    """test_gpu.sh with programs that only print their arguments; those whose arguments contain $FAIL fail."""
+    """The script with programs that only print their arguments; those whose arguments contain $FAIL fail."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("python", "compute-sanitizer", "nvidia-smi", "nvcc"):
