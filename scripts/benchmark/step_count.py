@@ -34,8 +34,8 @@ def rows(kernels, dtype, each=False):
         key = (kernel.group, kernel.name, kernel.bytes) if each else (kernel.group,)
         parts.setdefault(key, []).append(kernel)
     names = sorted(parts, key=lambda key: step_kernels.GROUPS.index(key[0]))
-    found = [row(": ".join(key[:2]), parts[key], dtype) for key in names]
-    return [*found, row("sum", [kernel for kernel in kernels if kernel.group != SEVERAL], dtype)]
+    lines = [row(": ".join(key[:2]), parts[key], dtype) for key in names]
+    return [*lines, row("sum", [kernel for kernel in kernels if kernel.group != SEVERAL], dtype)]
 
 
 def row(name, kernels, dtype):
@@ -67,5 +67,5 @@ def report(model, shape, labels, precisions, workspace, each=False):
     yield f"| memory at the peak, GB | {' | '.join(precisions)} |"
     yield "|---" * (1 + len(precisions)) + "|"
     peaks = [step_memory.peak(calls, labels, dtype, parameters, workspace) for dtype in precisions]
-    for what in dict.fromkeys(key for found in peaks for key in found):
-        yield f"| {what} | {' | '.join(f'{found.get(what, 0) / 1e9:.2f}' for found in peaks)} |"
+    for what in dict.fromkeys(key for peak in peaks for key in peak):
+        yield f"| {what} | {' | '.join(f'{peak.get(what, 0) / 1e9:.2f}' for peak in peaks)} |"

@@ -67,13 +67,13 @@ def record(model, shape):
     return calls
 
 
-KINDS = ("Conv", "BatchNorm", "Pool", "Dropout2d", "CrissCrossAttention", "RCCAHead")
+LAYER_TYPES = ("Conv", "BatchNorm", "Pool", "Dropout2d", "CrissCrossAttention", "RCCAHead")
 
 
-def kind(module):
+def layer_type(module):
     """The class of a layer that decides how it is counted."""
     names = {cls.__name__ for cls in type(module).__mro__}
-    return next(name for name in KINDS if name in names)
+    return next(name for name in LAYER_TYPES if name in names)
 
 
 def convolution(call, size, first):
@@ -113,7 +113,7 @@ def attention(call, size, dtype):
 
 def other(call, size):
     values, inputs = elements(call.output[1]), elements(call.inputs[0][1])
-    what = kind(call.module)
+    what = layer_type(call.module)
     if what == "Pool":  # in float32
         yield Kernel("pooling", "forward", 4 * (inputs + values), 9 * values, False)
         yield Kernel("pooling", "backward", 4 * (2 * inputs + 2 * values), 9 * values, False)
@@ -158,7 +158,7 @@ def count(calls, labels, dtype, parameters):
     size, kernels = 4 if dtype == "float32" else 2, []
     image = calls[0].inputs[0][0]
     for call in calls:
-        what = kind(call.module)
+        what = layer_type(call.module)
         if what == "Conv":
             kernels += convolution(call, size, call.inputs[0][0] == image)
         elif what == "BatchNorm":
@@ -180,7 +180,7 @@ def outputs(calls):
     """Shapes of the logits: the outputs of convolutions that no layer reads."""
     read = {key for call in calls for key, _ in call.inputs}
     inside = {
-        id(part) for call in calls if kind(call.module) == "CrissCrossAttention" for part in call.module.modules()
+        id(part) for call in calls if layer_type(call.module) == "CrissCrossAttention" for part in call.module.modules()
     }
-    ends = [call for call in calls if kind(call.module) == "Conv" and id(call.module) not in inside]
+    ends = [call for call in calls if layer_type(call.module) == "Conv" and id(call.module) not in inside]
     return [call.output[1] for call in ends if call.output[0] not in read]

@@ -4,12 +4,12 @@ Forward: each layer keeps what its gradient needs. Backward, from the last layer
 lives from its first reader to the layer that made the map; what a layer kept is freed when no earlier one needs it.
 """
 
-from scripts.benchmark.step_kernels import elements, kind, outputs
+from scripts.benchmark.step_kernels import elements, layer_type, outputs
 
 
 def kept_by(call, size):
     """{key: bytes} of the tensors that a layer keeps for its gradient."""
-    what, (x, shape), (y, result) = kind(call.module), call.inputs[0], call.output
+    what, (x, shape), (y, result) = layer_type(call.module), call.inputs[0], call.output
     maps = {x: elements(shape) * size, y: elements(result) * size}
     if what == "Conv":
         return {x: maps[x]}
@@ -48,8 +48,8 @@ def peak(calls, labels, dtype, parameters, workspace=0):
     size, pixels = 4 if dtype == "float32" else 2, elements(labels)
     kept = [kept_by(call, size) for call in calls]
     saved = sum({key: value for tensors in kept for key, value in tensors.items()}.values())
-    found = dict.fromkeys(("weights", "moments", "gradients of the weights"), 4 * parameters)
-    found["weights in 16 bits"] = 2 * parameters if size == 2 else 0
-    found["activations"], found["labels and losses"] = saved, (8 * len(outputs(calls)) + 1) * pixels
-    found["gradients of maps"], found["workspace"] = backward(calls, kept, size) - saved, workspace
-    return {**found, "peak": sum(found.values())}
+    parts = dict.fromkeys(("weights", "moments", "gradients of the weights"), 4 * parameters)
+    parts["weights in 16 bits"] = 2 * parameters if size == 2 else 0
+    parts["activations"], parts["labels and losses"] = saved, (8 * len(outputs(calls)) + 1) * pixels
+    parts["gradients of maps"], parts["workspace"] = backward(calls, kept, size) - saved, workspace
+    return {**parts, "peak": sum(parts.values())}

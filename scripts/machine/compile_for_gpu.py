@@ -118,8 +118,8 @@ def run_case(fakes, archs, model, precision, options, folder):
 def first_error(log):
     """The line of a log that names the cause best."""
     lines = [line.strip() for line in log.read_text(errors="replace").replace("\r", "\n").splitlines()]
-    found = [line for line in lines if re.search(r"error\b.*:|Error:|: error", line)] or lines[-1:]
-    return found[0][:300] if found else "no output"
+    errors = [line for line in lines if re.search(r"error\b.*:|Error:|: error", line)] or lines[-1:]
+    return errors[0][:300] if errors else "no output"
 
 
 def prepared():

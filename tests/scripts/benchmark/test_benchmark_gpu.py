@@ -68,12 +68,12 @@ def test_one_step_compared_with_the_cpu(run_command):
 def test_a_step_that_differs_from_the_cpu_is_reported(monkeypatch, capsys):
     weights = gpu_smoke.data((33, 33))[0]  # anything: `step` is replaced
     args = types.SimpleNamespace(device="cpu", input_size=(33, 33))
-    for found, right in (
+    for result, right in (
         ((2.0, weights.ravel()), True),
         ((2.1, weights.ravel()), False),
         ((2.0, -weights.ravel()), False),
     ):
-        monkeypatch.setattr(gpu_smoke, "step", lambda *_, found=found: (*found, None))
+        monkeypatch.setattr(gpu_smoke, "step", lambda *_, result=result: (*result, None))
         assert gpu_smoke.compare(args, "float32", (2.0, weights.ravel()), None) == right
     monkeypatch.setattr(gpu_smoke, "step", lambda *_: (float("nan"), weights.ravel(), None))
     assert not gpu_smoke.compare(args, "float32", (2.0, weights.ravel()), None)

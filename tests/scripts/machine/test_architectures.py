@@ -59,8 +59,8 @@ def test_two_models_of_gpu_get_code_of_their_own(prepared):
     passed = words(record, "-std=c++14", "-arch=compute_70", "-code=sm_70", "-code=sm_90", "a.cu")
     gencode = ["-gencode=arch=compute_70,code=sm_70", "-gencode=arch=compute_90,code=sm_90"]
     assert passed == ["-std=c++17", "a.cu", *gencode]
-    own = "-gencode=arch=compute_90a,code=sm_90a"
-    assert words(record, "-arch=compute_70", "-code=sm_70", "-code=sm_90", own, "a.cu") == [own, "a.cu"]
+    sm_90a = "-gencode=arch=compute_90a,code=sm_90a"
+    assert words(record, "-arch=compute_70", "-code=sm_70", "-code=sm_90", sm_90a, "a.cu") == [sm_90a, "a.cu"]
     assert words(record, "a b.cu") == ["a b.cu"]  # Jittor's core is compiled without an architecture
 
 
@@ -88,7 +88,7 @@ def test_a_run_on_another_gpu_than_the_prepared_one(monkeypatch):
     monkeypatch.setattr(machine, "find_nvcc", lambda: "/usr/bin/nvcc")
     record = {"nvcc": "/env/cuda/bin/nvcc", "asked": "/usr/bin/nvcc", "archs": [90], "nccl": [], "known": [75, 80, 90]}
     for capability, expected in ((80, "80"), (90, "90")):
-        monkeypatch.setattr(machine, "compute_capabilities", lambda found=capability: [found])
+        monkeypatch.setattr(machine, "compute_capabilities", lambda value=capability: [value])
         assert machine.cuda_environment(record)["cuda_archs"] == expected
     monkeypatch.setattr(machine, "compute_capabilities", lambda: [120])
     with pytest.raises(machine.MachineError, match="a GPU here is sm_120, and this environment is prepared for others"):

@@ -81,8 +81,8 @@ def test_operators_are_counted_by_their_compiler(tmp_path):
     (tmp_path / "jit").mkdir()
     (tmp_path / "jit/a_op.so.key").write_text('"/env/cuda/bin/nvcc" "a_op.cc" -shared')
     (tmp_path / "jit/b_op.so.key").write_text('"/usr/bin/g++" "b_op.cc" -shared')
-    found = compile_for_gpu.compiled([tmp_path])
-    assert {name: value[1] for name, value in found.items()} == {"a_op.so.key": True, "b_op.so.key": False}
+    operators = compile_for_gpu.compiled([tmp_path])
+    assert {name: value[1] for name, value in operators.items()} == {"a_op.so.key": True, "b_op.so.key": False}
 
 
 @pytest.mark.slow
