@@ -87,7 +87,7 @@ def parse_args():
     add("--device", choices=runtime.DEVICES, default="auto", help="device to prepare for (default: auto)")
     add(
         "--cuda-archs", type=int, nargs="+", metavar="N",
-        help="compute capabilities to build for on a machine without a GPU, for example 70 90",
+        help="compute capabilities to build for on a machine without a GPU, for example 80 90",
     )  # fmt: skip
     add("--yes", action="store_true", help="allow repairs to a Jittor outside a virtual environment")
     add("--undo", action="store_true", help="undo the repairs, remove the .pth file and the CUDA home, and exit")
