@@ -27,10 +27,11 @@ CARDS = {
 }
 
 
-def attention_cost(batch, cq, c, h, w, dtype):
+def attention_cost(batch, cq, c, h, w, dtype, by_image=False):
     """-> {kernel: (bytes, operations)} of one attention, forward and backward, both axes together.
 
-    forward: statistics, values; backward: delta, gradients.
+    forward: statistics, values; backward: delta, gradients. by_image: with CCA_BOTH_AXES=1, if the L2 cache holds the
+    values of an image and its sums, so that `values` reads and writes each tensor once for both axes.
     """
     size, positions = SIZES[dtype], batch * h * w
     axes = [side for side, contributes in ((h, h > 1), (w, True)) if contributes]
@@ -39,9 +40,11 @@ def attention_cost(batch, cq, c, h, w, dtype):
     last = size if size < 4 else 0  # the last axis writes the result in `dtype` instead of the sums
     sums = 4 * (reading + writing - bool(last)) + last
     keys, values, number = cq * positions, c * positions, 4 * positions
+    moved = launches * ((2 * keys + values) * size + 2 * number) + values * sums
+    once = (2 * keys + 2 * values) * size + 2 * number
     return {
         "statistics": (launches * 2 * keys * size + 2 * number * (reading + writing), line * cq),
-        "values": (launches * ((2 * keys + values) * size + 2 * number) + values * sums, line * (cq + c)),
+        "values": (once if by_image else moved, line * (cq + c)),
         "delta": (2 * values * size + number, 2 * values),
         "gradients": (
             launches * ((2 * keys + 2 * values) * size + 3 * number) + (2 * keys + values) * sums,
@@ -69,7 +72,8 @@ def floor(cost, dtype, card):
 def table(shape, dtypes):
     rows = [["dtype", "kernel", "MB", "GFLOP", *(f"{card} us" for card in CARDS)]]
     for dtype in dtypes:
-        costs = {**attention_cost(*shape, dtype)}
+        costs = attention_cost(*shape, dtype)
+        costs["values, by image"] = attention_cost(*shape, dtype, by_image=True)["values"]
         costs.update({f"least, {name}": cost for name, cost in least(*shape, dtype).items()})
         for kernel, cost in costs.items():
             times = (f"{1e6 * floor(cost, dtype, card):.0f}" for card in CARDS)
