@@ -2,13 +2,14 @@
 
 import os
 import subprocess
+import sys
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scripts.benchmark import cca_gpu, gpu_smoke
+from scripts.benchmark import cca_gpu, gpu_smoke, streaming
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -78,6 +79,21 @@ def test_a_step_that_differs_from_the_cpu_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(gpu_smoke, "step", lambda *_: (float("nan"), weights.ravel(), None))
     assert not gpu_smoke.compare(args, "float32", (2.0, weights.ravel()), None)
     assert capsys.readouterr().out.count("WRONG") == 3
+
+
+def test_rows_arrive_before_their_process_ends():
+    """And its last message is the error."""
+    code = """print('{"a": 1}', flush=True); input(); print('no row'); print('{"a": 2}'); raise ValueError('why')"""
+    read, write = os.pipe()
+    errors, standard = [], os.dup(0)
+    os.dup2(read, 0)
+    try:
+        rows = streaming.rows([sys.executable, "-c", code], dict(os.environ), errors)
+        assert next(rows) == {"a": 1} and not errors  # the process waits for a line of ours
+        os.write(write, b"go on\n")
+        assert list(rows) == [{"a": 2}] and errors == ["ValueError: why"]
+    finally:
+        os.dup2(standard, 0)
 
 
 PARTS = "prepare smoke attention step tests curves train sanitizer compiled modules count".split()
