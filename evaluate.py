@@ -114,7 +114,8 @@ def main():
     args = parse_args()
     eval_options.check_inference(args)  # contradicting flags are an error before anything is loaded
     eval_options.before_jittor()
-    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # Jittor is imported here, and not before
+    gpus = {"gpu": args.gpu, "cudnn_workspace": args.cudnn_workspace}
+    machine = runtime.start(args.device, args.verbose, **gpus)  # Jittor is imported here, and not before
 
     import numpy as np
 

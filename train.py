@@ -23,7 +23,7 @@ def parse_args(argv=None):
 
 def main():
     args = parse_args()
-    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)  # imports Jittor
+    machine = runtime.start(args.device, args.verbose, gpu=args.gpu, cudnn_workspace=args.cudnn_workspace)
 
     from utils import distributed
     from utils.training import amp, class_counts, interrupt, late, resume, snapshots

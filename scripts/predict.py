@@ -23,6 +23,7 @@ from models import MODELS, build_model  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.evaluation import protocol as protocols  # noqa: E402
 from utils.options import evaluate as eval_options  # noqa: E402
+from utils.options import gpus  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -52,6 +53,7 @@ def parse_args(argv=None):
     backends = ("auto", "reference", "fused")
     add("--cca-backend", default="auto", choices=backends, help="attention backend (default: auto)")
     add("--device", choices=runtime.DEVICES, default="auto", help="device to run on (default: %(default)s)")
+    gpus.add_workspace(add)
     add("--verbose", action="store_true", help="print the output of Jittor and its compiler (default: off)")
     return parser.parse_args(argv)
 
@@ -134,7 +136,8 @@ def main():
     args = parse_args()
     eval_options.check_inference(args)
     eval_options.before_jittor()
-    machine = runtime.start(args.device, args.verbose, gpu=args.gpu)
+    visible = {"gpu": args.gpu, "cudnn_workspace": args.cudnn_workspace}
+    machine = runtime.start(args.device, args.verbose, **visible)
 
     from datasets.classes import classes_of
     from datasets.reading import bands

@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from scripts.machine import bare_import, checks, cuda, first_import, onednn, operator_header, repair  # noqa: E402
+from scripts.machine import architectures, bare_import, checks, cuda, first_import, onednn, operator_header, repair  # noqa: E402
 from utils import machine, runtime  # noqa: E402  (these modules need only the standard library)
 from utils.files import whole_file  # noqa: E402
 
@@ -36,7 +36,8 @@ def prepare_cuda(args, device, reason):
     if nvcc is None:
         checks.fail("there is no nvcc to compile for CUDA", "install the CUDA toolkit, or set nvcc_path")
     try:
-        record = cuda.prepare(nvcc)
+        archs = runtime.compute_capabilities() or args.cuda_archs or []
+        record = cuda.prepare(nvcc, archs=archs)
         versions = {name: tuple(record[name]) for name in ("cuda", "cudnn")}
         repairs = repair.apply(repair.jittor_folder(), versions, args.yes)
     except runtime.MachineError as error:
@@ -45,10 +46,9 @@ def prepare_cuda(args, device, reason):
         print(f"  The GPU cannot be used yet: {error}", flush=True)
         missing = str(error).split("\n")[0]
         return "cpu", f"there is a GPU, but {missing}", {"missing": missing}, []
-    record["asked"], record["archs"] = nvcc, runtime.compute_capabilities() or args.cuda_archs
+    record["asked"], record["archs"] = nvcc, archs
     numbers = "CUDA {}.{}".format(*record["cuda"]) + ", cuDNN " + ".".join(map(str, record["cudnn"]))
-    archs = ", ".join(f"sm_{arch}" for arch in record["archs"])
-    lines = [("CUDA", f"{numbers}, for {archs}: {record['nvcc']}")]
+    lines = [("CUDA", f"{numbers}, for {architectures.describe(archs, record['known'])}: {record['nvcc']}")]
     fix = f"{sys.executable} -m pip install nvidia-nccl-cu{record['cuda'][0]}"
     nccl = record["nccl"][1] if record["nccl"] else f"none: ranks exchange gradients through host memory (Fix: {fix})"
     return device, reason, record, [*lines, ("NCCL", nccl), *(("repair", line) for line in repairs)]
@@ -87,7 +87,7 @@ def parse_args():
     add("--device", choices=runtime.DEVICES, default="auto", help="device to prepare for (default: auto)")
     add(
         "--cuda-archs", type=int, nargs="+", metavar="N",
-        help="compute capabilities to build for on a machine without a GPU, for example 70 90",
+        help="compute capabilities to build for on a machine without a GPU, for example 80 90",
     )  # fmt: skip
     add("--yes", action="store_true", help="allow repairs to a Jittor outside a virtual environment")
     add("--undo", action="store_true", help="undo the repairs, remove the .pth file and the CUDA home, and exit")

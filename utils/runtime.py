@@ -37,11 +37,12 @@ from utils.machine import (  # noqa: F401  (names that the programs take from he
 )
 
 
-def start(device="auto", verbose=False, quiet=True, gpu=None):
+def start(device="auto", verbose=False, quiet=True, gpu=None, cudnn_workspace=0.03):
     """Set the environment, import Jittor, select the device. -> facts about the run, for `describe`.
 
     `verbose`: show Jittor's own messages; `quiet`: hide the lines of its compiler; `gpu`: the visible GPUs, as "0,1"
-    (not used under mpirun, where each rank takes the GPU of its own number).
+    (not used under mpirun, where each rank takes the GPU of its own number); `cudnn_workspace`: the largest workspace
+    of a convolution, as a part of the GPU's memory.
     """
     if "jittor" in sys.modules:
         raise MachineError("call runtime.start() before the first `import jittor`; Jittor is imported already")
@@ -55,6 +56,8 @@ def start(device="auto", verbose=False, quiet=True, gpu=None):
     jt = import_jittor()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Jittor's handler ends this process when any child process is killed
     jt.flags.use_cuda = int(device == "cuda")
+    if device == "cuda":
+        jt.cudnn.set_max_workspace_ratio(cudnn_workspace)  # Jittor would take up to a quarter, and keep it
     if jt.in_mpi:
         sys.excepthook = _abort_all_ranks
     if quiet and not verbose:

@@ -20,11 +20,11 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from scripts.benchmark import streaming  # noqa: E402
 from scripts.benchmark.cca_gpu_worker import BYTES, NAMES, measure_all  # noqa: E402
 from utils import runtime  # noqa: E402
 from utils.options import shared  # noqa: E402
@@ -61,7 +61,10 @@ def operations_and_bytes(mode, batch, channels, height, width, size):
 
 
 def collect(args):
-    """Run the workers alternately. -> (versions, {(name, case, mode): {"device": [..], "host": [..], ..}}, errors)"""
+    """Run the workers alternately; each measurement is printed at once.
+
+    -> (versions, {(name, case, mode): {"device": [..], "host": [..], ..}}, errors)
+    """
     versions, measured, errors = {}, {}, {}
     command = [sys.executable, __file__, *sys.argv[1:], "--worker"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -72,11 +75,8 @@ def collect(args):
             if framework == "torch" and importlib.util.find_spec("torch") is None:
                 errors["torch"] = "not installed: no comparison, no ceilings"
                 continue
-            done = subprocess.run([*command, framework], capture_output=True, text=True, env=env)
-            if done.returncode:
-                errors[framework] = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            for line in filter(lambda text: text.startswith("{"), done.stdout.splitlines()):
-                row = json.loads(line)
+            failed = []
+            for row in streaming.rows([*command, framework], env, failed):
                 if "known" in row:
                     versions.update(row["known"])
                 elif "error" in row:
@@ -86,6 +86,9 @@ def collect(args):
                     values = measured.setdefault(key, {"device": [], "host": [], "memory": row["memory"]})
                     values["device"].append(row["device"])
                     values["host"].append(row["host"])
+                    case = "{}, {}x{}x{}".format(*row["case"])
+                    print(f"{row['name']}, {case}, {row['mode']}: {row['device']:.3f} ms", flush=True)
+            errors.update(dict.fromkeys([framework] * len(failed), *failed))
     return versions, measured, errors
 
 

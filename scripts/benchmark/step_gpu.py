@@ -4,6 +4,7 @@
     python scripts/benchmark/step_gpu.py                              # ResNet-101, 8x3x769x769, float32 and 16 bits
     python scripts/benchmark/step_gpu.py --batch 4 --precision bfloat16 --steps 20
     python scripts/benchmark/step_gpu.py --device cpu --model ccnet_r18 --batch 1 --input-size 65 --only jittor
+    python scripts/benchmark/step_gpu.py --count           # needs no GPU: bytes, operations, memory, the least time
 
 PyTorch uses channels_last, autocast with a GradScaler for float16, and cudnn.benchmark. float32 is without TF32 in both
 unless --tf32. Each case runs in a separate process. Times are medians over steps, with a wait after each; memory is the
@@ -16,14 +17,14 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from scripts.benchmark import streaming  # noqa: E402
 from utils import runtime  # noqa: E402
-from utils.options import shared  # noqa: E402
+from utils.options import gpus, shared  # noqa: E402
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50, "ccnet_r18": 18}
@@ -43,6 +44,8 @@ def parse_args():
     add("--compile", action="store_true", help="use torch.compile")
     add("--only", nargs="+", choices=("jittor", "torch"), default=["jittor", "torch"], help="default: both")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="default: cuda")
+    text = "count bytes and operations from the shapes instead, by group or for each kernel (default: off; groups)"
+    add("--count", nargs="?", const="groups", choices=("groups", "kernels"), help=text)
     add("--worker", nargs=2, metavar=("FRAMEWORK", "PRECISION"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -148,45 +151,47 @@ def run_worker(args, framework, precision):
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     if not args.tf32:
         env["NVIDIA_TF32_OVERRIDE"] = "0"
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    result = {}
-    for line in filter(lambda text: text.startswith("{"), done.stdout.splitlines()):
-        result.update(json.loads(line))
-    if done.returncode:
-        result["error"] = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:300]
-    return result
+    result, failed = {}, []
+    for row in streaming.rows(command, env, failed):
+        result.update(row)
+    return {**result, "error": failed[0]} if failed else result
+
+
+def count(args):
+    """Print what the kernels of a step must move and compute; nothing runs."""
+    if args.model not in DEPTHS:
+        raise ValueError(f"--count knows {', '.join(DEPTHS)}, not {args.model}")
+    runtime.start("cpu")
+    from models import build_model
+    from scripts.benchmark import step_count
+
+    shape, labels = (args.batch, 3, *args.input_size), (args.batch, *args.input_size)
+    workspace = gpus.WORKSPACE * 80e9
+    print(f"{args.model}, {'x'.join(map(str, shape))}, {args.num_classes} classes; cuDNN's workspace: 3% of 80 GB")
+    model, each = build_model(args.model, args.num_classes), args.count == "kernels"
+    for line in step_count.report(model, shape, labels, args.precision, workspace, each):
+        print(line)
 
 
 def main():
     args = parse_args()
-    if args.worker:
-        worker(args)
+    if args.worker or args.count:
+        (worker if args.worker else count)(args)
         return
     if args.device == "cuda":
         runtime.choose_device("cuda")
-    results = {(name, p): run_worker(args, name, p) for p in args.precision for name in args.only}
-    versions = {key: value for result in results.values() for key, value in result.items()}
-    facts = [f"{key} {versions[key]}" for key in ("device", "cuda", "torch", "jittor") if key in versions]
-    print(" · ".join([datetime.date.today().isoformat(), *facts, f"python {platform.python_version()}"]))
     shape = f"{args.batch}x3x{args.input_size[0]}x{args.input_size[1]}"
     print(f"{args.model}, {shape}, {args.steps} steps, TF32 {'on' if args.tf32 else 'off'}\n")
     print("| precision | framework | ms a step | images/s | peak GB | warm-up s | first and last loss |")
-    print("|---|---|---|---|---|---|---|")
-    for (name, precision), result in results.items():
-        if "error" in result:
-            print(f"| {precision} | {name} | did not run: {result['error']} | | | | |")
-            continue
-        seconds = statistics.median(result["seconds"])
-        memory = f"{result['memory'] / 2**30:.1f}" if "memory" in result else ""
-        cells = [
-            precision,
-            name,
-            f"{1e3 * seconds:.1f}",
-            f"{args.batch / seconds:.1f}",
-            memory,
-            f"{result['warm']:.0f}",
-        ]
-        print("| " + " | ".join(cells) + f" | {result['losses'][0]:.3f} {result['losses'][-1]:.3f} |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    results = {}
+    for precision in args.precision:
+        for name in args.only:
+            results[name, precision] = run_worker(args, name, precision)
+            print(table_row(args, name, precision, results[name, precision]), flush=True)
+    versions = {key: value for result in results.values() for key, value in result.items()}
+    facts = [f"{key} {versions[key]}" for key in ("device", "cuda", "torch", "jittor") if key in versions]
+    print("\n" + " · ".join([datetime.date.today().isoformat(), *facts, f"python {platform.python_version()}"]))
     for precision in args.precision:
         jittor, torch = (results.get((name, precision), {}).get("seconds") for name in ("jittor", "torch"))
         if jittor and torch:
@@ -194,6 +199,15 @@ def main():
             print(f"\n{precision}: Jittor is {ratio:.2f}x as fast as PyTorch")
     if all("error" in result for result in results.values()):
         sys.exit("step_gpu.py: nothing ran")
+
+
+def table_row(args, name, precision, result):
+    if "error" in result:
+        return f"| {precision} | {name} | did not run: {result['error']} | | | | |"
+    seconds = statistics.median(result["seconds"])
+    memory = f"{result['memory'] / 2**30:.1f}" if "memory" in result else ""
+    cells = [precision, name, f"{1e3 * seconds:.1f}", f"{args.batch / seconds:.1f}", memory, f"{result['warm']:.0f}"]
+    return "| " + " | ".join(cells) + f" | {result['losses'][0]:.3f} {result['losses'][-1]:.3f} |"
 
 
 if __name__ == "__main__":

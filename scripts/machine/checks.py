@@ -15,6 +15,7 @@ from pathlib import Path
 
 from utils.runtime import MachineError, is_writable
 
+ROOT = Path(__file__).resolve().parents[2]
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 OLDEST, NEWEST = (3, 9), (3, 14)  # also in setup.sh
 WITHOUT_METADATA = (3, 13)  # from this version on; also in requirements.txt
@@ -34,10 +35,18 @@ def output_of(*command, **options):
     return done.stdout if done.returncode == 0 else None
 
 
-def pip(*arguments, **options):
+def pip(*arguments, env=None):
     print("  $ pip", *arguments, flush=True)
     command = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments)
-    return output_of(*command, **options) is not None
+    return output_of(*command, env={**os.environ, **wheels(), **(env or {})}) is not None
+
+
+def wheels(folder=None):
+    """Environment variables that let pip install from a folder of wheels alone, if there is one; as in setup.sh."""
+    folder = Path(folder or os.environ.get("WHEELS") or ROOT / "wheels")
+    if not any(folder.glob("*.whl")):
+        return {}
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": folder.resolve().as_uri()}
 
 
 def check_python():
@@ -69,7 +78,7 @@ def install_jittor():
     arguments = ("install", "--no-deps", JITTOR)
     with tempfile.TemporaryDirectory() as folder:
         home = {} if is_writable(Path("~/.cache").expanduser()) else {"HOME": folder}
-        if not pip(*arguments, env={**os.environ, **home}):
+        if not pip(*arguments, env=home):
             fail(
                 "Jittor cannot be installed from the Python package index",
                 f"{sys.executable} -m pip {' '.join(arguments)}",

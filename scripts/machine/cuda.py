@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from scripts.machine import architectures
 from utils.runtime import MachineError
 
 HOME = Path(sys.prefix) / "cuda"
@@ -50,21 +51,6 @@ NPP = """// Replaces NVIDIA's npp.h: Jittor (src/misc/cuda_limits.h) uses only t
 #define NPP_MAX_64U 18446744073709551615ULL
 #define NPP_MIN_64S (-9223372036854775807LL - 1)
 #define NPP_MAX_64S 9223372036854775807LL
-"""
-NVCC = """#!/bin/bash
-# From scripts/prepare_jittor.py. Jittor passes -std=c++14 and "-arch=compute_90 -code=sm_90": CUDA 13 needs C++17, and
-# an operator that passes its own -gencode (sm_90a, for example) is built for that architecture only.
-gencode=0
-for word in "$@"; do case "$word" in -gencode*|--generate-code*) gencode=1 ;; esac; done
-words=()
-for word in "$@"; do
-  case "$word" in
-    -std=c++11|-std=c++14) word="@STANDARD@" ;;
-    -arch=*|-code=*) [ $gencode = 1 ] && continue ;;
-  esac
-  words+=("$word")
-done
-exec "@NVCC@" "${words[@]}"
 """
 
 
@@ -155,15 +141,22 @@ def cudnn_version(headers):
     raise MachineError(f"{headers}/cudnn.h does not contain the version of cuDNN; install its development files")
 
 
-def is_enough(nvcc, root, version, cudnn, libraries):
-    """Does Jittor find everything by itself? It does on a usual installation of CUDA 10 to 12 with cuDNN 8."""
-    if version >= (13,) or cudnn >= (9,) or not nvcc.is_file() or not (root / "include" / "npp.h").is_file():
+def is_enough(nvcc, root, version, cudnn, libraries, usual):
+    """Does Jittor find everything by itself? It does on a usual installation of CUDA 10 to 12 with cuDNN 8. `usual`:
+    the GPUs are of one kind, which nvcc knows."""
+    if (
+        not usual
+        or version >= (13,)
+        or cudnn >= (9,)
+        or not nvcc.is_file()
+        or not (root / "include" / "npp.h").is_file()
+    ):
         return False
     searched = (root / "lib64", Path(f"/usr/lib/{platform.machine()}-linux-gnu"))
     return all(folder in searched and (folder / f"lib{name}.so").exists() for name, (_, folder) in libraries.items())
 
 
-def lay_out(home, nvcc, root, version, cudnn, libraries):
+def lay_out(home, root, cudnn, libraries, nvcc_script):
     """Make the CUDA home (bin/nvcc, include, lib64), written atomically; one that differs is replaced."""
     home.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="cuda_", dir=home.parent))
@@ -186,8 +179,7 @@ def lay_out(home, nvcc, root, version, cudnn, libraries):
         for old, new in CUDNN_8_NAMES.items():
             link(f"libcudnn_{new}.so", part / "lib64" / f"libcudnn_{old}.so")
     script = part / "bin" / "nvcc"  # no link: Jittor would follow it and use the folder it leads to as CUDA home
-    standard = "-std=c++17" if version >= (13,) else "$word"
-    script.write_text(NVCC.replace("@STANDARD@", standard).replace("@NVCC@", str(nvcc)))
+    script.write_text(nvcc_script)
     script.chmod(0o755)
     if contents(part) != contents(home):
         if home.exists():
@@ -212,16 +204,21 @@ def link(target, path):
         path.symlink_to(target)
 
 
-def prepare(nvcc, home=HOME, search=None):
-    """Find the libraries and make the CUDA home if needed. -> the record that runs and repairs read."""
+def prepare(nvcc, home=HOME, search=None, archs=()):
+    """Find the libraries and make the CUDA home if needed. `archs`: the compute capabilities of the GPUs.
+
+    -> the record that runs and repairs read.
+    """
     nvcc, root, version = find_toolkit(nvcc)
+    known = architectures.known_to(output_of(str(nvcc), "--list-gpu-arch"), version)
+    architectures.check(archs, known, nvcc, version)
     libraries = find_libraries(library_folders(root, version, search), version)
     cudnn = cudnn_version(libraries["cudnn"][0])
-    record = {"toolkit": str(root), "cuda": list(version), "cudnn": list(cudnn), "nccl": []}
-    if is_enough(nvcc, root, version, cudnn, libraries):
+    record = {"toolkit": str(root), "cuda": list(version), "cudnn": list(cudnn), "nccl": [], "known": known}
+    if is_enough(nvcc, root, version, cudnn, libraries, len(archs) < 2 and set(archs) <= set(known)):
         record.update(nvcc=str(nvcc), nccl=[str(folder) for folder in libraries.get("nccl", ())])
         return record
-    lay_out(home, nvcc, root, version, cudnn, libraries)
+    lay_out(home, root, cudnn, libraries, architectures.nvcc_script(nvcc, version, known))
     record.update(nvcc=str(home / "bin" / "nvcc"))
     if "nccl" in libraries:
         record["nccl"] = [str(home / "include"), str(home / "lib64")]

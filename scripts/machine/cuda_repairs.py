@@ -43,6 +43,17 @@ COUNT_CHECKED = """    if (count==-1 && cudaGetDeviceCount(&count) != cudaSucces
         count = 0;
     return count;"""
 
+NEWEST = """    max_arch = 90
+    if nvcc_version < [11,]:
+        max_arch = 75
+    elif nvcc_version < [11,1]:
+        max_arch = 80
+    elif nvcc_version < [11,8]:
+        max_arch = 86
+"""
+ANY = """    max_arch = 1000  # the nvcc script of scripts/prepare_jittor.py knows what nvcc can compile for
+"""
+
 CONVOLUTIONS = [
     f"extern/cuda/cudnn/ops/cudnn_{name}_op.cc"
     for name in ("conv", "conv_backward_x", "conv_backward_w", "conv3d", "conv3d_backward_x", "conv3d_backward_w")
@@ -109,6 +120,13 @@ REPAIRS = (
         "without a CUDA driver the number of GPUs is 0, not -1",
         any_cuda,
         [("src/misc/cuda_flags.cc", [(COUNT, COUNT_CHECKED, 1)])],
+        [],
+    ),
+    (
+        "newer-gpus",
+        "GPUs newer than sm_90 are not compiled for as sm_90, whose code does not run there",
+        any_cuda,
+        [("compiler.py", [(NEWEST, ANY, 1)])],
         [],
     ),
     (

@@ -5,7 +5,8 @@ The condition takes the versions of CUDA and cuDNN. An applied repair is recogni
 them, existing environments must reinstall Jittor.
 """
 
-from scripts.machine import compiler_repairs, cuda_repairs, import_repairs, python_repairs
+from scripts.machine import compiler_repairs, cuda_repairs, cudnn_repairs, import_repairs, python_repairs
 
 everywhere = compiler_repairs.everywhere
-REPAIRS = (*compiler_repairs.REPAIRS, *import_repairs.REPAIRS, *python_repairs.REPAIRS, *cuda_repairs.REPAIRS)
+FOR_ALL = (*compiler_repairs.REPAIRS, *import_repairs.REPAIRS, *python_repairs.REPAIRS)
+REPAIRS = (*FOR_ALL, *cuda_repairs.REPAIRS, *cudnn_repairs.REPAIRS)

@@ -1,6 +1,7 @@
 # Sourced by demo.sh, test.sh and coverage.sh: finds a Python, makes the virtual environment, installs packages, prepares
 # Jittor. A second run installs nothing. VENV is the folder of the environment (default: .venv; Jittor has one cache for
-# each), PYTHON the interpreter. The caller sets LOG, the file that receives all output.
+# each), PYTHON the interpreter, WHEELS a folder of wheels (default: wheels); with wheels in it, pip asks no package index.
+# The caller sets LOG, the file that receives all output.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 VENV=${VENV:-.venv}
@@ -46,8 +47,17 @@ writable_home() { # building the wheel of Jittor writes into the home folder: if
   (cd "$VENV/jittor_home" && pwd)
 }
 
+use_wheels() { # pip installs from the folder alone, and does not try the network for minutes
+  local folder=${WHEELS:-wheels}
+  compgen -G "$folder/*.whl" >/dev/null || return 0
+  folder=$(cd "$folder" && pwd)
+  export PIP_FIND_LINKS="file://${folder// /%20}" PIP_NO_INDEX=1 # pip takes a space for the end of the name
+  echo "Installing from the wheels in $folder alone"
+}
+
 setup() { # setup REQUIREMENTS_FILE
   local python stamp
+  use_wheels
   if [ ! -x "$VENV/bin/python" ]; then
     python=$(find_python)
     "$python" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))' 2>>"$LOG" || fail \
@@ -60,7 +70,10 @@ Fix: install one of these and set PYTHON, for example PYTHON=python3.12 $0 (cond
     echo "Installing $1"
     HOME=$(writable_home) "$VENV/bin/python" -m pip install --disable-pip-version-check -q -r "$1" >>"$LOG" 2>&1 || {
       tail -n 12 "$LOG" >&2
-      fail "Installing $1 failed. The first installation needs a network connection to the Python package index."
+      [ -z "${PIP_NO_INDEX:-}" ] || fail "Installing $1 failed. The folder of wheels must hold all of it: see \
+scripts/machine/README.md, Machines without a network."
+      fail "Installing $1 failed. The first installation needs a network connection to the Python package index, or a \
+folder of wheels: see scripts/machine/README.md, Machines without a network."
     }
     cat requirements*.txt | cksum >"$stamp"
   fi

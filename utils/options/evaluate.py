@@ -173,6 +173,7 @@ def remarks(args, device, argv=None, parallel=True):
     """Lines about flags that have no effect. `parallel`: can mpirun start this program?"""
     lines = [f"{name} has no effect; it is accepted for old command lines" for name in shared.legacy_in(argv)]
     lines += gpus.remarks(args.gpu, runtime.mpi_size(), device, argv, parallel)
+    lines += gpus.workspace_remark(device, argv)
     if getattr(args, "drop_path", None) is not None:
         lines.append("--drop-path has no effect on evaluation")
     return lines

@@ -1,8 +1,40 @@
-"""Remarks about --gpu of train.py, evaluate.py and scripts/predict.py, and the mpirun command for several GPUs."""
+"""The flags about the machine of train.py, evaluate.py and scripts/predict.py; remarks about those for GPUs."""
 
+import argparse
 import shlex
 import shutil
 import sys
+
+WORKSPACE = 0.03  # of the memory of a GPU; Jittor's own limit is 0.25, and it keeps what it has allocated
+
+
+def part(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a part of the GPU's memory from 0 to 1, such as 0.03")
+    return value
+
+
+def add_machine(add, devices):
+    add("--device", choices=devices, default="auto", help="auto: cuda if there is a GPU, else cpu (default: auto)")
+    text = "visible GPUs, as CUDA_VISIBLE_DEVICES; each process uses one (default: all)"
+    add("--gpu", metavar="0,1", help=text)
+    add_workspace(add)
+    add("--verbose", action="store_true", help="show the messages of Jittor (default: off)")
+
+
+def add_workspace(add):
+    text = "largest workspace of a cuDNN convolution, as a part of the GPU's memory (default: %(default)s)"
+    add("--cudnn-workspace", type=part, default=WORKSPACE, metavar="RATIO", help=text)
+
+
+def workspace_remark(device, argv=None):
+    """The line about a --cudnn-workspace without effect."""
+    words = [word.split("=", 1)[0] for word in (sys.argv[1:] if argv is None else argv)]
+    return ["--cudnn-workspace has no effect on the CPU"] * (device == "cpu" and "--cudnn-workspace" in words)
 
 
 def remarks(gpu, ranks, device, argv=None, parallel=True):

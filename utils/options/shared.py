@@ -8,6 +8,7 @@ import argparse
 import math
 import sys
 
+from utils.options import gpus
 from utils.weights.sources import SOURCES
 
 YES, NO = ("1", "true", "yes", "y", "on", "t"), ("0", "false", "no", "n", "off", "f", "none")
@@ -220,11 +221,7 @@ def common_parser(models, datasets, devices):
     add = parser.add_argument_group("generated scenes").add_argument
     text = "size of the images (default: recorded in the checkpoint, else 128,256 for scenes, 65,65 for beacons)"
     add("--scene-size", type=size, metavar="H,W", help=text)
-    add = parser.add_argument_group("machine").add_argument
-    add("--device", choices=devices, default="auto", help="auto: cuda if there is a GPU, else cpu (default: auto)")
-    text = "visible GPUs, as CUDA_VISIBLE_DEVICES; each process uses one (default: all)"
-    add("--gpu", metavar="0,1", help=text)
-    add("--verbose", action="store_true", help="show the messages of Jittor (default: off)")
+    gpus.add_machine(parser.add_argument_group("machine").add_argument, devices)
     hidden = dict.fromkeys(("dest", "default", "help"), argparse.SUPPRESS)
     for name, options in LEGACY.items():
         parser.add_argument(name, **hidden, **options)

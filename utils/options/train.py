@@ -183,6 +183,7 @@ def remarks(args, device, argv=None):
     """Lines about flags that have no effect, or another meaning than in the official code."""
     lines = [f"{name} has no effect; it is accepted for old command lines" for name in options.legacy_in(argv)]
     lines += gpus.remarks(args.gpu, runtime.mpi_size(), device, argv)
+    lines += gpus.workspace_remark(device, argv)
     count = len((args.gpu or "").split(","))
     if count > 1 and runtime.mpi_size() == 1 and args.batch_size % (count * args.accumulate):
         lines.append(f"--batch-size {args.batch_size} is that of all GPUs together: it must be a multiple of {count}")

@@ -13,6 +13,7 @@ CUDA_13 = {"cuda": (13, 0), "cudnn": (9, 19, 0)}
 CUDA_11 = {"cuda": (11, 7), "cudnn": (8, 5, 0)}
 EVERYWHERE = ["parallel-compiler", "compiler-threads", "operator-header", "quick-import"]
 EVERYWHERE += ["numpy-2", "python-3.13", "python-3.14", "g++-16"]
+FOR_ANY_CUDNN = ["conv-tensor-cores", "conv-algorithms", "conv-workspace"]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_every_repair_finds_its_text_and_is_undone_byte_for_byte(jittor):
     assert [line.split(":")[0] for line in lines] == names and all("applied now" in line for line in lines)
     repaired = contents(jittor.parent)
     changed = {name for name in published if published[name] != repaired.get(name)}
-    assert len(changed) == 4 + 6 + 6 + 5 + len(cuda_repairs.RNN) and "jittor/__init__.py" not in changed
+    assert len(changed) == 4 + 6 + 6 + 5 + 1 + len(cuda_repairs.RNN) and "jittor/__init__.py" not in changed
     again = repair.apply(jittor, yes=True) + repair.apply(jittor, CUDA_13, yes=True)
     assert contents(jittor.parent) == repaired and all("in place" in line for line in again)
     assert repair.undo(jittor) == names and contents(jittor.parent) == published
@@ -76,11 +77,12 @@ def test_the_repaired_files_contain_the_new_code(jittor):
 
 def test_older_cuda_gets_only_the_repairs_it_needs(jittor):
     lines = repair.apply(jittor, CUDA_11, yes=True)
-    assert [line.split(":")[0] for line in lines] == ["transpose", "conv-float32", "depthwise", "device-count"]
+    names = ["transpose", "conv-float32", "depthwise", "device-count", "newer-gpus", *FOR_ANY_CUDNN]
+    assert [line.split(":")[0] for line in lines] == names
     assert "computeMode ==" in (jittor / "extern/cuda/inc/helper_cuda.h").read_text()
     repair.apply(jittor, CUDA_13, yes=True)
     lines = repair.apply(jittor, CUDA_11, yes=True)  # an older toolkit: other repairs are undone
-    assert len(lines) == 4
+    assert len(lines) == len(names)
     assert (jittor / cuda_repairs.RNN[0]).is_file()
 
 

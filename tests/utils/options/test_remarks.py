@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import evaluate
 import train
 from utils.options import evaluate as eval_options
 from utils.options import train as train_options
@@ -44,6 +45,21 @@ def test_a_flag_that_another_one_makes_useless_is_reported(line, words):
     assert train_options.remarks(train.parse_args(line.split()), "cpu", line.split()) == [words]
     useful = "--ohem --ohem-keep 9 --momentum 0.8 --eval-every 5 --eval-images 3 --restore-from f --source plain"
     assert train_options.remarks(train.parse_args(useful.split()), "cpu", useful.split()) == [OHEM.format(9)]
+
+
+@pytest.mark.parametrize("options, module", [(train, train_options), (evaluate, eval_options)])
+def test_the_workspace_of_cudnn(options, module, capsys):
+    """A part of the GPU's memory, which has no effect on the CPU."""
+    line = "--cudnn-workspace 0.1 --restore-from x.npz".split()
+    args = options.parse_args(line)
+    assert args.cudnn_workspace == 0.1 and options.parse_args(line[2:]).cudnn_workspace == 0.03
+    text = "--cudnn-workspace has no effect on the CPU"
+    assert text in module.remarks(args, "cpu", line) and text not in module.remarks(args, "cuda", line)
+    assert text not in module.remarks(args, "cpu", line[2:])
+    for wrong in ("1.5", "-1", "much"):
+        with pytest.raises(SystemExit):
+            options.parse_args(["--cudnn-workspace", wrong, *line[2:]])
+        assert f"'{wrong}': expected a part of the GPU's memory from 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
