@@ -13,6 +13,7 @@ peak of the process on the device. A case that does not fit into memory is repor
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -66,21 +67,25 @@ def jittor_step(args, precision):
 
     from models import build_model
     from models.losses import segmentation_losses
-    from utils.training import amp
+    from utils.training import amp, optim
 
     # for matrix products; convolutions follow NVIDIA_TF32_OVERRIDE
     jt.flags.use_tensorcore = int(args.tf32 and precision == "float32")
     model = build_model(args.model, args.num_classes)
     parameters = sum(p.numel() for p in model.parameters())
-    optimizer = jt.optim.SGD(model.parameters(), 1e-3, 0.9, 5e-4)
+    optimizer = optim.build(model.named_parameters(), "sgd", 1e-3, 0.9, 5e-4)
     scaler = amp.LossScaler(precision)
     if precision != "float32":
         amp.mixed(model, precision)
     images, labels = (jt.array(x) for x in batch_of(args))
 
-    def step():
-        loss = segmentation_losses(model(images), labels, 255)["loss"]
-        scaler.step(optimizer, loss)
+    done = itertools.count()
+
+    def step():  # as train.py, which however waits for no step
+        loss, number = segmentation_losses(model(images), labels, 255)["loss"], next(done)
+        scaler.backward(optimizer, loss)
+        norm = optim.gradient_norm(optimizer, scaler.numbers)
+        optim.update(optimizer, number, scaler.decide(norm, 1, number + 1))
         jt.sync_all(True)
         return float(loss.item())
 

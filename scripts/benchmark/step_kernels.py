@@ -94,11 +94,12 @@ def convolution(call, size, first):
 
 
 def batch_norm(call, size):
-    """Forward: x twice, the residual, y. Backward: g, x and, for the activation, y twice; dx and the residual's."""
+    """Forward: x twice, the residual, y. Backward: g and x twice, dx; behind the sum with a residual and an activation
+    y twice, whose sign x does not tell, and the gradient of the residual, which is g without an activation."""
     values, residual = elements(call.output[1]), len(call.inputs) - 1
-    gate = call.activation != "none"
+    gate = 3 if residual and call.activation != "none" else 0
     yield Kernel("BatchNorm", "forward", (3 + residual) * values * size, 8 * values, False)
-    yield Kernel("BatchNorm", "backward", (5 + 2 * gate + residual) * values * size, 12 * values, False)
+    yield Kernel("BatchNorm", "backward", (5 + gate) * values * size, 12 * values, False)
 
 
 def attention(call, size, dtype):
