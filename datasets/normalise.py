@@ -58,7 +58,7 @@ def normalise_batch(images, record=CAFFE_BGR, boxes=None):
     if boxes is not None and (boxes == (0, height, 0, width)).all():
         boxes = None
     channel = "2-i1" if record["channels"] == "rgb" else "i1"
-    pixels = jt.array(images)  # (B, H, W, 3) uint8
+    pixels = jt.array(np.asarray(images))  # (B, H, W, 3) uint8; Jittor takes no memmap, which packed images are
     extras, outside = [pixels], []
     if boxes is not None:
         extras.append(jt.array(np.ascontiguousarray(boxes, np.int32)))

@@ -1,6 +1,8 @@
 """train.py that prints for each step how often Python waited for the device, and the messages with gradients.
 
-FAULT works as in tiny.py: python tests/support/watched.py --model ccnet_r18 ...
+    python tests/support/watched.py --model ccnet_r18 --dataset scenes --input-size 65 --batch-size 2 --num-steps 2
+
+The variable FAULT works as in tiny.py.
 """
 
 import sys
