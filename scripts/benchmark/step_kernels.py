@@ -1,7 +1,7 @@
 """The kernels of a training step of CCNet on a GPU with their bytes and operations, counted from the shapes.
 
     calls = record(model, (8, 3, 769, 769))       # nothing is computed: Jittor's graph knows its shapes
-    kernels = count(calls, (8, 769, 769), "float16")
+    kernels = count(calls, (8, 769, 769), "float16", parameters=71_300_000)
 
 Each kernel is counted as if it moved each of its tensors once from or to memory, twice where it reads it in two passes.
 """
