@@ -229,8 +229,8 @@ def cuda_environment(cuda):
     archs = compute_capabilities()
     others = [arch for arch in archs if arch not in cuda.get("known", archs) and arch not in cuda["archs"]]
     if others:
-        names = ", ".join(f"sm_{arch}" for arch in others)
-        raise MachineError(f"a GPU here is {names}, and this environment is prepared for others. Fix: {PREPARE}")
+        here, prepared = (", ".join(f"sm_{arch}" for arch in listed) for listed in (others, cuda["archs"]))
+        raise MachineError(f"a GPU here is {here}, and this environment is prepared for {prepared}. Fix: {PREPARE}")
     env["cuda_archs"] = " ".join(map(str, archs or cuda["archs"]))
     # Jittor's default, 1, makes each jt.array wait until the GPU is idle; 0 copies in the background. A build without a
     # GPU has no pinned memory at all.

@@ -36,8 +36,10 @@ from utils.machine import (  # noqa: F401  (names that the programs take from he
     read_record,
 )
 
+CUDNN_WORKSPACE = 0.03  # of the memory of a GPU; Jittor's own limit is 0.25, and it keeps what it has allocated
 
-def start(device="auto", verbose=False, quiet=True, gpu=None, cudnn_workspace=0.03):
+
+def start(device="auto", verbose=False, quiet=True, gpu=None, cudnn_workspace=CUDNN_WORKSPACE):
     """Set the environment, import Jittor, select the device. -> facts about the run, for `describe`.
 
     `verbose`: show Jittor's own messages; `quiet`: hide the lines of its compiler; `gpu`: the visible GPUs, as "0,1"
@@ -57,7 +59,7 @@ def start(device="auto", verbose=False, quiet=True, gpu=None, cudnn_workspace=0.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Jittor's handler ends this process when any child process is killed
     jt.flags.use_cuda = int(device == "cuda")
     if device == "cuda":
-        jt.cudnn.set_max_workspace_ratio(cudnn_workspace)  # Jittor would take up to a quarter, and keep it
+        jt.cudnn.set_max_workspace_ratio(cudnn_workspace)
     if jt.in_mpi:
         sys.excepthook = _abort_all_ranks
     if quiet and not verbose:

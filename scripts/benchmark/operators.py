@@ -94,14 +94,14 @@ def loss(batch, classes, small, side):
 def optimizer(name):
     import jittor as jt
 
-    from utils.training import optim, verdict
+    from utils.training import optim, step_control
 
     named = [(f"p{k}", jt.randn(*WEIGHTS)) for k in range(20)]
     ours = optim.build(named, name, 1e-3)
     ours.param_groups[0]["grads"] = [jt.randn(*WEIGHTS) for _ in named]
 
     def here():
-        optim.gradient_norm(ours, verdict.fresh()).item()
+        optim.gradient_norm(ours, step_control.fresh()).item()
         optim.update(ours, 1)
         jt.sync_all(True)
 

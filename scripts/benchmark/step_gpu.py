@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from scripts.benchmark import streaming  # noqa: E402
 from utils import runtime  # noqa: E402
-from utils.options import gpus, shared  # noqa: E402
+from utils.options import shared  # noqa: E402
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 DEPTHS = {"ccnet": 101, "ccnet_large": 101, "ccnet_r50": 50, "ccnet_r18": 18}
@@ -171,7 +171,7 @@ def count(args):
     from scripts.benchmark import step_count
 
     shape, labels = (args.batch, 3, *args.input_size), (args.batch, *args.input_size)
-    workspace = gpus.WORKSPACE * 80e9
+    workspace = runtime.CUDNN_WORKSPACE * 80e9
     print(f"{args.model}, {'x'.join(map(str, shape))}, {args.num_classes} classes; cuDNN's workspace: 3% of 80 GB")
     model, each = build_model(args.model, args.num_classes), args.count == "kernels"
     for line in step_count.report(model, shape, labels, args.precision, workspace, each):

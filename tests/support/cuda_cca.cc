@@ -2,24 +2,12 @@
 //
 //   g++ -std=c++14 -O2 -shared -fPIC -include tests/support/cuda_standin.h -I models/cca/src tests/support/cuda_cca.cc
 #include "cuda_both_axes.cuh"
+#include "guarded.h"
 
 namespace {
 
-std::string message;
-
 cca::Call call_of(int batch, int cq, int c, int axes, const int* sides) {
     return {batch, cq, c, std::vector<int>(sides, sides + axes)};
-}
-
-template <class F>
-const char* guarded(const F& f) {
-    try {
-        f();
-        message.clear();
-    } catch (const std::exception& error) {
-        message = error.what();
-    }
-    return message.c_str();
 }
 
 template <class T>

@@ -18,7 +18,8 @@ TYPES = ("float32", "float16", "bfloat16")
 
 def build(source=SUPPORT / "cuda_cca.cc", src=SRC, flags=()):
     """Compiles `source` with the stand-in, once for each content of the files. -> path of the library"""
-    files = [Path(source), STANDIN, *sorted({*Path(src).glob("*.cuh"), *SRC.glob("*.cuh")})]
+    headers = {*Path(src).glob("*.h"), *Path(src).glob("*.cuh"), *SRC.glob("*.cuh")}
+    files = [Path(source), STANDIN, SUPPORT / "guarded.h", *sorted(headers)]
     key = hashlib.sha256(b"".join(f.read_bytes() for f in files) + repr((flags, str(src))).encode()).hexdigest()[:16]
     folder = Path(tempfile.gettempdir()) / f"ccnet-standin-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -32,6 +33,13 @@ def build(source=SUPPORT / "cuda_cca.cc", src=SRC, flags=()):
         assert not done.stderr, done.stderr
         os.replace(new, library)
     return library
+
+
+def plant(file, text, replacement):
+    """Make an error in the copy of a source: `text`, which occurs once, is replaced."""
+    source = file.read_text()
+    assert source.count(text) == 1, f"{source.count(text)} places in {file.name}"
+    file.write_text(source.replace(text, replacement))
 
 
 def to_type(x, dtype):

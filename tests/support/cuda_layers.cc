@@ -5,6 +5,7 @@
 #include "batch_norm.cuh"
 #include "pixel_loss.cuh"
 #include "resize.cuh"
+#include "guarded.h"
 
 // FLOAT_ONLY: the tests of faults build the library once for each, and need no other type.
 #ifdef FLOAT_ONLY
@@ -14,19 +15,6 @@
 #endif
 
 namespace {
-
-std::string message;
-
-template <class F>
-const char* guarded(const F& f) {
-    try {
-        f();
-        message.clear();
-    } catch (const std::exception& error) {
-        message = error.what();
-    }
-    return message.c_str();
-}
 
 // x, add, y, g, dx, d_add, weight, bias, mean, var, count, row, both, part
 struct Norm {

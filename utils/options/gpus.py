@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 
-WORKSPACE = 0.03  # of the memory of a GPU; Jittor's own limit is 0.25, and it keeps what it has allocated
+from utils import runtime
 
 
 def part(text):
@@ -28,7 +28,7 @@ def add_machine(add, devices):
 
 def add_workspace(add):
     text = "largest workspace of a cuDNN convolution, as a part of the GPU's memory (default: %(default)s)"
-    add("--cudnn-workspace", type=part, default=WORKSPACE, metavar="RATIO", help=text)
+    add("--cudnn-workspace", type=part, default=runtime.CUDNN_WORKSPACE, metavar="RATIO", help=text)
 
 
 def workspace_remark(device, argv=None):

@@ -12,7 +12,7 @@ multiplied by a factor, the largest that does not overflow. bfloat16 has the exp
 import jittor as jt
 from jittor import nn
 
-from utils.training import optim, verdict
+from utils.training import optim, step_control
 
 DTYPES = ("float16", "bfloat16")
 CONVOLUTIONS = (nn.Conv, nn.ConvTranspose, nn.Linear)
@@ -123,7 +123,7 @@ def to_float32(outputs):
 
 
 class LossScaler:
-    """Multiplies the loss before the backward pass; the optimizer divides the gradients (verdict.py).
+    """Multiplies the loss before the backward pass; the optimizer divides the gradients (step_control.py).
 
     The factor is halved when a gradient is not finite, and that step is skipped; it is doubled after `patience` good
     steps. All of this happens on the device: `numbers` is a Var, and to read `scale`, `good` or `skipped` waits for it.
@@ -134,7 +134,7 @@ class LossScaler:
     def __init__(self, dtype=None, scale=2.0**16, patience=2000, largest=2.0**24):
         self.dynamic = dtype == "float16"
         self.patience, self.largest = patience, largest
-        self.numbers = verdict.fresh(scale if self.dynamic else 1.0)
+        self.numbers = step_control.fresh(scale if self.dynamic else 1.0)
 
     scale, good, skipped = (
         property(lambda self, k=k: float(self.numbers.numpy()[k]), lambda self, value, k=k: self.put(k, value))
@@ -144,7 +144,7 @@ class LossScaler:
     def put(self, place, value):
         numbers = self.numbers.numpy().copy()
         numbers[place] = value
-        self.numbers = verdict.fresh(*numbers[:3])
+        self.numbers = step_control.fresh(*numbers[:3])
 
     def step(self, optimizer, loss):
         """One step of any Jittor optimizer. -> whether the weights were updated"""
@@ -160,9 +160,9 @@ class LossScaler:
         optimizer.backward(loss * self.numbers[:1] if self.dynamic else loss, **options)
 
     def decide(self, row, values, step, betas=(0.0, 0.0)):
-        """-> the control numbers of a step for the optimizer (verdict.decide), without waiting for the device"""
+        """-> the control numbers of a step for the optimizer (step_control.decide), without waiting for the device"""
         scaling = (self.patience, self.largest) if self.dynamic else None
-        control, self.numbers = verdict.decide(row, self.numbers, values, step, betas, scaling)
+        control, self.numbers = step_control.decide(row, self.numbers, values, step, betas, scaling)
         return control
 
     def ready(self, optimizer):
@@ -178,11 +178,11 @@ class LossScaler:
             jt.sync(gradients)  # the update of a scalar must have run before it is used
             return True
         optimizer.zero_grad()
-        self.check(dict(zip(verdict.STATE, self.numbers.numpy().tolist())))
+        self.check(dict(zip(step_control.STATE, self.numbers.numpy().tolist())))
         return False
 
     def check(self, state):
-        """Raise if the scale cannot become smaller. `state`: {name: number}, see verdict.STATE."""
+        """Raise if the scale cannot become smaller. `state`: {name: number}, see step_control.STATE."""
         if state["halted"]:
             raise FloatingPointError(
                 f"gradients are not finite even at loss scale {state['scale']:g} ({state['skipped']:.0f} steps were "
@@ -196,4 +196,4 @@ class LossScaler:
     def load_state(self, state):
         """No effect without float16, or where the resumed run was not in float16."""
         if self.dynamic and state:
-            self.numbers = verdict.fresh(float(state["scale"]), int(state["good"]), int(state["skipped"]))
+            self.numbers = step_control.fresh(float(state["scale"]), int(state["good"]), int(state["skipped"]))

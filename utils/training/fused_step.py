@@ -54,7 +54,7 @@ def backward(optimizer, loss, retain_graph, last):
 
 
 def always(optimizer):
-    """The control numbers (src/verdict.h) of a step that is taken in any case."""
+    """The control numbers (src/step_control.h) of a step that is taken in any case."""
     corrections = [1 - beta**optimizer.n_step for beta in betas(optimizer)]
     return jt.array(np.array([1, 1, *corrections], np.float32))
 
@@ -67,8 +67,8 @@ def betas(optimizer):
 def step(optimizer, plain, update, control):
     """`plain`: the method of Jittor. `update(group, lists, control)`: the step of one group, {field: Vars}.
 
-    `control`: numbers on the device that verdict.py computes (whether the step is taken, what gradients are multiplied
-    by); None: it is taken.
+    `control`: numbers on the device that step_control.py computes (whether the step is taken, what gradients are
+    multiplied by); None: it is taken.
     """
     groups = optimizer.param_groups
     names = {"p": "params", "g": "grads", "values": "values", "m": "m"}
@@ -98,7 +98,9 @@ def plain_step(plain, lists, control):
     replace(changed, [jt.ternary(control[:1].broadcast(v.shape) > 0.5, v, old) for v, old in zip(changed, before)])
 
 
-class SGD(jt.optim.SGD):
+class Fused(jt.optim.Optimizer):
+    """`backward` and `step` in place of those of an optimizer of Jittor; a subclass has the `update` of one group."""
+
     def backward(self, loss, retain_graph=False, last=True):
         backward(self, loss, retain_graph, last)
 
@@ -107,6 +109,8 @@ class SGD(jt.optim.SGD):
             self.backward(loss, retain_graph)
         step(self, super().step, self.update, control)
 
+
+class SGD(Fused, jt.optim.SGD):
     def update(self, group, lists, control):
         source = 'optimizer::sgd(all, count, {control}, data["lr"], data["momentum"], data["decay"]);'
         numbers = {"lr": group.get("lr", self.lr), "momentum": self.momentum, "decay": group["weight_decay"]}
@@ -115,15 +119,7 @@ class SGD(jt.optim.SGD):
             replace(lists[field], new[field])
 
 
-class AdamW(jt.optim.AdamW):
-    def backward(self, loss, retain_graph=False, last=True):
-        backward(self, loss, retain_graph, last)
-
-    def step(self, loss=None, retain_graph=False, control=None):
-        if loss is not None:
-            self.backward(loss, retain_graph)
-        step(self, super().step, self.update, control)
-
+class AdamW(Fused, jt.optim.AdamW):
     def update(self, group, lists, control):
         source = """optimizer::adamw(all, count, {control}, data["lr"], data["decay"], data["beta_m"],
                                      data["beta_values"], data["eps"]);"""

@@ -13,7 +13,7 @@ import numpy as np
 
 from utils import distributed
 from utils.host_copy import HostCopy
-from utils.training import interrupt, optim, postmortem, verdict
+from utils.training import interrupt, optim, postmortem, step_control
 
 
 class Rows:
@@ -33,11 +33,11 @@ class Rows:
         save = interrupt.checkpoint_requested() or (distributed.is_main() and self.save_due())
         self.requests = {"stop": interrupt.stop_requested(), "save": save}
         asked = jt.array(np.array([*self.requests.values()], np.float32))
-        row = distributed.mean(verdict.gather([*losses.values(), asked]))
+        row = distributed.mean(step_control.gather([*losses.values(), asked]))
         control = self.scaler.decide(row, len(losses), place["step"] + 1, optim.betas(optimizer))
         optim.update(optimizer, place["step"], control)
-        names = [*losses, *self.requests, *verdict.STATE, "gamma"]
-        copy = HostCopy(verdict.gather([row, self.scaler.numbers, self.model.head.cca.gamma]))
+        names = [*losses, *self.requests, *step_control.STATE, "gamma"]
+        copy = HostCopy(step_control.gather([row, self.scaler.numbers, self.model.head.cca.gamma]))
         self.waiting.append((place, losses, batch, facts, names, copy))
 
     def read(self, everything):
@@ -59,7 +59,7 @@ class Rows:
 
     def use(self, place, losses, batch, facts, values):
         """An error where the row is not finite; a row of the log."""
-        state = {name: values.pop(name) for name in verdict.STATE}
+        state = {name: values.pop(name) for name in step_control.STATE}
         gamma = values.pop("gamma")
         if self.scaler.dynamic and not math.isfinite(values["gradient"]):  # float16 overflowed: a skipped step
             self.scaler.check(state)

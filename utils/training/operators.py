@@ -10,7 +10,8 @@ import jittor as jt
 
 SRC = Path(__file__).resolve().parent / "src"
 CPU_HEADER, CUDA_HEADER = (
-    "".join(f'#include "{SRC / file}"\n' for file in ("verdict.h", name)) for name in ("optimizer.h", "optimizer.cuh")
+    "".join(f'#include "{SRC / file}"\n' for file in ("step_control.h", name))
+    for name in ("optimizer.h", "optimizer.cuh")
 )
 FIELDS = ("p", "g", "values", "m")
 

@@ -59,7 +59,7 @@ def betas(optimizer):
 
 
 def update(optimizer, step, control=None):
-    """Queue one step with the gradients that `optimizer.backward` has accumulated. `control`: see verdict.py.
+    """Queue one step with the gradients that `optimizer.backward` has accumulated. `control`: see step_control.py.
 
     Jittor counts the calls of `backward`, but the bias correction of AdamW needs the number of steps. Now and then the
     ranks take the parameters of the main one.

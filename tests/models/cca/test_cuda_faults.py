@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from support.cuda_cca import SRC, Kernels, attention, build, distances, draw, rounded
+from support.cuda_cca import SRC, Kernels, attention, build, distances, draw, plant, rounded
 
 # file, text, its replacement, expected error message (empty: a wrong result instead of an error)
 FAULTS = {
@@ -121,9 +121,7 @@ def test_errors_made_in_the_source_are_detected(fault, rng, tmp_path):
     file, text, replacement, message = {**FAULTS, **AHEAD}[fault]
     dtype = "float16" if fault in AHEAD else "float32"
     shutil.copytree(SRC, tmp_path / "src")
-    source = (SRC / file).read_text()
-    assert source.count(text) == 1
-    (tmp_path / "src" / file).write_text(source.replace(text, replacement))
+    plant(tmp_path / "src" / file, text, replacement)
     broken = Kernels(build(src=tmp_path / "src", flags=("-O1",)))
     inputs = draw(rng, (21, 35), cq=41, c=41)
     if message:

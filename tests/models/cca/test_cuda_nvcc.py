@@ -1,19 +1,17 @@
 """Checks with nvcc, without a GPU: everything compiles for all architectures, without register spills."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import jittor as jt
 import numpy as np
 import pytest
+from support import nvcc
 from support.cuda_cca import SRC, TYPES, Kernels, build, jittor_source
 
 from models.cca import kernels
 
-NVCC = shutil.which("nvcc") or next((str(p) for p in [Path("/usr/local/cuda/bin/nvcc")] if p.exists()), None)
-pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
+pytestmark = nvcc.needed
 
 TABLE = Path(__file__).resolve().parents[3] / "runs" / "cca_nvcc.txt"  # a report for the developer
 SHAPE = (8, 64, 512, 97, 97)  # of the report
@@ -29,29 +27,6 @@ template void cca::backward_cuda<{t}>(const cca::Call&, const cca::Gradients<{t}
 """
     for t in ("float", "__half", "__nv_bfloat16")
 )
-
-
-def architectures():
-    listed = subprocess.run([NVCC, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
-    return sorted(n for n in map(int, re.findall(r"compute_(\d+)\b", listed)) if n >= 70)
-
-
-def compile_for(architecture, source, output, *flags):
-    command = [
-        NVCC,
-        "-std=c++17",
-        f"-arch=sm_{architecture}",
-        "--use_fast_math",
-        *flags,
-        "-x",
-        "cu",
-        source,
-        "-o",
-        output,
-    ]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
 
 def resources(report):
@@ -79,8 +54,8 @@ def test_every_kernel_on_every_architecture_without_spills(tmp_path):
     source = tmp_path / "all.cu"
     source.write_text(f'#include "{SRC}/cca_cuda.cuh"\n{INSTANCES}')
     lines = []
-    for architecture in architectures():
-        report = compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")
+    for architecture in nvcc.architectures():
+        report = nvcc.compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")
         used = list(resources(report))
         assert len(used) == 4 * 3 + 3 * 2  # in 16 bits three kernels also exist with tiles that are fetched ahead
         card = CARDS.get(architecture, CARDS[max(n for n in CARDS if n <= architecture)])
@@ -103,19 +78,24 @@ def test_every_kernel_on_every_architecture_without_spills(tmp_path):
     TABLE.write_text("\n".join([title, *lines]) + "\n")
 
 
+def test_the_way_image_by_image_on_hopper_without_spills(tmp_path):
+    """CCA_BOTH_AXES=1; Jittor passes sm_90, and a build with -gencode can ask for sm_90a."""
+    source, types = tmp_path / "by_image.cu", ("__half", "__nv_bfloat16")
+    arguments = "const cca::Call&, const {0}*, const {0}*, const {0}*, {0}*, float*, float*"
+    calls = [f"template void cca::forward_by_image<{t}>({arguments.format(t)});\n" for t in types]
+    source.write_text(f'#include "{SRC}/cuda_both_axes.cuh"\n{"".join(calls)}')
+    report = nvcc.compile_for("90a", source, tmp_path / "by_image.cubin", "-cubin", "-Xptxas", "-v")
+    used = list(resources(report))
+    assert {dtype for _, dtype, *_ in used} == {"float16", "bfloat16"}
+    assert {kernel for kernel, *_ in used} == {"statistics", "values"} and all(spills == 0 for *_, spills in used)
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 def test_the_source_that_jittor_generates_compiles(monkeypatch, tmp_path, dtype):
-    """The C++ file that Jittor generates around the source of kernels.py; for CUDA one word of it differs."""
+    """The C++ file that Jittor generates around the source of kernels.py."""
     sources = jittor_source(monkeypatch, kernels)
     x = jt.array(np.ones((1, 2, 3, 4), np.float32)).cast(dtype)
     jt.sync(jt.grad(kernels.FusedCUDA()(x, x, x).sum(), [x, x, x]), True)
-    home = Path(jt.__file__).parent
-    written = [p.read_text() for p in Path(jt.flags.cache_path, "jit").glob("code__*_op.cc")]
     for source in sources:
-        text = next(t for t in written if source in t and f"#define out0_type {dtype}\n" in t and f'"{SRC}/' in t)
-        text, count = re.subn("^#define JIT_cpu 1$", "#define JIT_cuda 1", text, flags=re.M)
-        assert count == 1
-        lines = [s for s in text.splitlines() if not re.search(r"cuda_standin|standin::|#define b?float16 ", s)]
-        (tmp_path / "op.cu").write_text("\n".join(lines))
-        flags = ["-DHAS_CUDA", "-DIS_CUDA", "-I", home / "src", "-I", home / "extern/cuda/inc", "-w", "-c"]
-        compile_for(80, tmp_path / "op.cu", tmp_path / "op.o", *flags)
+        matching = (t for t in nvcc.generated_files() if source in t and f"#define out0_type {dtype}\n" in t)
+        nvcc.compile_generated(next(t for t in matching if f'"{SRC}/' in t), tmp_path)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support import cuda_layers
 from support.cuda_cca import SRC as CCA
+from support.cuda_cca import plant
 from support.cuda_layers import SRC
 
 # kernel: (text, its replacement, expected error message; empty: a wrong result instead of an error)
@@ -131,9 +132,7 @@ def correct():
 def test_errors_made_in_the_source_are_detected(correct, tmp_path, file, run, name, text, replacement, message):
     for folder, source in (("cca", CCA), ("layers", SRC)):
         shutil.copytree(source, tmp_path / folder / "src")
-    source = (SRC / file).read_text()
-    assert source.count(text) == 1, f"{source.count(text)} places"
-    (tmp_path / "layers" / "src" / file).write_text(source.replace(text, replacement))
+    plant(tmp_path / "layers" / "src" / file, text, replacement)
     broken = cuda_layers.load(tmp_path / "layers" / "src", ("-O1", "-DFLOAT_ONLY"))
     expected = run(correct, np.random.default_rng(7))
     if message:

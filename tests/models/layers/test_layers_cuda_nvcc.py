@@ -1,20 +1,17 @@
 """Checks with nvcc, without a GPU: the kernels of models/layers, for all architectures, without register spills."""
 
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import jittor as jt
 import numpy as np
 import pytest
+from support import nvcc
 from support.cuda_cca import TYPES, jittor_source
 from support.cuda_layers import SRC
 
 from models.layers import batch_norm, batch_norm_cuda, pixel_loss
 
-NVCC = shutil.which("nvcc") or next((str(p) for p in [Path("/usr/local/cuda/bin/nvcc")] if p.exists()), None)
-pytestmark = pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
+pytestmark = nvcc.needed
 
 NORM = """
 template void batch_norm::moments<{T}>(batch_norm::Maps, int, const {T}*, float*, float*);
@@ -46,18 +43,6 @@ FILES["resize.cuh"] = (RESIZE, 2, 0)
 CUDA_TYPES = ("float", "__half", "__nv_bfloat16")
 
 
-def architectures():
-    listed = subprocess.run([NVCC, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout
-    return sorted(n for n in map(int, re.findall(r"compute_(\d+)\b", listed)) if n >= 70)
-
-
-def compile_for(architecture, source, output, *flags):
-    command = [NVCC, "-std=c++17", f"-arch=sm_{architecture}", "--use_fast_math", *flags, "-x", "cu", source]
-    done = subprocess.run([str(part) for part in [*command, "-o", output]], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
 def instances(template):
     labels = ("int", "unsigned char") if "{L}" in template else ("",)
     return "".join(template.replace("{T}", t).replace("{L}", label) for t in CUDA_TYPES for label in labels)
@@ -69,8 +54,8 @@ def test_every_kernel_on_every_architecture_without_spills(tmp_path, file):
     template, kernels, others = FILES[file]
     source = tmp_path / "all.cu"
     source.write_text(f'#include <cuda_fp16.h>\n#include <cuda_bf16.h>\n#include "{SRC}/{file}"\n{instances(template)}')
-    for architecture in architectures():
-        report = compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")
+    for architecture in nvcc.architectures():
+        report = nvcc.compile_for(architecture, source, tmp_path / "all.cubin", "-cubin", "-Xptxas", "-v")
         reports = re.findall(r"Function properties for (\S+)\n(.*?)Used (\d+) registers", report, re.S)
         assert len(reports) == kernels * len(CUDA_TYPES) + others, sorted(name for name, *_ in reports)
         for kernel, between, registers in reports:
@@ -93,17 +78,10 @@ def loss_step(dtype):
 @pytest.mark.parametrize("module, step", [(batch_norm_cuda, norm_step), (pixel_loss, loss_step)])
 @pytest.mark.parametrize("dtype", TYPES)
 def test_the_source_that_jittor_generates_compiles(monkeypatch, tmp_path, module, step, dtype):
-    """The C++ file that Jittor generates around the source of the module; for CUDA one word of it differs."""
+    """The C++ file that Jittor generates around the source of the module."""
     sources = jittor_source(monkeypatch, module)
     step(dtype)
-    home = Path(jt.__file__).parent
-    written = [p.read_text() for p in Path(jt.flags.cache_path, "jit").glob("code__*_op.cc")]
     for source in sources:
-        matching = (t for t in written if source in t and f"#define in0_type {dtype}\n" in t or "merge(" in source)
-        text = next(t for t in matching if source in t and f'"{SRC}/' in t)
-        text, count = re.subn("^#define JIT_cpu 1$", "#define JIT_cuda 1", text, flags=re.M)
-        assert count == 1
-        lines = [s for s in text.splitlines() if not re.search(r"cuda_standin|standin::|#define b?float16 ", s)]
-        (tmp_path / "op.cu").write_text("\n".join(lines))
-        flags = ["-DHAS_CUDA", "-DIS_CUDA", "-I", home / "src", "-I", home / "extern/cuda/inc", "-w", "-c"]
-        compile_for(80, tmp_path / "op.cu", tmp_path / "op.o", *flags)
+        first = "" if "merge(" in source else f"#define in0_type {dtype}\n"  # statistics are float32
+        matching = (t for t in nvcc.generated_files() if source in t and first in t)
+        nvcc.compile_generated(next(t for t in matching if f'"{SRC}/' in t), tmp_path)

@@ -91,6 +91,6 @@ def test_a_run_on_another_gpu_than_the_prepared_one(monkeypatch):
         monkeypatch.setattr(machine, "compute_capabilities", lambda value=capability: [value])
         assert machine.cuda_environment(record)["cuda_archs"] == expected
     monkeypatch.setattr(machine, "compute_capabilities", lambda: [120])
-    with pytest.raises(machine.MachineError, match="a GPU here is sm_120, and this environment is prepared for others"):
+    with pytest.raises(machine.MachineError, match="a GPU here is sm_120, and this environment is prepared for sm_90"):
         machine.cuda_environment(record)
     assert machine.cuda_environment({**record, "archs": [120]})["cuda_archs"] == "120"

@@ -6,7 +6,7 @@ import jittor as jt
 import numpy as np
 import pytest
 
-from utils.training import fused_step, operators, optim, verdict
+from utils.training import fused_step, operators, optim, step_control
 
 SHAPES = [(3, 5, 3, 3), (7,), (1,), (40000,), (130, 129), *[(k + 1, 2) for k in range(16)]]
 
@@ -74,7 +74,7 @@ def test_results_do_not_depend_on_the_number_of_threads(ours, plain, options):
 
 def test_the_sum_of_squares_is_that_of_float64(rng):
     arrays = [v.numpy() for v in parameters(rng)]
-    total = sum(v.item() for v in [fused_step.squares([jt.array(a) for a in arrays], verdict.fresh())])
+    total = sum(v.item() for v in [fused_step.squares([jt.array(a) for a in arrays], step_control.fresh())])
     np.testing.assert_allclose(total, sum((a.astype(float) ** 2).sum() for a in arrays), rtol=1e-6)
 
 
@@ -117,9 +117,9 @@ def test_the_official_network_takes_21_operators_where_jittor_takes_1028(monkeyp
     ours, plain = build(fused_step.SGD), build(jt.optim.SGD)
 
     def step():
-        state = verdict.fresh()
-        row = verdict.gather([optim.gradient_norm(ours, state)])
-        ours.step(control=verdict.decide(row, state, 1, 1)[0])
+        state = step_control.fresh()
+        row = step_control.gather([optim.gradient_norm(ours, state)])
+        ours.step(control=step_control.decide(row, state, 1, 1)[0])
 
     def plain_step():
         jt.sync([jt.concat([g.sqr().sum() for g in plain.param_groups[0]["grads"]]).sum().sqrt()])

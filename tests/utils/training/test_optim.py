@@ -8,7 +8,7 @@ from support.ohem import ohem_by_numpy
 
 import train
 from models.losses import Criterion
-from utils.training import optim, verdict
+from utils.training import optim, step_control
 from utils.training.amp import LossScaler
 
 STEPS = 20
@@ -237,6 +237,6 @@ def test_a_gradient_of_nan_is_detected_where_the_loss_is_finite():
     for value in (1.0, float("nan")):
         x[0, 0, 2, 2] = value
         optimizer.backward(nn.relu(layer(jt.array(x))).sum())
-        norms.append(optim.gradient_norm(optimizer, verdict.fresh()).item())
+        norms.append(optim.gradient_norm(optimizer, step_control.fresh()).item())
         optimizer.zero_grad()
     assert np.isfinite(norms[0]) and norms[0] > 0 and not np.isfinite(norms[1])

@@ -11,8 +11,8 @@
 #include <stdexcept>
 #include <string>
 
-#ifndef VERDICT_H  // Jittor includes it by its path
-#    include "verdict.h"
+#ifndef STEP_CONTROL_H  // Jittor includes it by its path
+#    include "step_control.h"
 #endif
 
 #if defined(__CUDACC__)  // tests/support/cuda_standin.h has its own, which check every access
@@ -191,7 +191,8 @@ __global__ void gather_kernel(const Table table, float* out) {
 
 __global__ void decide_kernel(const Rules rules, const float* row, const float* state, float* control, float* next) {
     if (threadIdx.x == 0)
-        judge(rules, Global<const float>(row), Global<const float>(state), Global<float>(control), Global<float>(next));
+        decide_step(rules, Global<const float>(row), Global<const float>(state), Global<float>(control),
+                    Global<float>(next));
 }
 
 // ------------------------------------------------------------------------------------------------------------ launches

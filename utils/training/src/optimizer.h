@@ -11,8 +11,8 @@
 #include <cstdint>
 #include <vector>
 
-#ifndef VERDICT_H  // Jittor includes it by its path
-#    include "verdict.h"
+#ifndef STEP_CONTROL_H  // Jittor includes it by its path
+#    include "step_control.h"
 #endif
 
 namespace optimizer {
@@ -52,7 +52,7 @@ void over_pieces(const Parameter* all, int count, const Update& update) {
     }
 }
 
-// A step that may not change the weights (verdict.h) gives the old values.
+// A step that may not change the weights (step_control.h) gives the old values.
 inline void keep(const Parameter* all, int count) {
     over_pieces(all, count, [](const Parameter a, Size first, Size end) {
         std::copy(a.p + first, a.p + end, a.new_p + first);
@@ -61,7 +61,7 @@ inline void keep(const Parameter* all, int count) {
     });
 }
 
-// control: the numbers of verdict.h.
+// control: the numbers of step_control.h.
 inline void sgd(const Parameter* all, int count, const float* control, float lr, float momentum, float decay) {
     if (!control[kGo]) return keep(all, count);
     const float inverse = control[kInverse];
@@ -142,7 +142,7 @@ inline void gather(const Parameter* all, int count, float* row) {
 }
 
 inline void decide(const Rules& rules, const float* row, const float* state, float* control, float* next) {
-    judge(rules, row, state, control, next);
+    decide_step(rules, row, state, control, next);
 }
 
 }  // namespace optimizer

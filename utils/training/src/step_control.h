@@ -2,18 +2,18 @@
 // the host need not wait for them. The same for the CPU (optimizer.h) and CUDA (optimizer.cuh). Compiles on
 // its own:
 //
-//   g++ -std=c++14 -fsyntax-only -x c++ utils/training/src/verdict.h
-#ifndef VERDICT_H
-#define VERDICT_H
+//   g++ -std=c++14 -fsyntax-only -x c++ utils/training/src/step_control.h
+#ifndef STEP_CONTROL_H
+#define STEP_CONTROL_H
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #if defined(__CUDACC__)
-#    define VERDICT_BOTH __host__ __device__ inline
+#    define STEP_CONTROL_BOTH __host__ __device__ inline
 #else
-#    define VERDICT_BOTH inline
+#    define STEP_CONTROL_BOTH inline
 #endif
 
 namespace optimizer {
@@ -32,7 +32,7 @@ const int kScale = 0, kGood = 1, kSkipped = 2, kHalted = 3, kUpdated = 4;
 const int kGo = 0, kInverse = 1, kCorrectionM = 2, kCorrectionValues = 3;
 
 // By its bits: -Ofast and --use_fast_math assume that no number is NaN or infinite.
-VERDICT_BOTH bool finite(float x) {
+STEP_CONTROL_BOTH bool finite(float x) {
     std::uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return (bits >> 23 & 255) != 255;
@@ -41,9 +41,9 @@ VERDICT_BOTH bool finite(float x) {
 // P, Q: pointers to float. In float16 a gradient that overflows skips the step and halves the scale. Everything else
 // that is not finite, and an overflow at scale 1, ends training: no later step changes the weights.
 template <class P, class Q>
-VERDICT_BOTH void judge(const Rules& rules, P row, P state, Q control, Q next) {
-    bool sound = true;
-    for (int n = 0; n < rules.values - 1; n++) sound = finite(row[n]) && sound;
+STEP_CONTROL_BOTH void decide_step(const Rules& rules, P row, P state, Q control, Q next) {
+    bool finite_values = true;
+    for (int n = 0; n < rules.values - 1; n++) finite_values = finite(row[n]) && finite_values;
     const bool gradient = finite(row[rules.values - 1]), ended = state[kHalted] != 0;
     const float scale = state[kScale];
     float good = state[kGood], skipped = state[kSkipped], new_scale = scale;
@@ -54,7 +54,7 @@ VERDICT_BOTH void judge(const Rules& rules, P row, P state, Q control, Q next) {
         halt = scale <= 1;
         if (!halt) new_scale = scale / 2;
     } else if (!ended) {
-        halt = !(sound && gradient);
+        halt = !(finite_values && gradient);
         go = !halt;
         if (go && rules.dynamic && ++good >= rules.patience) {
             good = 0;

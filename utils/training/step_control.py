@@ -1,4 +1,4 @@
-"""Whether a step may change the weights, and the loss scale of float16, decided on the device (src/verdict.h).
+"""Whether a step may change the weights, and the loss scale of float16, decided on the device (src/step_control.h).
 
 The host reads the numbers of a step only after the next one has begun, so it cannot decide. The state of a run is a Var
 of five numbers, STATE: `scale` multiplies the loss; `halted` is 1 from the first step on whose loss or gradient was not
